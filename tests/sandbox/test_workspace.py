@@ -1,0 +1,154 @@
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.errors import WorkspaceError
+from sandbox.workspace import Workspace
+
+OLD = 'def train(experiment):\n    """Ünïcode, form feed \x0c, line separator \u2028."""\n    return None'
+NEW = OLD.replace("return None", "student = experiment.student\n    return student\n")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.create(tmp_path / "repository")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_equal_content_has_equal_ids(workspace: Workspace, tmp_path: Path) -> None:
+    other = Workspace.create(tmp_path / "other")
+    for place in (workspace, other):
+        first = place.commit("kd", OLD, "first\n")
+        assert place.commit("kd", NEW, "second\n", parent=first.id).id == "f650a727cbf50cd76399b4c150a41374cec4d8f6"
+
+
+def test_user_identity_and_configuration_do_not_change_the_id(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = workspace.commit("kd", OLD, "first\n")
+    (tmp_path / "config").write_text("[i18n]\n\tcommitEncoding = latin1\n[core]\n\tautocrlf = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert Workspace.open(tmp_path / "repository").commit("kd", OLD, "first\n") == expected
+
+
+def test_commit_holds_one_file_and_moves_the_branch(workspace: Workspace) -> None:
+    first = workspace.commit("kd/attempt", OLD, "-m --amend\n\nover two lines")
+    second = workspace.commit("kd/attempt", NEW, "second", parent=first.id)
+    assert git(workspace.folder, "ls-tree", "--name-only", second.id) == "train.py"
+    assert git(workspace.folder, "rev-list", "kd/attempt").split() == [second.id, first.id]
+    assert git(workspace.folder, "log", "-1", "--format=%an %ae %s", first.id) == "kdagent kdagent@localhost -m --amend"
+    assert git(workspace.folder, "rev-parse", f"{second.id}^{{tree}}") == second.tree
+    assert git(workspace.folder, "fsck", "--strict") == ""
+
+
+def test_committing_twice_changes_nothing(workspace: Workspace) -> None:
+    first = workspace.commit("kd", OLD, "first")
+    assert workspace.commit("kd", OLD, "first") == first
+    assert git(workspace.folder, "rev-list", "--all", "--count") == "1"
+
+
+@pytest.mark.parametrize("source", [OLD, NEW, "", "x = 1\r\ny = 2\r\n", "\n\n"])
+def test_read_returns_what_was_committed(workspace: Workspace, source: str) -> None:
+    assert workspace.read(workspace.commit("kd", source, "m").id) == source
+
+
+@pytest.mark.parametrize(("old", "new"), [(OLD, NEW), (NEW, OLD), ("", NEW), (NEW, ""), ("a\r\nb\n", "a\r\nc")])
+def test_diff_applies(workspace: Workspace, tmp_path: Path, old: str, new: str) -> None:
+    first, second = (workspace.commit("kd", source, "m").id for source in (old, new))
+    train = workspace.export(first, tmp_path / "copy")
+    (tmp_path / "change.diff").write_bytes(workspace.diff(first, second).encode())
+    subprocess.run(["git", "apply", "--whitespace=nowarn", "../change.diff"], cwd=train.parent, check=True)
+    assert train.read_bytes() == new.encode()
+
+
+def test_diff_does_not_depend_on_the_users_settings(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (workspace.commit("kd", source, "m").id for source in (OLD, NEW))
+    expected = workspace.diff(first, second)
+    assert "--- a/train.py\n+++ b/train.py\n@@ -1,3 +1,4 @@" in expected
+    monkeypatch.setenv("GIT_DIFF_OPTS", "--unified=0")
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", "/bin/false")
+    assert workspace.diff(first, second) == expected
+    assert workspace.diff(first, first) == ""
+
+
+def test_hooks_never_run(workspace: Workspace, tmp_path: Path) -> None:
+    assert not (workspace.folder / "hooks").exists()
+    hook = workspace.folder / "hooks" / "reference-transaction"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    workspace.commit("kd", OLD, "m")
+    assert not (tmp_path / "ran").exists()
+    git(workspace.folder, "update-ref", "refs/heads/other", "kd")
+    assert (tmp_path / "ran").exists()  # the hook would bite
+
+
+def test_export_replaces_a_planted_link(workspace: Workspace, tmp_path: Path) -> None:
+    secret = tmp_path / "bashrc"
+    secret.write_text("untouched")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").symlink_to(secret)
+    train = workspace.export(workspace.commit("kd", NEW, "m").id, tmp_path / "code")
+    assert train == tmp_path / "code" / "train.py"
+    assert (train.read_text(), secret.read_text()) == (NEW, "untouched")
+    assert stat.S_IMODE(train.stat(follow_symlinks=False).st_mode) == 0o644
+    assert os.listdir(train.parent) == ["train.py"]
+
+
+def test_open_sees_what_was_committed_before(workspace: Workspace) -> None:
+    first = workspace.commit("kd", OLD, "m")
+    assert Workspace.open(workspace.folder).read(first.id) == OLD
+
+
+def test_create_refuses_a_folder_that_holds_something(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="not empty"):
+        Workspace.create(workspace.folder)
+
+
+def test_open_refuses_a_folder_without_a_repository(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="not a git repository"):
+        Workspace.open(tmp_path)
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "--help", "0" * 39, "0" * 40 + "\n"])
+def test_only_full_commit_ids_reach_git(workspace: Workspace, commit: str) -> None:
+    with pytest.raises(WorkspaceError, match="not a commit id"):
+        workspace.read(commit)
+
+
+def test_unknown_commit_names_the_repository(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match=rf"git cat-file in {workspace.folder}: .*{'0' * 40}"):
+        workspace.read("0" * 40)
+
+
+@pytest.mark.parametrize("branch", ["", "a..b", "a b", "../x"])
+def test_bad_branch_is_refused(workspace: Workspace, branch: str) -> None:
+    with pytest.raises(WorkspaceError, match="git update-ref"):
+        workspace.commit(branch, OLD, "m")
+
+
+def test_half_a_character_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="not valid Unicode"):
+        workspace.commit("kd", "x = '\ud800'", "m")
+
+
+def test_missing_git_says_install_git(tmp_path: Path) -> None:
+    script = (
+        "import sandbox.workspace as w, pathlib\n"
+        "try: w.Workspace.create(pathlib.Path('repository'))\n"
+        "except w.WorkspaceError as error: print(error.message, '/', error.hint)"
+    )
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "git cannot be run: the program was not found / install git\n", done.stderr
