@@ -1,0 +1,54 @@
+"""Distillation from logits: the two terms of (1 - alpha) * cross_entropy + alpha * distillation.
+
+Logits are [B, C] of any float type and computed on in fp32; labels are [B] with -100 for a row that has none.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NO_LABEL = -100
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labelled rows' cross-entropy divided by all B rows: equal micro-batches add up to the batch, and it is 0
+    where no row is labelled."""
+    return F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum") / len(labels)
+
+
+def distillation(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """T² · mean_b KL(p_t^T ‖ p_s^T) in nats (Hinton et al. 2015, arXiv 1503.02531).
+
+    T² keeps the gradient's size when T changes; log-softmax keeps it finite when T is small.
+    Raises ValueError for T ≤ 0, for shapes that differ, and for a single column, whose softmax is always 1.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"student logits {[*student_logits.shape]} and teacher logits {[*teacher_logits.shape]} differ"
+        )
+    if student_logits.shape[-1] < 2:
+        raise ValueError("one column is a score, not a class distribution: compare scores by mean squared error")
+    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def align_columns(teacher_logits: Tensor, teacher_names: Sequence[str], student_names: Sequence[str]) -> Tensor:
+    """The teacher's columns in the student's order, matched by class name and never by index.
+
+    Raises ValueError, listing both, when the names are not a permutation of each other or one occurs twice.
+    """
+    if not sorted(teacher_names) == sorted(student_names) == sorted(set(student_names)):
+        raise ValueError(
+            f"teacher and student do not tell the same classes apart: {[*teacher_names]} and {[*student_names]}"
+        )
+    return teacher_logits[:, [list(teacher_names).index(name) for name in student_names]]
+
+
+def pseudo_labels(labels: Tensor, teacher_logits: Tensor) -> Tensor:
+    """The labels [B], and the teacher's most likely class where there is none."""
+    return torch.where(labels == NO_LABEL, teacher_logits.argmax(dim=-1), labels)
