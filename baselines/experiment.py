@@ -1,0 +1,187 @@
+"""What train.py is handed: data, models, training settings and the teacher, all built from the frozen plan.
+
+The file that trains decides how a loss is made of them; nothing here can be set from there.
+"""
+
+import inspect
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainingArguments, get_scheduler
+
+from baselines import models
+from baselines.rows import Collator, Rows, read_rows
+from baselines.teachers import Teacher
+
+
+class Settings:
+    """The plan's method values, read-only; counts how often each is read, as evidence that it was used."""
+
+    def __init__(self, values: dict) -> None:
+        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "reads", {})
+
+    def __getattr__(self, name: str):
+        if name not in self._values:
+            raise AttributeError(f"the plan has no method setting {name!r}; it has {', '.join(sorted(self._values))}")
+        self.reads[name] = self.reads.get(name, 0) + 1
+        return self._values[name]
+
+    def __setattr__(self, name: str, value) -> None:
+        raise AttributeError(f"experiment.method.{name} is fixed by the plan")
+
+
+class Trace:
+    """Append-only JSON lines of what a trial says about itself. Evidence from inside; the harness cross-checks it."""
+
+    def __init__(self, path: Path) -> None:
+        self.stream = path.open("w")
+        self.started = time.monotonic()
+
+    def write(self, event: str, **values) -> None:
+        line = {"event": event, "seconds": round(time.monotonic() - self.started, 3)} | values
+        self.stream.write(json.dumps(line) + "\n")
+        self.stream.flush()
+
+
+class Experiment:
+    """One trial: one arm, one track, one seed."""
+
+    def __init__(self, job: dict, unit: dict, seed: int, out: Path) -> None:
+        self.task = json.loads((Path(job["seen"]) / "task.json").read_text())
+        self.seed, self.out = seed, out
+        self.steps = job["steps"]
+        self.trace = Trace(out / "trace.jsonl")
+        self.method = Settings(unit["method"])
+        self.teacher = Teacher(job["teacher"], self.task) if unit["teacher"] else None
+        self.student = models.build(unit["model"], self.task, seed)
+        self.initial = models.fingerprint(self.student)
+        self.train_dataset, self.transfer_dataset, self.dev_dataset = _splits(job, unit, self.task["kind"])
+        self.collator = Collator(self.task, self.teacher.logits if self.teacher else None)
+        self.callbacks = [TraceCallback(self)]
+        self.logged: dict[str, list] = {}
+        self._training = unit["training"]
+        self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
+
+    def training_arguments(self) -> TrainingArguments:
+        """The plan's training settings, with the Trainer's own reports and checkpoints switched off."""
+        training = self._training
+        return TrainingArguments(
+            output_dir=str(self.out / "trainer"),
+            max_steps=self.steps,
+            per_device_train_batch_size=training["batch_size"],
+            gradient_accumulation_steps=training["accumulation"],
+            learning_rate=training["learning_rate"],
+            weight_decay=training["weight_decay"],
+            max_grad_norm=training["max_grad_norm"],
+            bf16=training["precision"] == "bf16",
+            seed=self.seed,
+            data_seed=self.seed,
+            train_sampling_strategy="random",  # batches of one length are often batches of one class: training stalls
+            dataloader_drop_last=len(self.train_dataset) >= training["batch_size"],  # BatchNorm cannot train on one row
+            remove_unused_columns=False,  # the loss needs ids and teacher_logits, which no forward takes
+            logging_steps=max(1, self.steps // 20),
+            logging_nan_inf_filter=False,  # a NaN must be seen, and the filter syncs at every step
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+
+    def optimizer(self, model: nn.Module):
+        """The plan's optimizer over every parameter of `model`, and its schedule, as Trainer's `optimizers` takes them."""
+        training = self._training
+        plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]  # biases and norms: never decayed
+        decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        groups = [
+            {"params": decayed, "weight_decay": training["weight_decay"]},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        rate = {"lr": training["learning_rate"], "fused": True}
+        if training["optimizer"] == "sgd":
+            optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, **rate)
+        else:
+            optimizer = (torch.optim.Adam if training["optimizer"] == "adam" else torch.optim.AdamW)(groups, **rate)
+        warmup = round(training["warmup"] * self.steps)
+        return optimizer, get_scheduler(training["schedule"], optimizer, warmup, self.steps)
+
+    def model_inputs(self, inputs: dict) -> dict:
+        """The part of a batch that the student's forward accepts; never the labels."""
+        return {name: value for name, value in inputs.items() if name in self._accepted}
+
+    def log(self, **terms) -> None:
+        """Record loss terms by name. Tensors stay on the device until the next log line, so nothing waits for them."""
+        for name, value in terms.items():
+            self.logged.setdefault(name, []).append(value.detach() if isinstance(value, torch.Tensor) else value)
+
+    def means(self) -> dict[str, float]:
+        """Mean of each logged term since the last call."""
+        logged, self.logged = self.logged, {}
+        return {name: float(sum(values)) / len(values) for name, values in logged.items()}
+
+
+class TraceCallback(TrainerCallback):
+    """Writes down what the live Trainer really uses, at its start, at each log line and at its end."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def on_train_begin(self, args, state, control, *, model, optimizer, lr_scheduler, train_dataloader, **kwargs):
+        group = optimizer.param_groups[0]
+        self.experiment.trace.write(
+            "start",
+            executed={
+                "learning_rate": group["initial_lr"],
+                "weight_decay": group["weight_decay"],
+                "optimizer": type(getattr(optimizer, "optimizer", optimizer)).__name__.lower(),
+                "batch_size": args.train_batch_size,
+                "accumulation": args.gradient_accumulation_steps,
+                "max_grad_norm": args.max_grad_norm,
+                "precision": "bf16" if args.bf16 else "fp32",
+                "steps": state.max_steps,
+                "device": args.device.type,
+                "seed": args.seed,
+                "rows": len(train_dataloader.dataset),
+                "warmup": _warmup_steps(lr_scheduler, state.max_steps),
+            },
+        )
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            line = {"step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
+            self.experiment.trace.write("log", **line, terms=self.experiment.means())
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        self.experiment.trace.write("claimed", metrics={k: v for k, v in (metrics or {}).items() if k != "epoch"})
+
+    def on_train_end(self, args, state, control, **kwargs):
+        experiment = self.experiment
+        uses = experiment.teacher.uses() if experiment.teacher else {}
+        experiment.trace.write("end", step=state.global_step, reads=experiment.method.reads, teacher=uses)
+
+
+def _warmup_steps(scheduler, total: int) -> int:
+    """Steps until the schedule's factor first reaches its peak, read from the live schedule."""
+    factor = getattr(scheduler, "scheduler", scheduler).lr_lambdas[0]
+    return max(range(total + 1), key=lambda step: (factor(step), -step))
+
+
+def _splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
+    """train, transfer and dev rows; ids run through them in this order. Transfer labels only where an arm may see them."""
+    seen = Path(job["seen"])
+    train = read_rows(seen / "train.safetensors", kind)
+    hidden = _labels(Path(job["labels"]) / "transfer.safetensors") if unit["reveal_transfer"] else None
+    transfer = read_rows(seen / "transfer.safetensors", kind, len(train), hidden)
+    dev = read_rows(seen / "dev.safetensors", kind, len(train) + len(transfer))
+    if unit["reveal_transfer"]:
+        train, transfer = train + transfer, Rows(kind, [], transfer.labels[:0], transfer.ids[:0])
+    return train, transfer, dev
+
+
+def _labels(path: Path):
+    from safetensors.numpy import load_file
+
+    return load_file(path)["labels"]

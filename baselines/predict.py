@@ -1,0 +1,92 @@
+"""The prediction process: weights and inputs in, logits out. No edited code runs here and no label is in reach.
+
+    python -m baselines.predict JOB.json
+
+The model class is built from the plan, the weights are loaded strictly; a student of another shape does not load.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from baselines import models
+from baselines.errors import main
+from baselines.rows import Collator, Rows, read_rows
+from baselines.teachers import accepted
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BATCH = 256
+WARM_UP, TIMED = 20, 200  # forwards of one row when latency is measured
+
+
+def predict(job: dict) -> None:
+    """job: out, task (task.json), inputs (split file), units [{name, model, weights, seed, latency}], threads."""
+    torch.set_num_threads(job["threads"])
+    task = json.loads(Path(job["task"]).read_text())
+    rows = read_rows(Path(job["inputs"]), task["kind"])
+    for unit in job["units"]:
+        out = Path(job["out"]) / unit["name"]
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            facts = _predict(unit, task, rows, out)
+        except (RuntimeError, OSError, ValueError) as error:  # weights that are not the planned student's
+            facts = {"status": "failed", "error": str(error)[:500]}
+        (out / "prediction.json").write_text(json.dumps({"schema": 1} | facts))
+
+
+def _predict(unit: dict, task: dict, rows: Rows, out: Path) -> dict:
+    model = models.build(unit["model"], task, unit["seed"])
+    initial = models.fingerprint(model)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model.load_state_dict(load_file(unit["weights"]))
+    model.eval()
+    fingerprint = models.fingerprint(model)
+    change = sum(float((value - before[name]).double().square().sum()) for name, value in model.named_parameters())
+    model.to(DEVICE)
+    save_file({"logits": logits(model, rows, task)}, out / "logits.safetensors")
+    facts = {"status": "ok", "initial": initial, "fingerprint": fingerprint, "change": change**0.5}
+    return facts | (latency(model, rows, task) if unit["latency"] else {})
+
+
+def logits(model: nn.Module, rows: Rows, task: dict) -> torch.Tensor:
+    """[N, C] in fp32, in the order of the rows."""
+    collate = Collator(task)
+    lengths = [len(item) for item in rows.items] if task["kind"] == "text" else [0] * len(rows)
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    result = torch.empty(len(rows), len(task["labels"]))
+    with torch.no_grad():
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            batch = collate([rows[index] for index in chosen])
+            inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
+            result[chosen] = model(**inputs).logits.float().cpu()
+    return result
+
+
+def latency(model: nn.Module, rows: Rows, task: dict) -> dict:
+    """Milliseconds of one forward over one row: median and 95th percentile over TIMED rows, after WARM_UP."""
+    collate = Collator(task)
+    batches = [collate([rows[index % len(rows)]]) for index in range(WARM_UP + TIMED)]
+    seconds = []
+    with torch.no_grad():
+        for batch in batches:
+            inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
+            started = time.perf_counter()
+            model(**inputs).logits.cpu()  # copying the answer waits for a device that works on its own
+            seconds.append(time.perf_counter() - started)
+    p50, p95 = np.percentile(np.array(seconds[WARM_UP:]) * 1e3, [50, 95])
+    return {
+        "inference_ms": float(p50),
+        "inference_ms_p95": float(p95),
+        "device": DEVICE,
+        "threads": torch.get_num_threads(),
+    }
+
+
+if __name__ == "__main__":
+    main(predict)

@@ -1,0 +1,165 @@
+"""The prepare process: turns a task into rows on disk, and says what was used before the plan is frozen.
+
+    python -m baselines.prepare JOB.json
+
+Writes three folders that different processes may see: `seen/` (training, transfer and dev rows, for trials), `test/`
+(test inputs, for prediction) and `labels/` (labels of the test and transfer rows, for scoring and the teacher), and
+`facts.json` last.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from baselines import models, rows, tasks
+from baselines.errors import BaselineError, main
+from baselines.methods.selective import taps
+
+VOCABULARY = 8000  # WordPiece entries trained on the pool when no checkpoint brings a tokenizer
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def prepare(job: dict) -> None:
+    """job: out, task, sizes, data_seed, input_size, batch_size, teacher, student (specs)."""
+    out = Path(job["out"])
+    source = tasks.load(job["task"])
+    splits = tasks.split(source, job["sizes"], job["data_seed"])
+    tasks.check(source, splits, job["batch_size"])
+    for folder in ("seen", "test", "labels"):
+        (out / folder).mkdir(exist_ok=True)
+    specs = {who: models.fetch(job[who], out / "seen" / who) for who in ("teacher", "student")}
+    encode = (
+        _TextEncoder(specs, job["input_size"], splits, out) if source.kind == "text" else _ImageEncoder(job, source)
+    )
+    task = {"schema": 1, "kind": source.kind, "labels": source.names, "input_size": job["input_size"]} | encode.facts
+    encoded = {name: encode(getattr(splits, name)) for name in ("train", "transfer", "dev", "test")}
+    if source.kind == "image":
+        task |= _moments(encoded["train"] + encoded["transfer"])
+    _write(out, source.kind, splits, encoded)
+    (out / "seen" / "task.json").write_text(json.dumps(task))
+    facts = {
+        "schema": 1,
+        "task": task,
+        "models": {who: _model_facts(spec, task) for who, spec in specs.items()},
+    } | _facts(source, splits, encoded)
+    (out / "facts.json").write_text(json.dumps(facts, indent=1))
+
+
+def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
+    def labels(name: str) -> np.ndarray:
+        return np.array(getattr(splits, name).labels, dtype=np.int64)
+
+    for name in ("train", "dev"):
+        rows.write_inputs(out / "seen" / f"{name}.safetensors", kind, encoded[name], labels(name))
+    rows.write_inputs(out / "seen" / "transfer.safetensors", kind, encoded["transfer"], None)
+    rows.write_inputs(out / "test" / "test.safetensors", kind, encoded["test"], None)
+    for name in ("transfer", "dev", "test"):
+        rows.save_file({"labels": labels(name)}, out / "labels" / f"{name}.safetensors")
+
+
+def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict) -> dict:
+    parts = {name: getattr(splits, name) for name in ("train", "transfer", "dev", "test")}
+    counts = {name: np.bincount(part.labels, minlength=len(source.names)).tolist() for name, part in parts.items()}
+    facts = {
+        "source": source.source,
+        "revision": source.revision,
+        "notes": splits.notes,
+        "hash": splits.hash(),
+        "rows": {name: len(part) for name, part in parts.items()},
+        "label_counts": counts,
+    }
+    if source.kind == "text":
+        facts["tokens"] = int(sum(len(item) for name in ("train", "transfer", "dev") for item in encoded[name]))
+    return facts
+
+
+class _TextEncoder:
+    """Token ids, cut at `longest`, from the models' own tokenizer or from a WordPiece vocabulary of the pool."""
+
+    def __init__(self, specs: dict, longest: int, splits: tasks.Splits, out: Path) -> None:
+        checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
+        texts = splits.train.inputs + splits.transfer.inputs
+        self.tokenizer = _shared_tokenizer(checkpoints) if checkpoints else _train_tokenizer(texts)
+        self.tokenizer.enable_truncation(longest)
+        self.tokenizer.no_padding()
+        self.tokenizer.save(str(out / "seen" / "tokenizer.json"))
+        self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": self.tokenizer.token_to_id("[PAD]")}
+
+    def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
+        return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(examples.inputs)]
+
+
+def _train_tokenizer(texts: list[str]):
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.BertProcessing(
+        ("[SEP]", SPECIAL.index("[SEP]")), ("[CLS]", SPECIAL.index("[CLS]"))
+    )
+    return tokenizer
+
+
+def _shared_tokenizer(folders: list[str]):
+    """The tokenizer both models use. Token ids of one vocabulary must never reach a model of another."""
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = [AutoTokenizer.from_pretrained(folder) for folder in folders]
+    except (OSError, ValueError) as error:
+        raise BaselineError(f"no tokenizer in the checkpoint: {str(error).splitlines()[0]}", "add its files") from error
+    if any(other.get_vocab() != loaded[0].get_vocab() for other in loaded):
+        raise BaselineError(
+            "teacher and student have different vocabularies: one encoding of the text cannot feed both",
+            "choose a teacher and a student that share a tokenizer",
+        )
+    return loaded[0].backend_tokenizer
+
+
+class _ImageEncoder:
+    """uint8 [H, W, C] with sides of input_size pixels."""
+
+    def __init__(self, job: dict, source: tasks.Source) -> None:
+        self.size, self.name = job["input_size"], job["task"]["name"]
+        first = tasks.decode(source.pool.inputs[0], f"{self.name}: row 0")
+        self.facts = {"channels": first.shape[2]}
+
+    def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
+        return [self._sized(tasks.decode(x, f"{self.name}: row {i}")) for i, x in enumerate(examples.inputs)]
+
+    def _sized(self, pixels: np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        if pixels.shape[:2] == (self.size, self.size):
+            return pixels
+        image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels)
+        sized = np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR))
+        return sized.reshape(self.size, self.size, pixels.shape[2])
+
+
+def _moments(images: list[np.ndarray]) -> dict:
+    """Mean and standard deviation per channel over the pool, on the 0..1 scale."""
+    pixels = np.stack(images).reshape(-1, images[0].shape[2]) / 255
+    return {"mean": pixels.mean(0).tolist(), "std": np.maximum(pixels.std(0), 1e-3).tolist()}
+
+
+def _model_facts(spec: dict, task: dict) -> dict:
+    """Sizes of a model, counted on one that is built but holds no numbers (a checkpoint's are read)."""
+    with torch.device("meta" if not spec["checkpoint"] else "cpu"):
+        model = models.build(spec, task, seed=0)
+    return {
+        "spec": spec,
+        "class": type(model).__name__,
+        "parameters": models.parameters(model),
+        "size_mb": sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6,
+        "layers": len(taps(model)),
+    }
+
+
+if __name__ == "__main__":
+    main(prepare)

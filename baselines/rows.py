@@ -1,0 +1,93 @@
+"""Prepared rows: integers on disk, dictionaries in a Dataset, tensors in a batch.
+
+Texts are tokenised once to ragged int32 arrays, images are uint8; both are stored as safetensors, which hold numbers
+and nothing that could run.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch.utils.data import Dataset
+
+NO_LABEL = -100
+
+
+class Rows(Dataset):
+    """Rows of one split. `rows[i]` holds `ids` (the row's place in train + transfer + dev), inputs and `labels`."""
+
+    def __init__(self, kind: str, items: list[np.ndarray], labels: np.ndarray, ids: np.ndarray) -> None:
+        self.kind, self.items, self.labels, self.ids = kind, items, labels, ids
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict:
+        name = "input_ids" if self.kind == "text" else "pixels"
+        return {"ids": self.ids[index], name: self.items[index], "labels": self.labels[index]}
+
+    def __add__(self, other: "Rows") -> "Rows":
+        return Rows(
+            self.kind,
+            [*self.items, *other.items],
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.ids, other.ids]),
+        )
+
+
+def write_inputs(path: Path, kind: str, items: list[np.ndarray], labels: np.ndarray | None) -> None:
+    """Inputs of a split, with its labels unless they must not be seen there."""
+    if kind == "text":
+        lengths = np.array([len(item) for item in items], dtype=np.int64)
+        flat = np.concatenate(items) if items else np.empty(0, np.int32)
+        arrays = {"tokens": flat.astype(np.int32), "lengths": lengths}
+    else:
+        arrays = {"pixels": np.stack(items) if items else np.empty((0, 1, 1, 1), np.uint8)}
+    if labels is not None:
+        arrays["labels"] = labels.astype(np.int64)
+    save_file(arrays, path)
+
+
+def read_rows(path: Path, kind: str, first_id: int = 0, labels: np.ndarray | None = None) -> Rows:
+    """Rows of a split; labels are the file's, the given ones, or NO_LABEL."""
+    arrays = load_file(path)
+    if kind == "text":
+        items = np.split(arrays["tokens"], np.cumsum(arrays["lengths"])[:-1]) if len(arrays["lengths"]) else []
+    else:
+        items = list(arrays["pixels"])
+    if labels is None:
+        labels = arrays.get("labels", np.full(len(items), NO_LABEL, dtype=np.int64))
+    return Rows(kind, items, labels, np.arange(first_id, first_id + len(items)))
+
+
+class Collator:
+    """Batches of tensors: padded `input_ids` and `attention_mask`, or normalised `pixel_values` [B, C, H, W]."""
+
+    def __init__(self, task: dict, teacher_logits: torch.Tensor | None = None) -> None:
+        self.task, self.teacher_logits = task, teacher_logits
+        if task["kind"] == "image":
+            self.mean = torch.tensor(task["mean"]).view(1, -1, 1, 1)
+            self.std = torch.tensor(task["std"]).view(1, -1, 1, 1)
+
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        ids = torch.tensor([int(item["ids"]) for item in items])
+        batch = self._texts(items) if self.task["kind"] == "text" else self._images(items)
+        batch["labels"] = torch.tensor([int(item["labels"]) for item in items])
+        batch["ids"] = ids
+        if self.teacher_logits is not None:
+            batch["teacher_logits"] = self.teacher_logits[ids]
+        return batch
+
+    def _texts(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        longest = max(len(item["input_ids"]) for item in items)
+        tokens = np.full((len(items), longest), self.task["padding"], dtype=np.int64)
+        mask = np.zeros((len(items), longest), dtype=np.int64)
+        for row, item in enumerate(items):
+            length = len(item["input_ids"])
+            tokens[row, :length], mask[row, :length] = item["input_ids"], 1
+        return {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
+
+    def _images(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        pixels = torch.from_numpy(np.stack([item["pixels"] for item in items])).permute(0, 3, 1, 2).float().div_(255)
+        return {"pixel_values": (pixels - self.mean) / self.std}

@@ -1,0 +1,418 @@
+"""Tasks: where their rows come from and how they are split.
+
+Sources, in this order: the embedded tasks; a folder the user names; the local Hugging Face cache; the hub at a pinned
+revision. Nothing is swapped silently: what was used is in `Rows.source`, and every oddity in `Rows.notes`.
+"""
+
+import hashlib
+import io
+import os
+import tomllib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from baselines.errors import BaselineError
+
+CARDS = tomllib.loads((Path(__file__).parent / "tasks.toml").read_text())
+LABEL_COLUMNS = ("label", "labels", "class", "target")
+INPUT_COLUMNS = {"text": ("text", "sentence", "content"), "image": ("image", "img", "pixels")}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs (texts, or uint8 arrays [H, W, C]) with their labels."""
+
+    inputs: list
+    labels: list[int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices) -> "Examples":
+        return Examples([self.inputs[i] for i in indices], [self.labels[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class Source:
+    """All rows of a task before they are split."""
+
+    kind: str
+    names: list[str]
+    pool: Examples
+    test: Examples
+    source: str
+    revision: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """train has labels; transfer's labels are hidden from students; dev chooses; test is scored once per final arm."""
+
+    train: Examples
+    transfer: Examples
+    dev: Examples
+    test: Examples
+    notes: list[str]
+
+    def hash(self) -> str:
+        """SHA-256 over every row of every split, in order."""
+        digest = hashlib.sha256()
+        for examples in (self.train, self.transfer, self.dev, self.test):
+            digest.update(f"split {len(examples)}".encode())
+            for value, label in zip(examples.inputs, examples.labels, strict=True):
+                digest.update(hashlib.sha256(_raw(value)).digest() + str(label).encode())
+        return digest.hexdigest()
+
+
+def load(task: dict) -> Source:
+    """Rows of `task`: {name, data_dir | data}. Raises BaselineError naming the file, the column and the value."""
+    name = task["name"]
+    if task.get("data"):
+        return _from_folder(Path(task["data"]), name, {"kind": task.get("kind", "")}, own=True)
+    card = CARDS[name]
+    if card["embedded"]:
+        return _digits(card) if name == "digits" else _docstrings(card)
+    if task.get("data_dir"):
+        return _from_folder(_task_folder(Path(task["data_dir"]), name), name, card)
+    return _from_hub(name, card)
+
+
+def split(source: Source, sizes: dict, seed: int) -> Splits:
+    """Cut the splits so that every class is as common in any prefix as in the pool; 0 rows means all that is left."""
+    pool, dropped = _without(source.pool, source.test)
+    notes = list(source.notes)
+    if dropped:
+        notes.append(f"{dropped:,} training rows left out: equal to a test row or to another training row")
+    order = _stratified(pool.labels, seed)
+    wanted_dev = min(sizes["dev_rows"], len(order) // 4)
+    dev, rest = order[:wanted_dev], order[wanted_dev:]
+    train_rows = sizes["train_rows"] or len(rest)
+    train, rest = rest[:train_rows], rest[train_rows:]
+    transfer = rest[: sizes["transfer_rows"]]
+    test_order = _stratified(source.test.labels, seed)
+    test = source.test.take(test_order[: sizes["test_rows"] or len(test_order)])
+    for wanted, got, what in (
+        (sizes["dev_rows"], len(dev), "dev"),
+        (sizes["train_rows"], len(train), "labelled training"),
+        (sizes["transfer_rows"], len(transfer), "transfer"),
+        (sizes["test_rows"], len(test), "test"),
+    ):
+        if wanted > got:
+            notes.append(f"{got:,} {what} rows: {wanted:,} were asked for, the source holds no more")
+    return Splits(pool.take(train), pool.take(transfer), pool.take(dev), test, notes)
+
+
+def check(source: Source, splits: Splits, batch_size: int) -> None:
+    """Refuse data that cannot carry an experiment."""
+    classes = len(source.names)
+    for what, examples in (("training", source.pool), ("test", source.test)):
+        seen = set(examples.labels)
+        if not seen:
+            raise BaselineError(f"{source.source}: no {what} rows", "point --data-dir or --data at a folder with rows")
+        if len(seen) == 1:
+            raise BaselineError(
+                f"{source.source}: every {what} row has the label {source.names[seen.pop()]!r}; two classes are the least",
+                "check the label column",
+            )
+        if outside := [label for label in seen if not 0 <= label < classes]:
+            raise BaselineError(
+                f"{source.source}: label {outside[0]} in the {what} rows is outside 0..{classes - 1}",
+                f"the classes are {', '.join(source.names)}",
+            )
+    pool = len(splits.train) + len(splits.transfer)
+    if pool < batch_size:
+        raise BaselineError(
+            f"{source.source}: {pool} training rows are fewer than one batch of {batch_size}",
+            "give more rows, or a smaller batch with --set training.batch_size=N",
+        )
+    if missing := set(range(classes)) - set(splits.train.labels):
+        named = ", ".join(source.names[label] for label in sorted(missing))
+        raise BaselineError(f"{source.source}: no labelled training row of class {named}", "raise task.train_rows")
+
+
+# ── embedded tasks ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _digits(card: dict) -> Source:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    examples = Examples(list(pixels), bunch.target.tolist())
+    order = _stratified(examples.labels, seed=0)
+    test, pool = order[:500], order[500:]
+    return Source("image", card["labels"], examples.take(pool), examples.take(test), "embedded: scikit-learn digits")
+
+
+def _docstrings(card: dict) -> Source:
+    from importlib.metadata import version
+
+    from baselines import docstrings
+
+    rows = docstrings.rows()
+    examples = Examples([text for text, _ in rows], [label for _, label in rows])
+    order = _stratified(examples.labels, seed=0)
+    test, pool = order[:4000], order[4000:]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scipy", "scikit-learn"))
+    return Source(
+        "text",
+        card["labels"],
+        examples.take(pool),
+        examples.take(test),
+        f"embedded: docstrings of {versions}",
+        notes=[f"{len(rows):,} texts in all; they change with the installed versions"],
+    )
+
+
+# ── files and the hub ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _task_folder(data_dir: Path, name: str) -> Path:
+    if not data_dir.is_dir():
+        raise BaselineError(f"data folder {data_dir} does not exist", "check --data-dir")
+    if (data_dir / name).is_dir():
+        return data_dir / name
+    if _files(data_dir, "train"):
+        return data_dir
+    raise BaselineError(
+        f"{data_dir} holds no folder {name!r} and no train file", f"put the rows in {data_dir / name}/train.parquet"
+    )
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    return sorted(p for p in folder.glob(f"{split}*") if p.suffix in (".parquet", ".csv") and p.is_file())
+
+
+def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Source:
+    """Rows of train*.parquet|csv and test*.parquet|csv, or of an image folder with one sub-folder per class."""
+    if folder.is_file():
+        train, test = [folder], []
+    else:
+        if not folder.is_dir():
+            raise BaselineError(f"data folder {folder} does not exist", "check --data")
+        train, test = _files(folder, "train"), _files(folder, "test") or _files(folder, "validation")
+        train = train or sorted(p for p in folder.iterdir() if p.suffix in (".parquet", ".csv"))
+    if not train:
+        if own and any(child.is_dir() for child in folder.iterdir()):
+            return _from_image_folder(folder, name)
+        raise BaselineError(f"{folder} holds no train*.parquet and no train*.csv", "put the training rows there")
+    pool = _read(train)
+    held_out = _read(test) if test else None
+    source = _from_datasets(pool, held_out, name, card, source=f"folder: {_digest(train + test)}")
+    return source if test else _with_carved_test(source)
+
+
+def _read(files: list[Path]):
+    from datasets import load_dataset
+
+    builder = "parquet" if files[0].suffix == ".parquet" else "csv"
+    try:
+        return load_dataset(builder, data_files=[str(path) for path in files], split="train", cache_dir=_arrow_cache())
+    except Exception as error:  # pyarrow, datasets and the file system raise a dozen types for one fact
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise BaselineError(
+            f"cannot read {files[0].parent.name}/{files[0].name}: {reason[:200]}", "is the file whole and readable?"
+        ) from error
+
+
+def _from_image_folder(folder: Path, name: str) -> Source:
+    from PIL import Image
+
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    names = sorted(child.name for child in root.iterdir() if child.is_dir())
+
+    def examples(where: Path) -> Examples:
+        inputs, labels = [], []
+        for label, class_name in enumerate(names):
+            for path in sorted((where / class_name).glob("*")):
+                try:
+                    with Image.open(path) as image:
+                        inputs.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
+                except OSError as error:
+                    raise BaselineError(f"{path} is not an image", "remove it or repair it") from error
+                labels.append(label)
+        return Examples(inputs, labels)
+
+    pool = examples(root)
+    digest = hashlib.sha256(b"".join(map(_fingerprint, pool.inputs))).hexdigest()[:16]
+    source = Source("image", names, pool, Examples([], []), f"image folder: {name} {digest}")
+    if (folder / "test").is_dir():
+        return Source("image", names, pool, examples(folder / "test"), source.source)
+    return _with_carved_test(source)
+
+
+def _from_hub(name: str, card: dict) -> Source:
+    from datasets import load_dataset
+
+    try:
+        parts = load_dataset(card["hub"], revision=card["revision"])
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BaselineError(
+            f"{name} is neither in a folder you named, nor in the local Hugging Face cache, nor on the hub: {reason[:160]}",
+            "use --data-dir FOLDER, or the embedded tasks with --scale demo",
+        ) from error
+    where = os.environ.get("HF_ENDPOINT", "") and " (from another endpoint)"
+    return _from_datasets(parts["train"], parts["test"], name, card, f"hub: {card['hub']}{where}", card["revision"])
+
+
+def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> Source:
+    """Check the columns, read labels and inputs; images stay encoded until they are chosen."""
+    label_column = _column(pool, LABEL_COLUMNS, name)
+    kind = card.get("kind") or ("image" if any(c in pool.column_names for c in INPUT_COLUMNS["image"]) else "text")
+    input_column = _column(pool, (card.get("column", ""), *INPUT_COLUMNS[kind]), name)
+    names = card.get("labels") or _label_names(pool, label_column)
+    notes = []
+    published = card.get("published_rows", {})
+    if published and len(pool) < published["train"]:
+        notes.append(
+            f"the source holds {len(pool):,} of the {published['train']:,} published training rows: "
+            "do not compare with figures for all of them"
+        )
+    read = _encoded_images if kind == "image" else _texts
+    return Source(
+        kind,
+        list(names),
+        Examples(read(pool, input_column, name), _labels(pool, label_column, names, name)),
+        Examples(read(test, input_column, name), _labels(test, label_column, names, name))
+        if test
+        else Examples([], []),
+        source,
+        revision,
+        notes,
+    )
+
+
+def _column(rows, candidates: tuple[str, ...], name: str) -> str:
+    for candidate in candidates:
+        if candidate in rows.column_names:
+            return candidate
+    raise BaselineError(
+        f"{name}: no column {' or '.join(c for c in candidates if c)} (the file has {', '.join(rows.column_names)})",
+        "rename the column",
+    )
+
+
+def _label_names(rows, column: str) -> list[str]:
+    feature = rows.features[column]
+    if hasattr(feature, "names"):
+        return feature.names
+    return [str(value) for value in sorted(set(rows[column]), key=str)]
+
+
+def _labels(rows, column: str, names: list[str], name: str) -> list[int]:
+    values = rows[column][:]
+    index = {label: position for position, label in enumerate(names)}
+    if all(isinstance(value, int) for value in values) and not set(map(str, values)) <= set(names):
+        outside = [value for value in values if not 0 <= value < len(names)]
+        if outside:
+            raise BaselineError(
+                f"{name}: label {outside[0]} is outside 0..{len(names) - 1}", f"the classes are {', '.join(names)}"
+            )
+        return values
+    unknown = [value for value in values if str(value) not in index]
+    if unknown:
+        raise BaselineError(f"{name}: label {unknown[0]!r} is none of {', '.join(names)}", "check the label column")
+    return [index[str(value)] for value in values]
+
+
+def _texts(rows, column: str, name: str) -> list[str]:
+    values = rows[column][:]
+    bad = [row for row, value in enumerate(values) if not isinstance(value, str)]
+    if bad:
+        raise BaselineError(f"{name}: row {bad[0]} of column {column!r} is not text", "remove or repair it")
+    return values
+
+
+def _encoded_images(rows, column: str, name: str) -> list[bytes]:
+    from datasets import Image
+
+    try:
+        cells = rows.cast_column(column, Image(decode=False))[column][:]
+    except Exception as error:
+        raise BaselineError(f"{name}: column {column!r} does not hold images", "store encoded image bytes") from error
+    return [cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes() for cell in cells]
+
+
+def decode(value, where: str) -> np.ndarray:
+    """uint8 [H, W, C] of one image, RGB unless it already is an array."""
+    from PIL import Image
+
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        with Image.open(io.BytesIO(value)) as image:
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except OSError as error:
+        raise BaselineError(f"{where} is not an image", "store PNG, JPEG or WebP bytes") from error
+
+
+# ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _with_carved_test(source: Source) -> Source:
+    order = _stratified(source.pool.labels, seed=0)
+    cut = len(order) // 5
+    note = f"no test split in the source: {cut:,} of its {len(order):,} rows are held out as test rows"
+    return Source(
+        source.kind,
+        source.names,
+        source.pool.take(order[cut:]),
+        source.pool.take(order[:cut]),
+        source.source,
+        source.revision,
+        [*source.notes, note],
+    )
+
+
+def _stratified(labels: list[int], seed: int) -> list[int]:
+    """An order in which every class is spread evenly, so that any prefix has the pool's class shares."""
+    labels_array = np.asarray(labels)
+    generator = np.random.default_rng(seed)
+    position = np.empty(len(labels_array))
+    for label in np.unique(labels_array):
+        rows = np.flatnonzero(labels_array == label)
+        generator.shuffle(rows)
+        position[rows] = (np.arange(len(rows)) + generator.random()) / len(rows)
+    return np.argsort(position, kind="stable").tolist()
+
+
+def _without(pool: Examples, test: Examples) -> tuple[Examples, int]:
+    """The pool without rows equal to a test row or to an earlier row."""
+    seen = {_fingerprint(value) for value in test.inputs}
+    keep = []
+    for index, value in enumerate(pool.inputs):
+        key = _fingerprint(value)
+        if key not in seen:
+            seen.add(key)
+            keep.append(index)
+    return pool.take(keep), len(pool) - len(keep)
+
+
+def _fingerprint(value) -> bytes:
+    """Equal for texts that differ in case and blanks only."""
+    return hashlib.sha256(" ".join(value.lower().split()).encode() if isinstance(value, str) else _raw(value)).digest()
+
+
+def _raw(value) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else value.tobytes()
+
+
+def _digest(files: list[Path]) -> str:
+    """Names and content of the files, short enough to read out; no folder names, which differ between machines."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    counted = Counter(path.suffix[1:] for path in files)
+    return f"{', '.join(f'{n} {kind}' for kind, n in counted.items())} {digest.hexdigest()[:16]}"
+
+
+def _arrow_cache() -> str:
+    return os.environ.get("KDAGENT_ARROW_CACHE") or str(Path.home() / ".cache" / "kdagent" / "arrow")

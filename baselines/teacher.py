@@ -1,0 +1,126 @@
+"""The teacher process: trains a track's teacher once and caches what students will ask of it.
+
+    python -m baselines.teacher JOB.json
+
+The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach.
+Each stage writes its files last-file-last, so a stage whose marker exists is whole and is not repeated.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from baselines import models
+from baselines.errors import main
+from baselines.experiment import Experiment
+from baselines.methods.selective import layer_pairs, taps
+from baselines.rows import Collator, Rows
+from baselines.teachers import accepted, load
+from baselines.trial import import_file
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BATCH = 256  # rows per forward when outputs are cached; sorted by length, so padding is small
+
+
+def teach(job: dict) -> None:
+    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, threads; for the cache of features
+    also method, student_layers and feature_cache (bytes)."""
+    torch.set_num_threads(job["threads"])
+    out = Path(job["out"])
+    if (out / "teacher.json").exists() and not _missing(job, out):
+        return
+    experiment = Experiment(job, job["unit"], job["seed"], out)
+    if not (out / "teacher.json").exists():
+        _train(job, experiment, out)
+    rows = experiment.train_dataset + experiment.dev_dataset
+    layers = _missing(job, out)
+    if layers or not (out / "logits.safetensors").exists():
+        _cache(load(out, experiment.task).to(DEVICE), rows, experiment.task, layers, out)
+
+
+def _missing(job: dict, out: Path) -> list[int]:
+    """Blocks whose states the plan's method will ask for, that fit the cache and are not in it yet."""
+    facts = json.loads((out / "teacher.json").read_text())
+    method = job["method"]
+    if method["name"] != "kd_selective":
+        return []
+    pairs = layer_pairs(method["layer_map"], len(facts["widths"]), job["student_layers"], method["layers"])
+    layers = sorted({teacher for _, teacher in pairs})
+    if sum(facts["feature_bytes"][layer - 1] for layer in layers) > job["feature_cache"]:
+        return []  # the trial will run the teacher itself, and count it
+    return [layer for layer in layers if not (out / f"features-{layer}.safetensors").exists()]
+
+
+def _train(job: dict, experiment: Experiment, out: Path) -> None:
+    started = time.monotonic()
+    model = import_file(Path(job["file"])).train(experiment)
+    save_file(
+        {name: value.cpu().contiguous() for name, value in model.state_dict().items()}, out / "weights.safetensors"
+    )
+    facts = {
+        "schema": 1,
+        "spec": job["unit"]["model"],
+        "steps": experiment.steps,
+        "seed": job["seed"],
+        "seconds": time.monotonic() - started,
+        "parameters": models.parameters(model),
+        "fingerprint": models.fingerprint(model),
+        **_shapes(model, experiment),
+    }
+    (out / "teacher.json").write_text(json.dumps(facts))
+
+
+def _shapes(model: nn.Module, experiment: Experiment) -> dict:
+    """Per block: channels or hidden size, and the bytes its states take for every row in fp32."""
+    rows = experiment.train_dataset + experiment.dev_dataset
+    batch = Collator(experiment.task)([rows[0], rows[1]])
+    with torch.no_grad():
+        states = model.cpu().eval()(**accepted(model, batch), output_hidden_states=True).hidden_states
+    ends = [states[tap] for tap in taps(model)]
+    if experiment.task["kind"] == "text":
+        tokens = sum(len(item) for item in rows.items)
+        return {"widths": [s.shape[2] for s in ends], "feature_bytes": [tokens * s.shape[2] * 4 for s in ends]}
+    return {"widths": [s.shape[1] for s in ends], "feature_bytes": [len(rows) * s[0].numel() * 4 for s in ends]}
+
+
+def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Path) -> None:
+    """Logits of every row and the states of `layers`, in the order of the rows' ids."""
+    lengths = [len(item) for item in rows.items] if task["kind"] == "text" else [0] * len(rows)
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    collate, ends = Collator(task), taps(model)
+    logits = torch.empty(len(rows), len(task["labels"]))
+    states: dict[int, list] = {layer: [None] * len(rows) for layer in layers}
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        batch = collate([rows[index] for index in chosen])
+        with torch.no_grad():
+            inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
+            output = model(**inputs, output_hidden_states=bool(layers))
+        logits[chosen] = output.logits.float().cpu()
+        for layer in layers:
+            for index, value in zip(chosen, output.hidden_states[ends[layer - 1]].float().cpu(), strict=True):
+                states[layer][index] = value[: lengths[index]].clone() if task["kind"] == "text" else value.clone()
+    for layer, values in states.items():
+        _save(out / f"features-{layer}.safetensors", values, lengths, ragged=task["kind"] == "text")
+    _save_whole(out / "logits.safetensors", {"logits": logits})
+
+
+def _save(path: Path, values: list, lengths: list[int], ragged: bool) -> None:
+    if not ragged:
+        return _save_whole(path, {"values": torch.stack(values)})
+    ends = torch.tensor(lengths).cumsum(0)
+    return _save_whole(path, {"values": torch.cat(values), "offsets": ends - torch.tensor(lengths)})
+
+
+def _save_whole(path: Path, tensors: dict) -> None:
+    """A reader never meets half a file."""
+    save_file(tensors, path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
+
+
+if __name__ == "__main__":
+    main(teach)

@@ -1,0 +1,82 @@
+"""Teachers: their weights, and their cached outputs for every training row.
+
+A teacher folder holds `weights.safetensors`, `logits.safetensors` and one `features-<i>.safetensors` per cached block
+(1-based, stages for CNNs), all in the order train, transfer, dev. Nothing of a teacher is trained by a student's trial.
+"""
+
+import inspect
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from baselines import models
+from baselines.methods.selective import taps
+
+
+class Teacher:
+    """A frozen teacher as a trial sees it: outputs from the cache where they are there, from the model where not."""
+
+    def __init__(self, folder: str, task: dict) -> None:
+        self.folder, self.task = Path(folder), task
+        self.facts = json.loads((self.folder / "teacher.json").read_text())
+        self.logits = load_file(self.folder / "logits.safetensors")["logits"]
+        self.widths = tuple(self.facts["widths"])
+        self.forwards = 0
+        self.cached_reads = 0
+        self._features: dict[int, dict[str, torch.Tensor]] = {}
+        self._model: nn.Module | None = None
+
+    def model(self) -> nn.Module:
+        """The frozen teacher itself, in eval mode. Its forwards are counted."""
+        if self._model is None:
+            self._model = load(self.folder, self.task)
+            self._model.register_forward_pre_hook(self._count)
+        return self._model
+
+    def features(self, inputs: dict, layers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+        """Outputs of those blocks for this batch: [B, L, width] states, or [B, C, H, W] maps. Never with a gradient."""
+        if all((self.folder / f"features-{layer}.safetensors").exists() for layer in layers):
+            self.cached_reads += 1
+            return tuple(self._cached(inputs, layer) for layer in layers)
+        return self._online(inputs, layers)
+
+    def _cached(self, inputs: dict, layer: int) -> torch.Tensor:
+        if layer not in self._features:
+            self._features[layer] = load_file(self.folder / f"features-{layer}.safetensors")
+        stored, ids = self._features[layer], inputs["ids"].cpu()
+        if "offsets" not in stored:
+            return stored["values"][ids].to(inputs["ids"].device)
+        mask = inputs["attention_mask"]
+        place = stored["offsets"][ids][:, None] + torch.arange(mask.shape[1])
+        states = stored["values"][place.clamp_(max=len(stored["values"]) - 1)].to(mask.device)
+        return states * mask[..., None]
+
+    def _online(self, inputs: dict, layers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+        model = self.model().to(inputs["ids"].device)
+        ends = taps(model)
+        with torch.no_grad():  # not inference_mode: its tensors cannot be saved for a student's backward pass
+            states = model(**accepted(model, inputs), output_hidden_states=True).hidden_states
+        return tuple(states[ends[layer - 1]] for layer in layers)
+
+    def _count(self, module: nn.Module, args) -> None:
+        self.forwards += 1
+
+    def uses(self) -> dict:
+        return {"forwards": self.forwards, "feature_reads": self.cached_reads, "weights": self.facts["fingerprint"]}
+
+
+def load(folder: Path, task: dict) -> nn.Module:
+    """The teacher's weights in the planned architecture: eval mode, no gradients."""
+    facts = json.loads((folder / "teacher.json").read_text())
+    model = models.build(facts["spec"], task, seed=0)
+    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    return model.eval().requires_grad_(False)
+
+
+def accepted(model: nn.Module, inputs: dict) -> dict:
+    """The part of a batch that the model's forward takes; never the labels."""
+    known = set(inspect.signature(model.forward).parameters) - {"labels"}
+    return {name: value for name, value in inputs.items() if name in known}

@@ -1,0 +1,80 @@
+"""The trial process: runs train.py for one or more arms of a track, seed by seed.
+
+    python -m baselines.trial JOB.json
+
+This is where edited code runs, so it sees no test row and no label a student may not have. What it leaves behind, per
+arm and seed: `weights.safetensors`, `trace.jsonl` and `trial.json`, written last. None of it is believed: the metrics
+come from the weights, in another process.
+"""
+
+import importlib.util
+import json
+import math
+import time
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from baselines.errors import main
+from baselines.experiment import Experiment
+
+
+def trials(job: dict) -> None:
+    """job: out, seen, labels, teacher, units [{arm, file, model, training, method, teacher, reveal_transfer, seeds}], steps, threads."""
+    torch.set_num_threads(job["threads"])
+    for unit in job["units"]:
+        for seed in unit["seeds"]:
+            folder = Path(job["out"]) / unit["arm"] / str(seed)
+            if not (folder / "trial.json").exists() and run(job, unit, seed, folder) != "ok":
+                break  # the other seeds of this arm would fail the same way
+
+
+def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
+    """One trial. A failure of the edited code is a result, kept with its traceback; returns the status."""
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    report = {"schema": 1, "arm": unit["arm"], "seed": seed, "status": "ok"}
+    try:
+        experiment = Experiment(job, unit, seed, folder)
+        report |= {"initial": experiment.initial, "build_seconds": time.monotonic() - started}
+        model = import_file(Path(unit["file"])).train(experiment)
+        report |= {"train_seconds": time.monotonic() - started - report["build_seconds"]}
+        save(model, experiment.student, folder)
+    except Exception as error:  # whatever edited code may raise
+        report |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:2000], "traceback": _tail()}
+    report |= {"seconds": time.monotonic() - started}
+    (folder / "trial.json").write_text(json.dumps(report))
+    return report["status"]
+
+
+def import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def save(model: nn.Module, student: nn.Module, folder: Path) -> None:
+    """The student's weights. Raises TypeError or ValueError when `train` returned something else or diverged."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"train(experiment) returned {type(model).__name__}, not the trained student")
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if type(model) is not type(student):
+        raise TypeError(
+            f"train(experiment) returned a {type(model).__name__}, the plan's student is a {type(student).__name__}"
+        )
+    if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise ValueError(f"the trained student has {math.nan} or infinite values in {bad[0]}: training diverged")
+    save_file(state, folder / "weights.safetensors")
+
+
+def _tail() -> str:
+    return "\n".join(traceback.format_exc().splitlines()[-25:])
+
+
+if __name__ == "__main__":
+    main(trials)
