@@ -1,0 +1,230 @@
+"""The plan: every hyperparameter of a run, fixed and hashed before anything trains.
+
+A plan is frozen. Nothing amends it after approval; an amendment is a new plan that names its parent.
+`Proposal` is what a language model may say about a plan; the rest comes from the user and from the scale's defaults.
+"""
+
+import hashlib
+import json
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Origin = Literal["user", "model", "default"]
+MethodName = Literal["finetune", "kd", "kd_selective"]
+Metric = Literal["accuracy", "precision", "recall", "f1", "inference_ms", "size_mb"]
+
+HIGHER_IS_BETTER: dict[str, bool] = {
+    "accuracy": True,
+    "precision": True,
+    "recall": True,
+    "f1": True,
+    "inference_ms": False,
+    "size_mb": False,
+}
+
+
+class Record(BaseModel):
+    """A frozen record that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(Record):
+    """A teacher or a student: a checkpoint, or sizes to build one with random weights."""
+
+    architecture: Literal["bert", "distilbert", "resnet", "mobilenetv2"]
+    checkpoint: str = ""
+    """Hub id or folder of pretrained weights; empty means random weights with the sizes below."""
+    revision: str = ""
+    layers: Annotated[int, Field(ge=1)]
+    """Transformer blocks, or stages of a CNN."""
+    width: Annotated[float, Field(gt=0)]
+    """Hidden size of a transformer, channels of a ResNet's first stage, width multiplier of MobileNetV2."""
+    heads: Annotated[int, Field(ge=0)] = 0
+    blocks: tuple[int, ...] = ()
+    """Residual blocks per stage (ResNet only)."""
+    bottleneck: bool = False
+    stem: Literal["", "imagenet", "cifar"] = ""
+    """First convolution of a CNN: `cifar` is 3×3, stride 1, without pooling."""
+
+
+class Training(Record):
+    """How one model is trained. The step count follows from it and from the data."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[float, Field(gt=0)]
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.06
+    """Share of the steps spent warming up."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class Method(Record):
+    """The distillation settings an arm reads from `experiment.method`."""
+
+    name: MethodName
+    temperature: Annotated[float, Field(gt=0, le=100)] = 3.0
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight of the distillation term; the labels weigh 1 − alpha."""
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the feature term."""
+    layers: Annotated[int, Field(ge=1)] = 3
+    """How many layers are matched, counted from the last."""
+    layer_map: Literal["last", "last_stretched", "skip", "last1"] = "last"
+    signal: Literal["hidden", "cls", "cos", "attention"] = "hidden"
+    norm: Literal["layer", "none", "l2"] = "layer"
+    init_layers: Literal["none", "last", "first", "alternate"] = "none"
+    """Teacher layers the student starts from."""
+
+
+class Task(Record):
+    """The data of a track: what is used, how much of it, and its content hash."""
+
+    name: str
+    kind: Literal["text", "image"]
+    source: str
+    """Where the rows come from: embedded, a folder, the local cache or the hub."""
+    revision: str = ""
+    labels: tuple[str, ...]
+    train_rows: Annotated[int, Field(ge=1)]
+    """Labelled rows."""
+    transfer_rows: Annotated[int, Field(ge=0)]
+    """Rows without labels, for the teacher to label."""
+    dev_rows: Annotated[int, Field(ge=1)]
+    test_rows: Annotated[int, Field(ge=1)]
+    input_size: Annotated[int, Field(ge=1)]
+    """Tokens per text at most, or pixels per image side."""
+    data_seed: int = 0
+    hash: str
+    """SHA-256 over every row of every split, in order."""
+
+
+class Track(Record):
+    """One task with its teacher and its student."""
+
+    name: str
+    task: Task
+    teacher: ModelSpec
+    teacher_training: Training
+    student: ModelSpec
+    training: Training
+    method: Method
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def pool_rows(self) -> int:
+        """Rows a distilled student sees: labelled and transfer rows."""
+        return self.task.train_rows + self.task.transfer_rows
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of every student arm: the same budget for all."""
+        return steps(self.training, self.pool_rows)
+
+    @property
+    def teacher_steps(self) -> int:
+        return steps(self.teacher_training, self.pool_rows)
+
+
+class Budget(Record):
+    seconds: Annotated[float, Field(gt=0)] = 3600.0
+    trial_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    memory_mb: Annotated[int, Field(ge=256)] = 4096
+    disk_mb: Annotated[int, Field(ge=64)] = 4096
+    tokens: Annotated[int, Field(ge=0)] = 200_000
+
+
+class Plan(Record):
+    schema_: Literal[1] = Field(1, alias="schema")
+    idea: str
+    title: str
+    objective: str
+    hypothesis: str
+    methodology: str
+    scale: Literal["demo", "small", "paper"]
+    tracks: tuple[Track, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    metrics: tuple[Metric, ...] = ("accuracy", "precision", "recall", "f1", "inference_ms", "size_mb")
+    averaging: Literal["macro"] = "macro"
+    primary_metric: Literal["accuracy", "precision", "recall", "f1"] = "accuracy"
+    least_effect: Annotated[float, Field(ge=0)] = 0.005
+    """Smallest difference of the primary metric worth a claim."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    reference_arms: tuple[str, ...]
+    benchmark: str = "vanilla_kd"
+    """The reference arm the proposed arm must beat; student_only is always compared too."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 1
+    budget: Budget = Budget()
+    provenance: dict[str, Origin]
+    """Where each field came from, by dotted path."""
+    parent: str = ""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds repeat: {seeds}")
+        return seeds
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON: the plan's identity."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    def canonical(self) -> str:
+        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
+
+    def track(self, name: str) -> Track:
+        return next(track for track in self.tracks if track.name == name)
+
+
+class Proposal(Record):
+    """What a language model may say about a plan. None means: keep the default."""
+
+    title: Annotated[str, Field(min_length=3, max_length=120)]
+    objective: Annotated[str, Field(min_length=3, max_length=1500)]
+    hypothesis: Annotated[str, Field(min_length=3, max_length=1500)]
+    methodology: Annotated[str, Field(min_length=3, max_length=3000)]
+    method: MethodName
+    temperature: Annotated[float, Field(gt=0, le=100)] | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    beta: Annotated[float, Field(ge=0)] | None = None
+    layers: Annotated[int, Field(ge=1)] | None = None
+    layer_map: Literal["last", "last_stretched", "skip", "last1"] | None = None
+    signal: Literal["hidden", "cls", "cos", "attention"] | None = None
+    init_layers: Literal["none", "last", "first", "alternate"] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _prose_writes_no_number(self) -> "Proposal":
+        for field in ("title", "objective", "hypothesis", "methodology"):
+            if number := stray_number(getattr(self, field)):
+                raise ValueError(
+                    f"{field} writes the number {number!r}; numbers belong in their own fields: "
+                    "name the field instead (for example {temperature})"
+                )
+        return self
+
+
+def stray_number(prose: str) -> str:
+    """The first number written in prose, or "" (model names such as ResNet-50 and CIFAR-10 are names)."""
+    found = re.search(r"(?<![\w\-/.])[-+]?\d[\d.,]*%?", prose)
+    return found.group() if found else ""
+
+
+def steps(training: Training, rows: int) -> int:
+    """Optimizer steps for `epochs` passes over `rows`."""
+    per_epoch = math.ceil(rows / (training.batch_size * training.accumulation))
+    return max(1, round(per_epoch * training.epochs))

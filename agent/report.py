@@ -1,0 +1,87 @@
+"""The report: results written for a stranger. The same results give the same bytes."""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from agent.compare import JUDGED
+from agent.plan import HIGHER_IS_BETTER, Plan, Record
+from agent.render import render
+from agent.results import Results, Summary, figure_interval
+from agent.score import UNITS, figure
+
+
+def write_report(folder: Path, results: Results) -> Path:
+    """Writes report.md into `folder`."""
+    path = folder / "report.md"
+    path.write_text(render_report(results), encoding="utf-8", newline="\n")
+    return path
+
+
+def render_report(results: Results) -> str:
+    """The report in Markdown. Every text but code is escaped; code stands in fences."""
+    return render(
+        "report/report.md.j2",
+        results=escaped(results.model_copy(update={"plan": _filled(results.plan)})),
+        code=results.code,
+        metrics=(*JUDGED, "nll"),
+        higher_is_better=HIGHER_IS_BETTER,
+        figure=figure,
+        show=show,
+        spread=spread,
+        interval=figure_interval,
+    )
+
+
+def show(metric: str, value: float) -> str:
+    """A metric's value with its unit."""
+    return figure(value, UNITS[metric])
+
+
+def spread(metric: str, summary: Summary) -> str:
+    """`97.25 % ± 0.52 [96.70, 97.80]`: mean, standard deviation and interval."""
+    mean = show(metric, summary.mean)
+    if summary.sd is None or summary.low is None or summary.high is None:
+        return f"{mean} (one seed)"
+    scale, digits = (100, 2) if UNITS[metric] == "percent" else (1, 3)
+    sd, low, high = (f"{scale * value:.{digits}f}" for value in (summary.sd, summary.low, summary.high))
+    return f"{mean} ± {sd} [{low}, {high}]"
+
+
+def fill(prose: str, plan: Plan) -> str:
+    """Prose with every `{field}` replaced by the plan's value; tracks that differ give `3.0 / 4.0`."""
+    named = [{**t.training.model_dump(), **t.method.model_dump(), "method": t.method.name} for t in plan.tracks]
+
+    def value(match: re.Match[str]) -> str:
+        found = dict.fromkeys(str(fields[match[1]]) for fields in named if match[1] in fields)
+        return " / ".join(found) or match[0]
+
+    return re.sub(r"\{(\w+)\}", value, prose)
+
+
+def _filled(plan: Plan) -> Plan:
+    return plan.model_copy(
+        update={name: fill(getattr(plan, name), plan) for name in ("objective", "hypothesis", "methodology")}
+    )
+
+
+def escaped(value: Any) -> Any:
+    """The same records with every text escaped, so that no template line can forget to."""
+    match value:
+        case str():
+            return escape(value)
+        case Record():
+            return value.model_copy(update={name: escaped(item) for name, item in value})
+        case tuple():
+            return tuple(map(escaped, value))
+        case dict():
+            return {escape(name): escaped(item) for name, item in value.items()}
+    return value
+
+
+def escape(text: str) -> str:
+    """One line of text that Markdown and HTML show as it is written."""
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    marked = re.sub(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", html.escape(line, quote=False))
+    return re.sub(r"^(\d*)([.)#+-])(?=[ #+-]|$)", r"\1\\\2", marked)
