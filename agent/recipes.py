@@ -1,0 +1,188 @@
+"""The embedded source: no network and no key. It chooses a method for an idea from what the library knows.
+
+It speaks the text protocol of a language model and passes the same parsers, but it is none, and a report made with it
+says so. An idea that the library has no method for is refused.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.conversation import Message, Reply
+from agent.edits import NO_FURTHER_EDIT
+from agent.errors import ModelError
+from agent.plan import Proposal
+from agent.render import TEMPLATES, fence
+from agent.reply import REFUSED, code_blocks, problems
+
+CARDS = Path(__file__).parents[1] / "baselines" / "methods.toml"
+FILES = {"finetune": "student_only.py", "kd": "kd.py", "kd_selective": "kd_selective.py"}
+LAST_LAYERS = 3
+DEFAULT = "kd_selective"
+TRAINING = ("learning_rate", "batch_size", "epochs")
+
+TOPIC = re.compile(
+    r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|dark knowledge|soft (?:label|target)"
+    r"|fine-?tun|\blogits?\b|hidden (?:state|layer)|attention map"
+    r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|pkd|resnet|mobilenet)"
+    r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
+    r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label)"
+    r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer",
+    re.IGNORECASE,
+)
+BEYOND = (
+    "reinforcement learning",
+    "object detection",
+    "segmentation",
+    "speech",
+    "machine translation",
+    "text generation",
+    "summarisation",
+    "summarization",
+    "diffusion",
+    "image generation",
+    "regression",
+    "pruning",
+    "quantisation",
+    "quantization",
+    "self-distillation",
+    "mutual learning",
+    "multi-teacher",
+    "multiple teachers",
+    "several teachers",
+    "two teachers",
+    "data-free",
+    "federated",
+    "contrastive",
+)
+RULED_OUT = re.compile(r"\b(?:no|not|without|never|instead of|rather than)\s+(?:\w+[ -]+){0,2}$", re.IGNORECASE)
+
+NUMBER = r"(\d+(?:\.\d+)?(?:e-?\d+)?|\.\d+)"
+IS = r"\s*(?:=|:|of|is)?\s*"
+VALUES = {
+    "temperature": rf"(?:\b(?:temperature|temp|tau)|τ){IS}{NUMBER}|(?-i:\bT)\s*[=:]\s*{NUMBER}",
+    "alpha": rf"(?:\balpha|α){IS}{NUMBER}",
+    "beta": rf"(?:\bbeta|β){IS}{NUMBER}",
+    "learning_rate": rf"\b(?:lr|learning[ -]rate){IS}{NUMBER}",
+    "batch_size": rf"\bbatch(?:[ -]size)?{IS}{NUMBER}",
+    "epochs": rf"{NUMBER}[ -]*epochs?\b|\bepochs{IS}{NUMBER}",
+}
+COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+LAYERS = rf"\b(?:last|final|top)[ -](\d+|{'|'.join(COUNTS)})[ -](?:\w+[ -])?(?:layer|block|stage|state)s?\b"
+CHOICES = {
+    "layer_map": {
+        "last1": r"\b(?:last|final) (?:hidden )?(?:layer|block)\b",
+        "last_stretched": r"\bstretch",
+        "skip": r"\bskip\b(?! connection)|every other layer|\bevenly|\buniformly|\bpkd\b|\btinybert\b",
+    },
+    "signal": {
+        "attention": r"\battention\b|\btinybert\b|\bminilm\b",
+        "cls": r"\bcls\b|\bpkd\b|\bpatient (?:kd|knowledge)",
+        "cos": r"\bcosine\b",
+        "hidden": r"\bhidden\b|\bintermediate\b|\bfitnets?\b|\bhints?\b|\bfeatures?\b",
+    },
+}
+INIT = r"(?:initiali[sz]\w*|warm[ -]start\w*|cop(?:y|ied|ying)|start\w* from)\b[^,.;]*\bteacher[^,.;]*|teacher initiali"
+STARTS = {"first": r"\b(?:first|lower|bottom)\b", "last": r"\b(?:last|top|upper)\b", "alternate": r""}
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """What the library knows about each method, by name."""
+    return tomllib.loads(CARDS.read_text(encoding="utf-8"))
+
+
+class Recipes:
+    """A source that answers "plan" and "edit" from the method cards and the finished train.py files."""
+
+    name = "recipes"
+    model = "recipes"
+    metered = False
+
+    def __init__(self, folder: Path = TEMPLATES / "train") -> None:
+        self._folder = folder
+
+    def complete(self, purpose: str, messages: Sequence[Message]) -> Reply:
+        """Raises ModelError where its one answer was not accepted: asked again, it would say the same."""
+        prompt = messages[-1].content
+        blocks = [block.body for block in code_blocks(prompt) if block.info == "json"]
+        if not blocks:
+            raise ModelError(f"the embedded recipes' only answer to {purpose!r} was not accepted: {prompt}")
+        facts = json.loads(blocks[-1])
+        text = _plan(facts) if purpose == "plan" else self._edit(facts, prompt)
+        return Reply(text=text, model=self.model, finish="stop", prompt_tokens=0, completion_tokens=0)
+
+    def _edit(self, facts: dict[str, Any], prompt: str) -> str:
+        """The method's finished train.py: once, and only where it does not stand there already."""
+        source = (self._folder / FILES[facts["method"]]).read_text(encoding="utf-8")
+        if facts["attempt"] > 1 or source.strip() in prompt:
+            return NO_FURTHER_EDIT
+        return f"The library's finished train.py for {facts['method']}, whole.\n\n{fence(source, 'python')}\n"
+
+
+def _plan(facts: dict[str, Any]) -> str:
+    idea, fixed = facts["idea"], facts["fixed_by_user"]
+    if why := _refusal(idea):
+        return f"{REFUSED} {why}"
+    settings = _settings(idea)
+    method = fixed.get("method") or _method(idea, settings)
+    card = cards()[method]
+    if method == "kd_selective":
+        settings = {"layers": _default_layers(facts["tracks"]), "layer_map": "last", "signal": "hidden"} | settings
+    known = {name: value for name, value in settings.items() if name in (*card["defaults"], *TRAINING)}
+    fixed = {name: value for name, value in fixed.items() if name in Proposal.model_fields}
+    try:
+        proposal = Proposal.model_validate(card["proposal"] | {"method": method} | known | fixed)
+    except ValidationError as error:
+        return f"{REFUSED} the idea asks for a value that cannot be used:\n{problems(error)}"
+    body = json.dumps(proposal.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
+    return f"{card['summary']}\n\n{fence(body, 'json')}\n"
+
+
+def _refusal(idea: str) -> str:
+    """Why the recipes cannot serve an idea; empty where they can."""
+    can = "the embedded recipes fine-tune and distil classifiers"
+    if beyond := [word for word in BEYOND if _said(idea, re.escape(word))]:
+        return f"{can}; {beyond[0]} is beyond them: leave it out, or connect a language model with --base-url"
+    return "" if TOPIC.search(idea) else f"{can}; this idea names neither distillation nor a teacher and its student"
+
+
+def _method(idea: str, settings: dict[str, Any]) -> str:
+    """The richest method that the idea names; layer distillation of the last layers where it names none."""
+    for name, card in cards().items():
+        settled = set(card["decided_by"]) & settings.keys()
+        if settled or any(_said(idea, rf"\b{re.escape(word)}s?\b") for word in card["good_for"]):
+            return name
+    return DEFAULT
+
+
+def _settings(idea: str) -> dict[str, Any]:
+    """What the idea says in so many words. Values stay text: the proposal's own checks read them."""
+    values = {name: _said(idea, pattern) for name, pattern in VALUES.items()}
+    settings: dict[str, Any] = {name: next(filter(None, at.groups())) for name, at in values.items() if at}
+    for field, choices in CHOICES.items():
+        named = [choice for choice, pattern in choices.items() if _said(idea, pattern)]
+        settings |= {field: named[0]} if named else {}
+    if settings.get("layer_map") == "last1":
+        settings["layers"] = 1
+    if at := _said(idea, LAYERS):
+        count = at[1].lower()
+        settings["layers"] = COUNTS.index(count) + 1 if count in COUNTS else count
+    if at := _said(idea, INIT):
+        settings["init_layers"] = next(start for start, words in STARTS.items() if re.search(words, at[0], re.I))
+    return settings
+
+
+def _default_layers(tracks: Sequence[dict[str, Any]]) -> int:
+    depths = [int(track[side]) for track in tracks for side in ("teacher_layers", "student_layers")]
+    return min([LAST_LAYERS, *depths])
+
+
+def _said(idea: str, pattern: str) -> re.Match[str] | None:
+    """Where an idea first says something without ruling it out ("no hidden states")."""
+    found = re.finditer(pattern, idea, re.IGNORECASE)
+    return next((at for at in found if not RULED_OUT.search(idea[: at.start()])), None)
