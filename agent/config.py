@@ -1,0 +1,44 @@
+"""Where things are and what this machine is set to: read once from the environment, passed down."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+TASKS = ROOT / "baselines" / "tasks.toml"
+SCALES = ROOT / "baselines" / "scales.toml"
+METHODS = ROOT / "baselines" / "methods.toml"
+TRAIN_FILES = ROOT / "templates" / "train"
+
+
+@dataclass(frozen=True)
+class Settings:
+    runs: Path
+    """One folder per run."""
+    cache: Path
+    """Prepared data and teachers, keyed by content; can be deleted at any time."""
+    base_url: str
+    model: str
+    api_key: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        cache_home = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cls(
+            runs=Path(environment.get("KDAGENT_RUNS") or ROOT / "runs").absolute(),
+            cache=Path(environment.get("KDAGENT_CACHE") or cache_home / "kdagent").absolute(),
+            base_url=environment.get("KDAGENT_BASE_URL", ""),
+            model=environment.get("KDAGENT_MODEL", ""),
+            api_key=environment.get("KDAGENT_API_KEY") or environment.get("OPENAI_API_KEY", ""),
+        )
+
+    def __repr__(self) -> str:
+        return f"Settings(runs={self.runs}, cache={self.cache}, base_url={self.base_url!r}, model={self.model!r})"
+
+
+def cards(path: Path) -> dict[str, Any]:
+    """The cards of one data file: tasks, scales or methods."""
+    return tomllib.loads(path.read_text())

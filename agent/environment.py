@@ -1,0 +1,65 @@
+"""The machine a run happened on: every field a value, or the reason why it is unknown. Names come from a list; nothing
+is taken from the environment wholesale."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from agent.results import Known
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "openai",
+    "langgraph",
+    "jinja2",
+    "gitpython",
+    "pydantic",
+)
+VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "PYTHONHASHSEED")
+
+
+def environment() -> dict[str, Known]:
+    facts: dict[str, Callable[[], str]] = {
+        "python": platform.python_version,
+        "system": lambda: f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor,
+        "cores": lambda: str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "memory": lambda: f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+        "graphics card": _card,
+        **{name: (lambda name=name: version(name)) for name in PACKAGES},  # type: ignore[misc]
+        **{name: (lambda name=name: os.environ[name]) for name in VARIABLES},  # type: ignore[misc]
+    }
+    return {name: _known(read) for name, read in facts.items()}
+
+
+def _known(read: Callable[[], str]) -> Known:
+    try:
+        return Known(value=read())
+    except KeyError:
+        return Known(value="not set")
+    except Exception as error:  # whatever a machine may lack
+        return Known(reason=f"{type(error).__name__}: {error}")
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _card() -> str:
+    if not Path("/dev/nvidiactl").exists():
+        return "none"
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

@@ -1,0 +1,165 @@
+"""Lints of a plan, before anything trains. A refusal stops it; a warning is shown, recorded and left to the user."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agent.compare import fewest_seeds, least_p
+from agent.plan import ModelSpec, Plan, Track, Training
+
+PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
+"""Usable learning rates: fine-tuned transformers, transformers from random weights, CNNs with Adam, CNNs with SGD."""
+MOST_WARMUP = 0.2
+
+
+@dataclass(frozen=True)
+class Lint:
+    level: Literal["warning", "refusal"]
+    field: str
+    message: str
+    hint: str = ""
+
+
+def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
+    """`facts` are those of the prepared data and models, per track."""
+    found = list(_seeds(plan))
+    for track in plan.tracks:
+        for about in (_rates, _schedule, _method, _rows):
+            found += about(track)
+        found += _sizes(track, facts[track.name])
+    return found
+
+
+def _seeds(plan: Plan) -> Iterator[Lint]:
+    n = len(plan.seeds)
+    if least_p(n) >= plan.level:
+        yield Lint(
+            "warning",
+            "seeds",
+            f"{n} seeds cannot reach the level {plan.level:g}, whatever they show",
+            f"{fewest_seeds(plan.level)} are the fewest that can",
+        )
+
+
+def _rates(track: Track) -> Iterator[Lint]:
+    for who, spec, training in (
+        ("teacher_", track.teacher, track.teacher_training),
+        ("", track.student, track.training),
+    ):
+        low, high = _usable(spec, training)
+        if not low <= training.learning_rate <= high:
+            yield Lint(
+                "warning",
+                f"tracks.{track.name}.{who}training.learning_rate",
+                f"{training.learning_rate:g} is outside {low:g}..{high:g}, where a {_called(spec)} with "
+                f"{training.optimizer} is known to train",
+                "expect divergence above it and an untrained model below it",
+            )
+
+
+def _usable(spec: ModelSpec, training: Training) -> tuple[float, float]:
+    if spec.architecture in ("bert", "distilbert"):
+        return PRETRAINED if spec.checkpoint else SCRATCH
+    return CNN_SGD if training.optimizer == "sgd" else CNN
+
+
+def _called(spec: ModelSpec) -> str:
+    return f"pretrained {spec.architecture}" if spec.checkpoint else f"{spec.architecture} from random weights"
+
+
+def _schedule(track: Track) -> Iterator[Lint]:
+    path = f"tracks.{track.name}.training"
+    if track.training.warmup > MOST_WARMUP:
+        yield Lint(
+            "warning",
+            f"{path}.warmup",
+            f"{track.training.warmup:.0%} of {track.steps} steps are spent warming up",
+            f"at most {MOST_WARMUP:.0%} is usual",
+        )
+    if track.student.checkpoint and track.training.epochs > 5:
+        yield Lint(
+            "warning",
+            f"{path}.epochs",
+            f"{track.training.epochs:g} epochs for a pretrained {track.student.architecture}",
+            "two to five are usual; more mostly overfit",
+        )
+    if track.training.optimizer == "adam" and track.training.weight_decay:
+        yield Lint(
+            "warning",
+            f"{path}.weight_decay",
+            "adam adds weight decay to the gradient, which couples the two",
+            "use adamw, or no decay",
+        )
+
+
+def _method(track: Track) -> Iterator[Lint]:
+    method, path = track.method, f"tracks.{track.name}.method"
+    if method.name != "finetune" and method.temperature < 0.5:
+        yield Lint("warning", f"{path}.temperature", f"{method.temperature:g} sharpens the teacher towards hard labels")
+    if method.name != "kd_selective":
+        return
+    if method.signal == "attention" and track.task.kind == "text":
+        yield Lint(
+            "refusal",
+            f"{path}.signal",
+            "attention matrices of the teacher are not cached for text",
+            "use --set signal=hidden, cls or cos",
+        )
+    if method.signal in ("cls", "cos") and track.task.kind == "image":
+        yield Lint(
+            "refusal",
+            f"{path}.signal",
+            f"{method.signal} reads tokens, and {track.name} has images",
+            "use --set signal=hidden or attention",
+        )
+    if method.init_layers != "none":
+        yield from _init(track, path)
+
+
+def _init(track: Track, path: str) -> Iterator[Lint]:
+    teacher, student = track.teacher, track.student
+    if track.task.kind == "image":
+        yield Lint(
+            "refusal",
+            f"{path}.init_layers",
+            "a CNN student does not start from its teacher's layers",
+            f"use --set {track.name}.init_layers=none",
+        )
+    elif (teacher.width, teacher.heads) != (student.width, student.heads):
+        yield Lint(
+            "refusal",
+            f"{path}.init_layers",
+            f"teacher layers of width {teacher.width:g} with {teacher.heads} heads do not fit a student of width "
+            f"{student.width:g} with {student.heads}",
+            "match the widths, or use the feature loss, which has projections",
+        )
+
+
+def _rows(track: Track) -> Iterator[Lint]:
+    if track.task.test_rows < 400:
+        yield Lint(
+            "warning",
+            f"tracks.{track.name}.task.test_rows",
+            f"{track.task.test_rows} test rows: one answer is worth {100 / track.task.test_rows:.1f} points",
+        )
+
+
+def _sizes(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+    teacher, student = facts["models"]["teacher"], facts["models"]["student"]
+    if student["parameters"] >= teacher["parameters"]:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.student",
+            f"the student has {student['parameters']:,} parameters, its teacher {teacher['parameters']:,}: "
+            "that is no compression",
+            "choose a smaller student or a larger teacher",
+        )
+    fewest = min(teacher["layers"], student["layers"])
+    if track.method.name == "kd_selective" and track.method.layer_map != "last1" and track.method.layers > fewest:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.method.layers",
+            f"{track.method.layers} layers cannot be matched: the teacher has {teacher['layers']}, the student "
+            f"{student['layers']}",
+            f"{fewest} is the most",
+        )

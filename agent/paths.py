@@ -1,0 +1,81 @@
+"""Every file of a run, by name. Nobody else joins strings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def run(self) -> Path:
+        """Status, versions, environment, options, parent."""
+        return self.folder / "run.json"
+
+    @property
+    def idea(self) -> Path:
+        return self.folder / "idea.md"
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def facts(self) -> Path:
+        """What preparing the data found, per track."""
+        return self.folder / "facts.json"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def conversation(self) -> Path:
+        return self.folder / "conversation"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.md"
+
+    @property
+    def state(self) -> Path:
+        """LangGraph's checkpoints."""
+        return self.folder / "state.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def jobs(self) -> Path:
+        """What each process was told, and the train.py it ran."""
+        return self.folder / "jobs"
+
+    @property
+    def scratch(self) -> Path:
+        """Where sandboxed processes write; what is worth keeping is taken in from there."""
+        return self.folder / "scratch"
+
+    def trial(self, arm: str, track: str, seed: int) -> Path:
+        return self.folder / "trials" / arm / track / str(seed)
+
+    def teacher(self, track: str) -> Path:
+        """The teacher's predictions; its weights stay in the cache."""
+        return self.folder / "trials" / "teacher" / track

@@ -1,0 +1,322 @@
+"""The steps of a run: one method each, small, idempotent, and on record before the next begins.
+
+A step that a crash cut off is done again; what it had finished is found on disk and not repeated.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import config, planner, runs
+from agent.assembly import REFERENCE_FILES, Assembly, Status, attempt_name, file_hash, weights_hash
+from agent.edits import apply
+from agent.errors import EditError, NoFurtherEdit, PlanError
+from agent.events import EventLog
+from agent.gateway import Gateway, Message
+from agent.harness import Arm, Harness
+from agent.lints import Lint, lint
+from agent.options import Options
+from agent.paths import RunPaths
+from agent.plan import Plan
+from agent.planner import Draft
+from agent.render import render
+from agent.reply import parse_proposal
+from agent.report import render_report
+from agent.results import Results
+from sandbox.checks import check
+from sandbox.workspace import Workspace
+
+PILOT_STEPS = 4
+REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
+
+
+@dataclass
+class Steps:
+    """Everything the steps need. State that must survive a crash is on disk, not here."""
+
+    paths: RunPaths
+    options: Options
+    settings: config.Settings
+    gateway: Gateway
+    harness: Harness
+    started: float
+
+    def __post_init__(self) -> None:
+        self.events = EventLog(self.paths.events)
+        self.say = self.harness.progress.say
+
+    # ── plan ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def make_plan(self) -> Plan:
+        """The frozen plan: the idea's method, the user's values, the rows that are really there."""
+        if self.paths.plan.exists():
+            return self.plan
+        draft = planner.draft(self.options)
+        proposal = self.gateway.ask("plan", self._plan_prompt(draft), parse_proposal)
+        planner.merge(draft, proposal)
+        names = draft.values["tracks"]
+        facts = self.harness.prepare(names, {name: self._source(name) for name in names})
+        plan = planner.freeze(draft, self.options, proposal, facts)
+        warnings = self._lint(plan, facts)
+        runs.write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
+        runs.write_whole(self.paths.plan, json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1))
+        self.events.append("planned", hash=plan.hash, warnings=warnings)
+        return plan
+
+    def _plan_prompt(self, draft: Draft) -> list[Message]:
+        tracks = draft.values["tracks"]
+        facts = {
+            "idea": self.options.idea,
+            "scale": self.options.scale,
+            "methods": _method_facts(),
+            "tracks": [_track_facts(name, settings) for name, settings in tracks.items()],
+            "fixed_by_user": _fixed(draft, next(iter(tracks))),
+        }
+        prompt = render("prompts/plan.md.j2", idea=self.options.idea, facts=facts)
+        return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
+
+    def _source(self, name: str) -> dict[str, Any]:
+        if self.options.data:
+            return {"name": name, "data": str(Path(self.options.data).absolute())}
+        card = config.cards(config.TASKS)[name]
+        if card["embedded"] or not self.options.data_dir:
+            return {"name": name}
+        return {"name": name, "data_dir": str(Path(self.options.data_dir).absolute())}
+
+    def _lint(self, plan: Plan, facts: dict[str, Any]) -> list[str]:
+        """Warnings, shown and kept. Raises PlanError for the first refusal."""
+        found = lint(plan, facts)
+        for refusal in (each for each in found if each.level == "refusal"):
+            raise PlanError(f"{refusal.field}: {refusal.message}", refusal.hint)
+        return [_line(each) for each in found]
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.model_validate_json(self.paths.plan.read_text())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.paths.facts.read_text())["tracks"]
+        return found
+
+    # ── workspace and reference arms ────────────────────────────────────────────────────────────────────────────────
+
+    def make_workspace(self) -> dict[str, str]:
+        """One commit per reference arm, before anything trains."""
+        fresh = not self.paths.repository.exists()
+        workspace = Workspace.create(self.paths.repository) if fresh else Workspace.open(self.paths.repository)
+        start = workspace.commit("start", _train_file("student_only"), "Plain fine-tuning, where every idea starts")
+        commits = {"start": start.id}
+        for arm in self.plan.reference_arms:
+            source = _train_file(REFERENCE_FILES[arm])
+            commits[arm] = workspace.commit(arm, source, f"Reference arm {arm}", parent=start.id).id
+        self.events.append("workspace", commits=commits)
+        return commits
+
+    def train_references(self, commits: dict[str, str]) -> dict[str, str]:
+        """Teachers and every reference arm. Returns the teachers' folders."""
+        plan, facts = self.plan, self.facts
+        teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
+        self.events.append("teachers", weights={name: weights_hash(folder) for name, folder in teachers.items()})
+        arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
+        self.harness.train(plan, arms, facts, teachers)
+        self._note_trials([arm.name for arm in arms])
+        return teachers
+
+    def _reference(self, name: str, commit: str) -> Arm:
+        alone = name in ("student_only", "all_labels")
+        methods = {track.name: {} if alone else track.method.model_dump() for track in self.plan.tracks}
+        return Arm(name, commit, methods, teacher=not alone, reveal_transfer=name == "all_labels")
+
+    def _note_trials(self, arms: Sequence[str]) -> None:
+        """One event per finished trial, with the hash of its weights."""
+        plan = self.plan
+        for arm, track, seed in (
+            (arm, track.name, seed) for arm in arms for track in plan.tracks for seed in plan.seeds
+        ):
+            if not self.events.count("trial", arm=arm, track=track, seed=seed):
+                place = self.paths.trial(arm, track, seed)
+                weights = place / "weights.safetensors"
+                digest = file_hash(weights) if weights.exists() else ""
+                status = json.loads((place / "trial.json").read_text())["status"]
+                self.events.append("trial", arm=arm, track=track, seed=seed, status=status, weights=digest)
+
+    # ── an attempt ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def edit(self, attempt: int, base: str, problem: str, history: list[dict[str, Any]]) -> str:
+        """The source of one attempt, or "" when the source of edits has no more to offer."""
+        source = Workspace.open(self.paths.repository).read(base)
+        prompt = self._edit_prompt(attempt, source, problem, history)
+
+        def parse(text: str) -> str:
+            edited = apply(text, source)
+            if findings := check(edited, source):
+                raise EditError("\n".join(f"train.py:{f.line}: {f.message}" for f in findings))
+            return edited
+
+        try:
+            return self.gateway.ask("edit", prompt, parse)
+        except NoFurtherEdit:
+            return ""
+
+    def _edit_prompt(self, attempt: int, source: str, problem: str, history: list[dict[str, Any]]) -> list[Message]:
+        plan = self.plan
+        feedback = [{"attempt": h["number"], "outcome": h["outcome"], "dev_score": h["dev_score"]} for h in history]
+        if problem:
+            feedback.append(
+                {"attempt": attempt, "outcome": f"failed before it could train:\n{problem[-3000:]}", "dev_score": None}
+            )
+        prompt = render(
+            "prompts/edit.md.j2",
+            idea=plan.idea,
+            plan_summary=_summary(plan),
+            source=source,
+            contract=render("prompts/contract.md.j2"),
+            feedback=feedback,
+            facts={"method": plan.tracks[0].method.name, "attempt": attempt},
+        )
+        return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
+
+    def commit(self, attempt: int, source: str, base: str) -> str:
+        """The attempt's commit, made before it trains."""
+        commit = Workspace.open(self.paths.repository).commit(
+            f"attempt-{attempt}", source, f"Attempt {attempt}", parent=base
+        )
+        self.events.append("attempt", number=attempt, commit=commit.id, tree=commit.tree)
+        return commit.id
+
+    def check(self, commit: str, base: str) -> str:
+        """What the static check says about a commit, or ""."""
+        workspace = Workspace.open(self.paths.repository)
+        findings = check(workspace.read(commit), workspace.read(base))
+        return "\n".join(f"train.py:{f.line}: {f.message}" for f in findings)
+
+    def pilot(self, attempt: int, commit: str, teachers: dict[str, str]) -> str:
+        """A few steps on every track; why they failed, or ""."""
+        return self.harness.pilot(self.plan, self._attempt_arm(attempt, commit), self.facts, teachers, PILOT_STEPS)
+
+    def train_attempt(self, attempt: int, commit: str, teachers: dict[str, str]) -> None:
+        arm = self._attempt_arm(attempt, commit)
+        self.harness.train(self.plan, [arm], self.facts, teachers)
+        self._note_trials([arm.name])
+
+    def _attempt_arm(self, attempt: int, commit: str) -> Arm:
+        methods = {track.name: track.method.model_dump() for track in self.plan.tracks}
+        return Arm(attempt_name(attempt), commit, methods, teacher=self._has_teacher())
+
+    def _has_teacher(self) -> bool:
+        return self.plan.tracks[0].method.name != "finetune"
+
+    def predict_dev(self, attempt: int, teachers: dict[str, str]) -> None:
+        self.harness.predict(self.plan, [attempt_name(attempt)], self.facts, "dev", teachers)
+
+    def score_dev(self, attempt: int) -> float | None:
+        """Mean primary metric on dev rows over tracks and seeds; None when a trial failed."""
+        return self._assembly.dev_score(attempt)
+
+    def decide(
+        self, attempt: int, commit: str, dev_score: float | None, problem: str, history: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Whether the attempt is kept: the best on the dev rows so far."""
+        best = max((entry["dev_score"] for entry in history if entry["outcome"] == "kept"), default=None)
+        if dev_score is None:
+            outcome, reason = "rejected", problem.strip()[:500] or "a trial failed"
+        elif best is None or dev_score > best:
+            outcome, reason = "kept", "the best on the dev rows so far" if best else "the first that trained"
+        else:
+            outcome, reason = "discarded", "not better on the dev rows than the one kept"
+        entry = {"number": attempt, "commit": commit, "dev_score": dev_score, "outcome": outcome, "reason": reason}
+        self.events.append("decided", **entry)
+        return entry
+
+    def time_left(self) -> bool:
+        return self.harness.remaining() > 0
+
+    # ── comparison and report ───────────────────────────────────────────────────────────────────────────────────────
+
+    def measure(self, kept: int, teachers: dict[str, str]) -> None:
+        """Predict the test rows, once per final arm, and count that they were met."""
+        arms = ["teacher", *self.plan.reference_arms, *([attempt_name(kept)] if kept else [])]
+        new = [arm for arm in arms if not self.events.count("test predicted", arm=arm)]
+        self.harness.predict(self.plan, new, self.facts, "test", teachers)
+        for arm in new:
+            self.events.append("test predicted", arm=arm)
+
+    def conclude(self, state: dict[str, Any], status: Status = "complete", reason: str = "") -> Results:
+        """results.json: everything measured, and what follows from it."""
+        seconds = self.harness.progress.seconds | {"in all": time.monotonic() - self.started}
+        results = self._assembly.results(state, status, reason, seconds)
+        runs.write_whole(self.paths.results, results.model_dump_json(by_alias=True, indent=1))
+        return results
+
+    def report(self) -> Path:
+        """report.md, from results.json and nothing else."""
+        results = Results.model_validate_json(self.paths.results.read_text())
+        runs.write_whole(self.paths.report, render_report(results))
+        self.events.append("reported", verdict=results.verdict, report=file_hash(self.paths.report))
+        return self.paths.report
+
+    @property
+    def _assembly(self) -> Assembly:
+        return Assembly(self.paths, self.plan, self.facts, self.events, self.harness.backend, self.gateway)
+
+
+def _train_file(name: str) -> str:
+    return (config.TRAIN_FILES / f"{name}.py").read_text()
+
+
+def _method_facts() -> dict[str, dict[str, Any]]:
+    """The part of each method card that a language model chooses by."""
+    said = ("title", "summary", "good_for", "cautions")
+    return {name: {key: card[key] for key in said} for name, card in config.cards(config.METHODS).items()}
+
+
+def _track_facts(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a language model is told about a track."""
+    teacher, student, sizes = settings["teacher"], settings["student"], settings["sizes"]
+    return {
+        "name": name,
+        "teacher": _called(teacher),
+        "student": _called(student),
+        "teacher_layers": teacher["layers"],
+        "student_layers": student["layers"],
+        "train_rows": sizes["train_rows"] or "all",
+        "transfer_rows": sizes["transfer_rows"],
+    }
+
+
+def _called(model: dict[str, Any]) -> str:
+    return model["checkpoint"] or f"{model['architecture']}, {model['layers']} layers, width {model['width']:g}"
+
+
+def _fixed(draft: Draft, track: str) -> dict[str, Any]:
+    """The user's own values, by the names a proposal uses."""
+    start = f"tracks.{track}."
+    fixed = {
+        path.removeprefix(start): draft.value(path)
+        for path, origin in draft.origins.items()
+        if origin == "user" and path.startswith(start)
+    }
+    names = {"method.name": "method"}
+    return {
+        names.get(path, path.split(".")[-1]): value
+        for path, value in fixed.items()
+        if path.split(".")[0] in ("training", "method")
+    }
+
+
+def _summary(plan: Plan) -> str:
+    """The plan as a language model needs it: words, and names of settings instead of their numbers."""
+    method = plan.tracks[0].method
+    return (
+        f"{plan.title}\n\nObjective: {plan.objective}\nHypothesis: {plan.hypothesis}\nMethod: {method.name}\n"
+        f"Settings that `experiment.method` holds: {', '.join(method.model_dump())}"
+    )
+
+
+def _line(lint_found: Lint) -> str:
+    hint = f" ({lint_found.hint})" if lint_found.hint else ""
+    return f"{lint_found.field}: {lint_found.message}{hint}"
