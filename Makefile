@@ -1,0 +1,29 @@
+# Two commands do everything:  make run IDEA="…"   and   make test
+PYTHON ?= python3
+IDEA ?= efficient KD for small models
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: install run test check clean
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdagent needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+run: install
+	$(BIN)/kdagent run "$(IDEA)" --yes $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf .venv
