@@ -7,6 +7,7 @@ installed versions, so its content hash belongs in every record.
 """
 
 import ast
+import gc
 import hashlib
 import importlib.util
 import random
@@ -21,7 +22,8 @@ PACKAGES = (("torch",), ("transformers",), ("scipy", "sklearn"))
 SHORTEST, LONGEST = 25, 300  # characters; shorter ones say nothing, longer ones are cut lists of parameters
 
 NAMES = re.compile(
-    r"\b(pytorch|torch|hugging ?face|transformers?|scipy|scikit[- ]learn|sklearn|numpy|np|python|tensors?|ndarrays?|estimators?)\b",
+    r"\b(pytorch|torch|hugging ?face|transformers?|scipy|scikit[- ]learn|sklearn|numpy|np|python"
+    r"|tensors?|ndarrays?|estimators?)\b",
     re.IGNORECASE,
 )
 BLANKS = re.compile(r"\s+")
@@ -30,7 +32,7 @@ BLANKS = re.compile(r"\s+")
 def rows() -> list[tuple[str, int]]:
     """Every (text, label) of the task, balanced, in an order that depends on the texts alone."""
     files = [(path, label) for label, folders in enumerate(_folders()) for folder in folders for path in _files(folder)]
-    with ProcessPoolExecutor(max_workers=2) as pool:
+    with ProcessPoolExecutor(max_workers=2, initializer=gc.disable) as pool:  # trees are large and short-lived
         found = pool.map(_read, files, chunksize=64)
         texts = {}
         clashes = set()

@@ -15,9 +15,18 @@ class BaselineError(Exception):
         self.hint = hint
 
 
+def reason(error: Exception) -> str:
+    """What another library's error says, on one short line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def main(work: Callable[[dict], None]) -> None:
-    """Run `work` on the job file named on the command line; a BaselineError becomes error.json and exit code 2."""
-    job = json.loads(Path(sys.argv[1]).read_text())
+    """Run `work` on each job file of the command line; a BaselineError becomes error.json and exit code 2."""
+    for path in sys.argv[1:]:
+        _one(work, json.loads(Path(path).read_text()))
+
+
+def _one(work: Callable[[dict], None], job: dict) -> None:
     try:
         work(job)
     except BaselineError as error:

@@ -5,10 +5,12 @@ The file that trains decides how a loss is made of them; nothing here can be set
 
 import inspect
 import json
+import math
 import time
 from pathlib import Path
 
 import torch
+from safetensors.numpy import load_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, get_scheduler
 
@@ -43,7 +45,7 @@ class Trace:
 
     def write(self, event: str, **values) -> None:
         line = {"event": event, "seconds": round(time.monotonic() - self.started, 3)} | values
-        self.stream.write(json.dumps(line) + "\n")
+        self.stream.write(json.dumps(line, allow_nan=False) + "\n")
         self.stream.flush()
 
 
@@ -59,7 +61,7 @@ class Experiment:
         self.teacher = Teacher(job["teacher"], self.task) if unit["teacher"] else None
         self.student = models.build(unit["model"], self.task, seed)
         self.initial = models.fingerprint(self.student)
-        self.train_dataset, self.transfer_dataset, self.dev_dataset = _splits(job, unit, self.task["kind"])
+        self.train_dataset, self.transfer_dataset, self.dev_dataset = splits(job, unit, self.task["kind"])
         self.collator = Collator(self.task, self.teacher.logits if self.teacher else None)
         self.callbacks = [TraceCallback(self)]
         self.logged: dict[str, list] = {}
@@ -73,6 +75,7 @@ class Experiment:
             output_dir=str(self.out / "trainer"),
             max_steps=self.steps,
             per_device_train_batch_size=training["batch_size"],
+            per_device_eval_batch_size=_divisor(len(self.dev_dataset), 256),  # drop_last would drop dev rows, too
             gradient_accumulation_steps=training["accumulation"],
             learning_rate=training["learning_rate"],
             weight_decay=training["weight_decay"],
@@ -92,7 +95,7 @@ class Experiment:
         )
 
     def optimizer(self, model: nn.Module):
-        """The plan's optimizer over every parameter of `model`, and its schedule, as Trainer's `optimizers` takes them."""
+        """The plan's optimizer over every parameter of `model`, and its schedule: what Trainer's `optimizers` takes."""
         training = self._training
         plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]  # biases and norms: never decayed
         decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
@@ -105,8 +108,8 @@ class Experiment:
             optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, **rate)
         else:
             optimizer = (torch.optim.Adam if training["optimizer"] == "adam" else torch.optim.AdamW)(groups, **rate)
-        warmup = round(training["warmup"] * self.steps)
-        return optimizer, get_scheduler(training["schedule"], optimizer, warmup, self.steps)
+        schedule = training["schedule"].replace("constant", "constant_with_warmup")
+        return optimizer, get_scheduler(schedule, optimizer, round(training["warmup"] * self.steps), self.steps)
 
     def model_inputs(self, inputs: dict) -> dict:
         """The part of a batch that the student's forward accepts; never the labels."""
@@ -117,10 +120,11 @@ class Experiment:
         for name, value in terms.items():
             self.logged.setdefault(name, []).append(value.detach() if isinstance(value, torch.Tensor) else value)
 
-    def means(self) -> dict[str, float]:
-        """Mean of each logged term since the last call."""
+    def means(self) -> dict[str, float | None]:
+        """Mean of each logged term since the last call; None where it is not finite."""
         logged, self.logged = self.logged, {}
-        return {name: float(sum(values)) / len(values) for name, values in logged.items()}
+        means = {name: float(sum(values)) / len(values) for name, values in logged.items()}
+        return {name: mean if math.isfinite(mean) else None for name, mean in means.items()}
 
 
 class TraceCallback(TrainerCallback):
@@ -130,12 +134,12 @@ class TraceCallback(TrainerCallback):
         self.experiment = experiment
 
     def on_train_begin(self, args, state, control, *, model, optimizer, lr_scheduler, train_dataloader, **kwargs):
-        group = optimizer.param_groups[0]
+        groups = optimizer.param_groups
         self.experiment.trace.write(
             "start",
             executed={
-                "learning_rate": group["initial_lr"],
-                "weight_decay": group["weight_decay"],
+                "learning_rate": _only(group["initial_lr"] for group in groups),
+                "weight_decay": max(group["weight_decay"] for group in groups),
                 "optimizer": type(getattr(optimizer, "optimizer", optimizer)).__name__.lower(),
                 "batch_size": args.train_batch_size,
                 "accumulation": args.gradient_accumulation_steps,
@@ -151,11 +155,14 @@ class TraceCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise FloatingPointError(f"training diverged: the loss is {logs['loss']} at step {state.global_step}")
             line = {"step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
             self.experiment.trace.write("log", **line, terms=self.experiment.means())
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        self.experiment.trace.write("claimed", metrics={k: v for k, v in (metrics or {}).items() if k != "epoch"})
+        numbers = {name: v for name, v in (metrics or {}).items() if isinstance(v, int | float) and math.isfinite(v)}
+        self.experiment.trace.write("claimed", metrics={name: v for name, v in numbers.items() if name != "epoch"})
 
     def on_train_end(self, args, state, control, **kwargs):
         experiment = self.experiment
@@ -163,25 +170,33 @@ class TraceCallback(TrainerCallback):
         experiment.trace.write("end", step=state.global_step, reads=experiment.method.reads, teacher=uses)
 
 
-def _warmup_steps(scheduler, total: int) -> int:
-    """Steps until the schedule's factor first reaches its peak, read from the live schedule."""
-    factor = getattr(scheduler, "scheduler", scheduler).lr_lambdas[0]
-    return max(range(total + 1), key=lambda step: (factor(step), -step))
+def _only(values) -> float | list[float]:
+    """The value that all share, or all of them."""
+    values = list(values)
+    return values[0] if len(set(values)) == 1 else values
 
 
-def _splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
-    """train, transfer and dev rows; ids run through them in this order. Transfer labels only where an arm may see them."""
+def _warmup_steps(scheduler, total: int) -> int | None:
+    """Steps until the factor first reaches its peak, read from the live schedule; None for one not made of factors."""
+    factors = getattr(getattr(scheduler, "scheduler", scheduler), "lr_lambdas", None)
+    return max(range(total + 1), key=lambda step: (factors[0](step), -step)) if factors else None
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor that is not above `most`."""
+    return next((size for size in range(min(number, most), 1, -1) if number % size == 0), 1)
+
+
+def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
+    """train, transfer and dev rows; ids run through them in this order.
+
+    The labels of the transfer rows come along where an arm may see them; these rows then are training rows.
+    """
     seen = Path(job["seen"])
     train = read_rows(seen / "train.safetensors", kind)
-    hidden = _labels(Path(job["labels"]) / "transfer.safetensors") if unit["reveal_transfer"] else None
+    hidden = load_file(Path(job["labels"]) / "transfer.safetensors")["labels"] if unit["reveal_transfer"] else None
     transfer = read_rows(seen / "transfer.safetensors", kind, len(train), hidden)
     dev = read_rows(seen / "dev.safetensors", kind, len(train) + len(transfer))
     if unit["reveal_transfer"]:
         train, transfer = train + transfer, Rows(kind, [], transfer.labels[:0], transfer.ids[:0])
     return train, transfer, dev
-
-
-def _labels(path: Path):
-    from safetensors.numpy import load_file
-
-    return load_file(path)["labels"]

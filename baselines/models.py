@@ -5,12 +5,13 @@ A spec is the plan's ModelSpec as a dict. Weights depend on the seed alone, so a
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     BertConfig,
@@ -24,7 +25,9 @@ from transformers import (
     set_seed,
 )
 
-from baselines.errors import BaselineError
+from baselines.errors import BaselineError, reason
+from baselines.hub import snapshot
+from baselines.methods.selective import taps
 
 PLAIN_FILES = ["model*.safetensors", "*.json", "vocab.txt", "merges.txt"]
 
@@ -32,46 +35,58 @@ PLAIN_FILES = ["model*.safetensors", "*.json", "vocab.txt", "merges.txt"]
 def build(spec: dict, task: dict, seed: int) -> nn.Module:
     """A classifier for `task` (task.json of the prepared data), in fp32, in training mode.
 
-    A checkpoint is a local folder by now (`fetch`); its classification head is new, and drawn from `seed`. Raises BaselineError when a checkpoint cannot be had or is not the planned architecture.
+    A checkpoint is a local folder by now (`fetch`); its classification head is new, and drawn from `seed`.
+    Raises BaselineError when a checkpoint cannot be loaded or is not the planned architecture.
     """
     set_seed(seed)  # before the weights exist: TrainingArguments.seed comes too late for them
     labels = dict(enumerate(task["labels"]))
     names = {"num_labels": len(labels), "id2label": labels, "label2id": {name: i for i, name in labels.items()}}
     model = _pretrained(spec, task, names) if spec["checkpoint"] else _BUILDERS[spec["architecture"]](spec, task, names)
+    if spec["architecture"] == "mobilenetv2":
+        _as_published(model)
     if spec["stem"] == "cifar":
         _cifar_stem(model)
     return model
 
 
 def _bert(spec: dict, task: dict, names: dict) -> nn.Module:
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=task["vocabulary"],
-            hidden_size=int(spec["width"]),
-            num_hidden_layers=spec["layers"],
-            num_attention_heads=spec["heads"],
-            intermediate_size=4 * int(spec["width"]),
-            max_position_embeddings=task["input_size"],
-            pad_token_id=task["padding"],
-            **names,
-        )
+    config = BertConfig(
+        vocab_size=task["vocabulary"],
+        hidden_size=int(spec["width"]),
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=spec["heads"],
+        intermediate_size=4 * int(spec["width"]),
+        hidden_dropout_prob=spec["dropout"],
+        attention_probs_dropout_prob=spec["dropout"],
+        max_position_embeddings=task["input_size"],
+        pad_token_id=task["padding"],
+        initializer_range=_spread(spec),
+        **names,
     )
+    return BertForSequenceClassification(config)
 
 
 def _distilbert(spec: dict, task: dict, names: dict) -> nn.Module:
-    return DistilBertForSequenceClassification(
-        DistilBertConfig(
-            vocab_size=task["vocabulary"],
-            dim=int(spec["width"]),
-            n_layers=spec["layers"],
-            n_heads=spec["heads"],
-            hidden_dim=4 * int(spec["width"]),
-            max_position_embeddings=task["input_size"],
-            pad_token_id=task["padding"],
-            seq_classif_dropout=0.1,
-            **names,
-        )
+    config = DistilBertConfig(
+        vocab_size=task["vocabulary"],
+        dim=int(spec["width"]),
+        n_layers=spec["layers"],
+        n_heads=spec["heads"],
+        hidden_dim=4 * int(spec["width"]),
+        dropout=spec["dropout"],
+        attention_dropout=spec["dropout"],
+        seq_classif_dropout=spec["dropout"],
+        max_position_embeddings=task["input_size"],
+        pad_token_id=task["padding"],
+        initializer_range=_spread(spec),
+        **names,
     )
+    return DistilBertForSequenceClassification(config)
+
+
+def _spread(spec: dict) -> float:
+    """Standard deviation of the initial weights. The usual 0.02 is meant for width 768; narrow models stall with it."""
+    return max(0.02, 0.4 * spec["width"] ** -0.5)
 
 
 def _resnet(spec: dict, task: dict, names: dict) -> nn.Module:
@@ -89,41 +104,69 @@ def _resnet(spec: dict, task: dict, names: dict) -> nn.Module:
 
 
 def _mobilenetv2(spec: dict, task: dict, names: dict) -> nn.Module:
-    model = MobileNetV2ForImageClassification(
-        MobileNetV2Config(
-            num_channels=task["channels"],
-            image_size=task["input_size"],
-            depth_multiplier=spec["width"],
-            classifier_dropout_prob=0.2,
-            **names,  # the class's own default is 0.8
-        )
-    )
+    sizes = {"num_channels": task["channels"], "image_size": task["input_size"], "depth_multiplier": spec["width"]}
+    return MobileNetV2ForImageClassification(MobileNetV2Config(**sizes, **names))
+
+
+def _as_published(model: nn.Module) -> None:
+    """MobileNetV2's own regularisation (Sandler et al. 2018): two defaults of the class would keep it from learning."""
+    model.dropout.p = model.config.classifier_dropout_prob = 0.2  # instead of 0.8
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1  # the class passes TensorFlow's 0.997, which torch reads as "only the last batch"
-    return model
+            module.momentum = 0.1  # instead of TensorFlow's 0.997, which torch reads as "only the last batch"
 
 
 _BUILDERS = {"bert": _bert, "distilbert": _distilbert, "resnet": _resnet, "mobilenetv2": _mobilenetv2}
 
 
+def _auto(task: dict) -> type:
+    return AutoModelForSequenceClassification if task["kind"] == "text" else AutoModelForImageClassification
+
+
 def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
-    auto = AutoModelForSequenceClassification if task["kind"] == "text" else AutoModelForImageClassification
-    wanted = spec["architecture"].replace("mobilenetv2", "mobilenet_v2")
     try:
-        model = auto.from_pretrained(
-            spec["checkpoint"], dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True, **names
+        model, loaded = _auto(task).from_pretrained(
+            spec["checkpoint"],
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # the head of another task
+            output_loading_info=True,
+            **names,
         )
     except (OSError, ValueError) as error:
         raise BaselineError(
-            f"checkpoint {spec['checkpoint']} cannot be loaded: {str(error).splitlines()[0]}",
-            "name a folder with the weights, fill the local Hugging Face cache, or choose --scale demo or small",
+            f"checkpoint {spec['checkpoint']} cannot be loaded: {reason(error)}",
+            "give config.json and model.safetensors of the planned architecture",
         ) from error
-    if model.config.model_type != wanted:
+    for what, planned, found in _agreements(spec, task, model):
+        if planned != found:
+            raise BaselineError(
+                f"checkpoint {spec['checkpoint']}: {what} is {found}, the plan says {planned}",
+                "name a checkpoint that fits the plan, or plan what the checkpoint holds",
+            )
+    fresh = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
+    if body := sorted(key for key in fresh if key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key):
         raise BaselineError(
-            f"checkpoint {spec['checkpoint']} is a {model.config.model_type}, the plan says {wanted}",
-            "name a checkpoint of the planned architecture",
+            f"checkpoint {spec['checkpoint']} lacks {len(body)} weights of the model, {body[0]} among them",
+            "only the classification head may be new: is the file whole, and of this architecture?",
         )
+    return model
+
+
+def _agreements(spec: dict, task: dict, model: nn.Module) -> Iterator[tuple[str, object, object]]:
+    """What a checkpoint must share with the plan and the prepared rows: (name, planned, found)."""
+    yield "architecture", spec["architecture"], model.config.model_type.replace("_", "")
+    yield "number of layers", spec["layers"], len(taps(model))
+    if task["kind"] == "text":
+        yield "longest text", task["input_size"], min(task["input_size"], model.config.max_position_embeddings)
+        yield "vocabulary", task["vocabulary"], min(task["vocabulary"], model.config.vocab_size)
+
+
+def from_config(folder: Path, spec: dict, task: dict) -> nn.Module:
+    """The architecture that config.json in `folder` describes; its weights are still to be loaded."""
+    model = _auto(task).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    if spec["stem"] == "cifar":
+        _cifar_stem(model)
     return model
 
 
@@ -134,19 +177,14 @@ def fetch(spec: dict, folder: Path) -> dict:
     """
     if not spec["checkpoint"]:
         return spec
-    try:
-        source = spec["checkpoint"]
-        if not Path(source).is_dir():
-            source = snapshot_download(source, revision=spec["revision"] or None, allow_patterns=PLAIN_FILES)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (path for pattern in PLAIN_FILES for path in Path(source).glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
-    except (OSError, ValueError) as error:
-        raise BaselineError(
-            f"checkpoint {spec['checkpoint']} cannot be had: {str(error).splitlines()[0][:200]}",
-            "name a folder with the weights, fill the local Hugging Face cache, or choose --scale demo or small",
-        ) from error
-    return spec | {"checkpoint": str(folder)}
+    source, revision = Path(spec["checkpoint"]), spec["revision"]
+    if not source.is_dir():
+        source = snapshot(spec["checkpoint"], revision, PLAIN_FILES)
+        revision = source.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (path for pattern in PLAIN_FILES for path in source.glob(pattern)):
+        shutil.copyfile(path, folder / path.name)
+    return spec | {"checkpoint": str(folder), "revision": revision}
 
 
 def _cifar_stem(model: nn.Module) -> None:

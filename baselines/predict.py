@@ -1,6 +1,6 @@
 """The prediction process: weights and inputs in, logits out. No edited code runs here and no label is in reach.
 
-    python -m baselines.predict JOB.json
+    python -m baselines.predict JOB.json …
 
 The model class is built from the plan, the weights are loaded strictly; a student of another shape does not load.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -34,17 +35,17 @@ def predict(job: dict) -> None:
         out.mkdir(parents=True, exist_ok=True)
         try:
             facts = _predict(unit, task, rows, out)
-        except (RuntimeError, OSError, ValueError) as error:  # weights that are not the planned student's
-            facts = {"status": "failed", "error": str(error)[:500]}
+        except (RuntimeError, OSError, SafetensorError) as error:  # weights that are not the planned student's
+            facts = {"status": "failed", "error": " ".join(str(error).split())[:500]}
         (out / "prediction.json").write_text(json.dumps({"schema": 1} | facts))
 
 
 def _predict(unit: dict, task: dict, rows: Rows, out: Path) -> dict:
     model = models.build(unit["model"], task, unit["seed"])
     initial = models.fingerprint(model)
-    before = {name: value.clone() for name, value in model.named_parameters()}
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
     model.load_state_dict(load_file(unit["weights"]))
-    model.eval()
+    model.eval().requires_grad_(False)
     fingerprint = models.fingerprint(model)
     change = sum(float((value - before[name]).double().square().sum()) for name, value in model.named_parameters())
     model.to(DEVICE)

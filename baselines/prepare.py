@@ -1,12 +1,13 @@
 """The prepare process: turns a task into rows on disk, and says what was used before the plan is frozen.
 
-    python -m baselines.prepare JOB.json
+    python -m baselines.prepare JOB.json …
 
 Writes three folders that different processes may see: `seen/` (training, transfer and dev rows, for trials), `test/`
 (test inputs, for prediction) and `labels/` (labels of the test and transfer rows, for scoring and the teacher), and
 `facts.json` last.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import numpy as np
 import torch
 
 from baselines import models, rows, tasks
-from baselines.errors import BaselineError, main
+from baselines.errors import BaselineError, main, reason
 from baselines.methods.selective import taps
 
-VOCABULARY = 8000  # WordPiece entries trained on the pool when no checkpoint brings a tokenizer
+VOCABULARY = 8000  # entries trained on the pool when no checkpoint brings a tokenizer
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -72,11 +73,14 @@ def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict) -> dict:
     }
     if source.kind == "text":
         facts["tokens"] = int(sum(len(item) for name in ("train", "transfer", "dev") for item in encoded[name]))
+    facts["encoded"] = hashlib.sha256(
+        b"".join(item.tobytes() for part in encoded.values() for item in part)
+    ).hexdigest()
     return facts
 
 
 class _TextEncoder:
-    """Token ids, cut at `longest`, from the models' own tokenizer or from a WordPiece vocabulary of the pool."""
+    """Token ids, cut at `longest`, from the models' own tokenizer or from a vocabulary of the pool."""
 
     def __init__(self, specs: dict, longest: int, splits: tasks.Splits, out: Path) -> None:
         checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
@@ -92,12 +96,13 @@ class _TextEncoder:
 
 
 def _train_tokenizer(texts: list[str]):
+    """Byte pairs, not word pieces: the latter's trainer breaks ties by hash order, so no two runs agree on the ids."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.BertProcessing(
         ("[SEP]", SPECIAL.index("[SEP]")), ("[CLS]", SPECIAL.index("[CLS]"))
@@ -109,10 +114,13 @@ def _shared_tokenizer(folders: list[str]):
     """The tokenizer both models use. Token ids of one vocabulary must never reach a model of another."""
     from transformers import AutoTokenizer
 
+    for folder in folders:  # without these files transformers makes an empty tokenizer, to which every word is unknown
+        if not any((Path(folder) / name).exists() for name in ("tokenizer.json", "vocab.txt")):
+            raise BaselineError(f"no tokenizer in the checkpoint of the {Path(folder).name}", "add its tokenizer.json")
     try:
         loaded = [AutoTokenizer.from_pretrained(folder) for folder in folders]
     except (OSError, ValueError) as error:
-        raise BaselineError(f"no tokenizer in the checkpoint: {str(error).splitlines()[0]}", "add its files") from error
+        raise BaselineError(f"the checkpoint's tokenizer cannot be read: {reason(error)}", "repair it") from error
     if any(other.get_vocab() != loaded[0].get_vocab() for other in loaded):
         raise BaselineError(
             "teacher and student have different vocabularies: one encoding of the text cannot feed both",
@@ -126,11 +134,10 @@ class _ImageEncoder:
 
     def __init__(self, job: dict, source: tasks.Source) -> None:
         self.size, self.name = job["input_size"], job["task"]["name"]
-        first = tasks.decode(source.pool.inputs[0], f"{self.name}: row 0")
-        self.facts = {"channels": first.shape[2]}
+        self.facts = {"channels": tasks.decode(source.pool.inputs[0], self.name).shape[2]}
 
     def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
-        return [self._sized(tasks.decode(x, f"{self.name}: row {i}")) for i, x in enumerate(examples.inputs)]
+        return [self._sized(tasks.decode(value, self.name)) for value in examples.inputs]
 
     def _sized(self, pixels: np.ndarray) -> np.ndarray:
         from PIL import Image
@@ -143,9 +150,10 @@ class _ImageEncoder:
 
 
 def _moments(images: list[np.ndarray]) -> dict:
-    """Mean and standard deviation per channel over the pool, on the 0..1 scale."""
-    pixels = np.stack(images).reshape(-1, images[0].shape[2]) / 255
-    return {"mean": pixels.mean(0).tolist(), "std": np.maximum(pixels.std(0), 1e-3).tolist()}
+    """Mean and standard deviation per channel over the pool, on the 0..1 scale; image by image, to save memory."""
+    per_image = np.array([[(image / 255).mean((0, 1)), np.square(image / 255).mean((0, 1))] for image in images])
+    mean, square = per_image.mean(0)
+    return {"mean": mean.tolist(), "std": np.sqrt(np.maximum(square - mean**2, 1e-6)).tolist()}
 
 
 def _model_facts(spec: dict, task: dict) -> dict:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.errors import BaselineError
+from baselines.errors import BaselineError, reason
+from baselines.hub import snapshot
 
 CARDS = tomllib.loads((Path(__file__).parent / "tasks.toml").read_text())
 LABEL_COLUMNS = ("label", "labels", "class", "target")
@@ -69,7 +70,7 @@ class Splits:
 
 
 def load(task: dict) -> Source:
-    """Rows of `task`: {name, data_dir | data}. Raises BaselineError naming the file, the column and the value."""
+    """Rows of `task`: {name, data_dir | data}. Raises BaselineError naming the source, the column and the value."""
     name = task["name"]
     if task.get("data"):
         return _from_folder(Path(task["data"]), name, {"kind": task.get("kind", "")}, own=True)
@@ -82,7 +83,10 @@ def load(task: dict) -> Source:
 
 
 def split(source: Source, sizes: dict, seed: int) -> Splits:
-    """Cut the splits so that every class is as common in any prefix as in the pool; 0 rows means all that is left."""
+    """Cut the splits so that every class is as common in any prefix as in the pool.
+
+    0 training rows means all but dev's, 0 test rows all there are. dev takes a quarter of the pool at most.
+    """
     pool, dropped = _without(source.pool, source.test)
     notes = list(source.notes)
     if dropped:
@@ -108,20 +112,14 @@ def split(source: Source, sizes: dict, seed: int) -> Splits:
 
 def check(source: Source, splits: Splits, batch_size: int) -> None:
     """Refuse data that cannot carry an experiment."""
-    classes = len(source.names)
     for what, examples in (("training", source.pool), ("test", source.test)):
         seen = set(examples.labels)
         if not seen:
             raise BaselineError(f"{source.source}: no {what} rows", "point --data-dir or --data at a folder with rows")
         if len(seen) == 1:
             raise BaselineError(
-                f"{source.source}: every {what} row has the label {source.names[seen.pop()]!r}; two classes are the least",
-                "check the label column",
-            )
-        if outside := [label for label in seen if not 0 <= label < classes]:
-            raise BaselineError(
-                f"{source.source}: label {outside[0]} in the {what} rows is outside 0..{classes - 1}",
-                f"the classes are {', '.join(source.names)}",
+                f"{source.source}: every {what} row has the label {source.names[seen.pop()]!r}",
+                "two classes are the least: check the label column",
             )
     pool = len(splits.train) + len(splits.transfer)
     if pool < batch_size:
@@ -129,7 +127,7 @@ def check(source: Source, splits: Splits, batch_size: int) -> None:
             f"{source.source}: {pool} training rows are fewer than one batch of {batch_size}",
             "give more rows, or a smaller batch with --set training.batch_size=N",
         )
-    if missing := set(range(classes)) - set(splits.train.labels):
+    if missing := set(range(len(source.names))) - set(splits.train.labels):
         named = ", ".join(source.names[label] for label in sorted(missing))
         raise BaselineError(f"{source.source}: no labelled training row of class {named}", "raise task.train_rows")
 
@@ -194,15 +192,17 @@ def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Sour
     else:
         if not folder.is_dir():
             raise BaselineError(f"data folder {folder} does not exist", "check --data")
-        train, test = _files(folder, "train"), _files(folder, "test") or _files(folder, "validation")
-        train = train or sorted(p for p in folder.iterdir() if p.suffix in (".parquet", ".csv"))
+        test = _files(folder, "test") or _files(folder, "validation")
+        train = _files(folder, "train") or [path for path in _files(folder, "") if path not in test]
     if not train:
-        if own and any(child.is_dir() for child in folder.iterdir()):
+        if own and _classes(folder):
             return _from_image_folder(folder, name)
         raise BaselineError(f"{folder} holds no train*.parquet and no train*.csv", "put the training rows there")
     pool = _read(train)
     held_out = _read(test) if test else None
     source = _from_datasets(pool, held_out, name, card, source=f"folder: {_digest(train + test)}")
+    if test and test[0].name.startswith("validation"):
+        source.notes.append(f"no test file in the source: the rows of {test[0].name} are the test rows")
     return source if test else _with_carved_test(source)
 
 
@@ -213,51 +213,44 @@ def _read(files: list[Path]):
     try:
         return load_dataset(builder, data_files=[str(path) for path in files], split="train", cache_dir=_arrow_cache())
     except Exception as error:  # pyarrow, datasets and the file system raise a dozen types for one fact
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        names = ", ".join(f"{path.parent.name}/{path.name}" for path in files)
         raise BaselineError(
-            f"cannot read {files[0].parent.name}/{files[0].name}: {reason[:200]}", "is the file whole and readable?"
+            f"cannot read {names}: {reason(error.__cause__ or error)}", "is the file whole and readable?"
         ) from error
 
 
 def _from_image_folder(folder: Path, name: str) -> Source:
-    from PIL import Image
-
     root = folder / "train" if (folder / "train").is_dir() else folder
-    names = sorted(child.name for child in root.iterdir() if child.is_dir())
-
-    def examples(where: Path) -> Examples:
-        inputs, labels = [], []
-        for label, class_name in enumerate(names):
-            for path in sorted((where / class_name).glob("*")):
-                try:
-                    with Image.open(path) as image:
-                        inputs.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
-                except OSError as error:
-                    raise BaselineError(f"{path} is not an image", "remove it or repair it") from error
-                labels.append(label)
-        return Examples(inputs, labels)
-
-    pool = examples(root)
+    names = _classes(root)
+    pool = _images_of(root, names)
     digest = hashlib.sha256(b"".join(map(_fingerprint, pool.inputs))).hexdigest()[:16]
-    source = Source("image", names, pool, Examples([], []), f"image folder: {name} {digest}")
-    if (folder / "test").is_dir():
-        return Source("image", names, pool, examples(folder / "test"), source.source)
-    return _with_carved_test(source)
+    test = _images_of(folder / "test", names) if (folder / "test").is_dir() else Examples([], [])
+    source = Source("image", names, pool, test, f"image folder: {name} {digest}")
+    return source if len(test) else _with_carved_test(source)
+
+
+def _classes(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _images_of(folder: Path, names: list[str]) -> Examples:
+    if unknown := sorted(set(_classes(folder)) - set(names)):
+        raise BaselineError(f"{folder / unknown[0]}: no training image is of class {unknown[0]}", "remove the folder")
+    files = [(path, label) for label, name in enumerate(names) for path in sorted((folder / name).glob("*"))]
+    return Examples([decode(path, folder.name) for path, _ in files], [label for _, label in files])
 
 
 def _from_hub(name: str, card: dict) -> Source:
-    from datasets import load_dataset
-
-    try:
-        parts = load_dataset(card["hub"], revision=card["revision"])
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+    folder = snapshot(card["hub"], card["revision"], ["*.parquet"], "dataset")
+    parts = {split: sorted(folder.rglob(f"{split}*.parquet")) for split in ("train", "test")}
+    if missing := [split for split, files in parts.items() if not files]:
         raise BaselineError(
-            f"{name} is neither in a folder you named, nor in the local Hugging Face cache, nor on the hub: {reason[:160]}",
-            "use --data-dir FOLDER, or the embedded tasks with --scale demo",
-        ) from error
+            f"{card['hub']} at {card['revision'][:12]} holds no {missing[0]}*.parquet",
+            "delete its folder in the Hugging Face cache, or use --data-dir FOLDER",
+        )
     where = os.environ.get("HF_ENDPOINT", "") and " (from another endpoint)"
-    return _from_datasets(parts["train"], parts["test"], name, card, f"hub: {card['hub']}{where}", card["revision"])
+    pool, test = _read(parts["train"]), _read(parts["test"])
+    return _from_datasets(pool, test, name, card, f"hub: {card['hub']}{where}", card["revision"])
 
 
 def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> Source:
@@ -274,17 +267,13 @@ def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str
             "do not compare with figures for all of them"
         )
     read = _encoded_images if kind == "image" else _texts
-    return Source(
-        kind,
-        list(names),
-        Examples(read(pool, input_column, name), _labels(pool, label_column, names, name)),
-        Examples(read(test, input_column, name), _labels(test, label_column, names, name))
-        if test
-        else Examples([], []),
-        source,
-        revision,
-        notes,
-    )
+
+    def examples(rows, where: str) -> Examples:
+        inputs = read(rows, _column(rows, (input_column,), where), where)
+        return Examples(inputs, _labels(rows, _column(rows, (label_column,), where), names, where))
+
+    held_out = examples(test, f"{name} test") if test else Examples([], [])
+    return Source(kind, list(names), examples(pool, name), held_out, source, revision, notes)
 
 
 def _column(rows, candidates: tuple[str, ...], name: str) -> str:
@@ -298,26 +287,29 @@ def _column(rows, candidates: tuple[str, ...], name: str) -> str:
 
 
 def _label_names(rows, column: str) -> list[str]:
-    feature = rows.features[column]
-    if hasattr(feature, "names"):
-        return feature.names
-    return [str(value) for value in sorted(set(rows[column]), key=str)]
+    """The names the file declares, else its distinct values; numbers in the order of numbers."""
+    if declared := getattr(rows.features[column], "names", None):
+        return declared
+    values = set(rows[column]) - {None}
+    return [str(value) for value in sorted(values, key=lambda value: (isinstance(value, str), value))]
 
 
 def _labels(rows, column: str, names: list[str], name: str) -> list[int]:
+    """Positions in `names`: of declared names, of texts, of numbers written as names; other numbers are positions."""
     values = rows[column][:]
-    index = {label: position for position, label in enumerate(names)}
-    if all(isinstance(value, int) for value in values) and not set(map(str, values)) <= set(names):
-        outside = [value for value in values if not 0 <= value < len(names)]
-        if outside:
-            raise BaselineError(
-                f"{name}: label {outside[0]} is outside 0..{len(names) - 1}", f"the classes are {', '.join(names)}"
-            )
-        return values
-    unknown = [value for value in values if str(value) not in index]
-    if unknown:
-        raise BaselineError(f"{name}: label {unknown[0]!r} is none of {', '.join(names)}", "check the label column")
-    return [index[str(value)] for value in values]
+    declared = getattr(rows.features[column], "names", None)
+    numbers = all(isinstance(value, int) for value in values if value is not None)
+    if declared and sorted(declared) == sorted(names):
+        positions = {str(value): names.index(label) for value, label in enumerate(declared)}
+    elif numbers and (declared or not set(map(str, values)) <= set(names)):
+        positions = {str(place): place for place in range(len(names))}
+    else:
+        positions = {label: place for place, label in enumerate(names)}
+    for row, value in enumerate(values):
+        if str(value) not in positions:
+            known = f"the classes are {', '.join(names)}"
+            raise BaselineError(f"{name}: row {row} of column {column!r} has the label {value!r}", known)
+    return [positions[str(value)] for value in values]
 
 
 def _texts(rows, column: str, name: str) -> list[str]:
@@ -335,20 +327,23 @@ def _encoded_images(rows, column: str, name: str) -> list[bytes]:
         cells = rows.cast_column(column, Image(decode=False))[column][:]
     except Exception as error:
         raise BaselineError(f"{name}: column {column!r} does not hold images", "store encoded image bytes") from error
+    if None in cells:
+        raise BaselineError(f"{name}: row {cells.index(None)} of column {column!r} is empty", "remove or repair it")
     return [cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes() for cell in cells]
 
 
-def decode(value, where: str) -> np.ndarray:
-    """uint8 [H, W, C] of one image, RGB unless it already is an array."""
+def decode(value: np.ndarray | bytes | Path, name: str) -> np.ndarray:
+    """uint8 [H, W, C] of one image, RGB unless it already is an array. Raises BaselineError for what is no image."""
     from PIL import Image
 
     if isinstance(value, np.ndarray):
         return value
     try:
-        with Image.open(io.BytesIO(value)) as image:
+        with Image.open(value if isinstance(value, Path) else io.BytesIO(value)) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except OSError as error:
-        raise BaselineError(f"{where} is not an image", "store PNG, JPEG or WebP bytes") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        what = value if isinstance(value, Path) else f"{len(value):,} bytes that begin with {value[:8]!r}"
+        raise BaselineError(f"{name}: not a whole image: {what}", "remove it, or store PNG, JPEG or WebP") from error
 
 
 # ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────────

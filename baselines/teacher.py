@@ -1,9 +1,9 @@
 """The teacher process: trains a track's teacher once and caches what students will ask of it.
 
-    python -m baselines.teacher JOB.json
+    python -m baselines.teacher JOB.json …
 
 The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach.
-Each stage writes its files last-file-last, so a stage whose marker exists is whole and is not repeated.
+Each stage names its last file when all are whole, so a stage whose last file exists is not repeated.
 """
 
 import json
@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from baselines import models
-from baselines.errors import main
-from baselines.experiment import Experiment
+from baselines.errors import BaselineError, main
+from baselines.experiment import Experiment, splits
 from baselines.methods.selective import layer_pairs, taps
 from baselines.rows import Collator, Rows
 from baselines.teachers import accepted, load
-from baselines.trial import import_file
+from baselines.trial import import_file, save
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 256  # rows per forward when outputs are cached; sorted by length, so padding is small
@@ -31,15 +31,13 @@ def teach(job: dict) -> None:
     also method, student_layers and feature_cache (bytes)."""
     torch.set_num_threads(job["threads"])
     out = Path(job["out"])
-    if (out / "teacher.json").exists() and not _missing(job, out):
-        return
-    experiment = Experiment(job, job["unit"], job["seed"], out)
     if not (out / "teacher.json").exists():
-        _train(job, experiment, out)
-    rows = experiment.train_dataset + experiment.dev_dataset
+        _train(job, out)
     layers = _missing(job, out)
     if layers or not (out / "logits.safetensors").exists():
-        _cache(load(out, experiment.task).to(DEVICE), rows, experiment.task, layers, out)
+        task = json.loads((Path(job["seen"]) / "task.json").read_text())
+        train, _, dev = splits(job, job["unit"], task["kind"])
+        _cache(load(out, task).to(DEVICE), train + dev, task, layers, out)
 
 
 def _missing(job: dict, out: Path) -> list[int]:
@@ -55,12 +53,15 @@ def _missing(job: dict, out: Path) -> list[int]:
     return [layer for layer in layers if not (out / f"features-{layer}.safetensors").exists()]
 
 
-def _train(job: dict, experiment: Experiment, out: Path) -> None:
+def _train(job: dict, out: Path) -> None:
     started = time.monotonic()
-    model = import_file(Path(job["file"])).train(experiment)
-    save_file(
-        {name: value.cpu().contiguous() for name, value in model.state_dict().items()}, out / "weights.safetensors"
-    )
+    experiment = Experiment(job, job["unit"], job["seed"], out)
+    try:
+        model = import_file(Path(job["file"])).train(experiment)
+        save(model, experiment.student, out)
+    except FloatingPointError as error:
+        raise BaselineError(f"teacher: {error}", "lower teacher_training.learning_rate") from error
+    model.config.save_pretrained(out)
     facts = {
         "schema": 1,
         "spec": job["unit"]["model"],
@@ -71,7 +72,9 @@ def _train(job: dict, experiment: Experiment, out: Path) -> None:
         "fingerprint": models.fingerprint(model),
         **_shapes(model, experiment),
     }
-    (out / "teacher.json").write_text(json.dumps(facts))
+    part = out / "teacher.part"
+    part.write_text(json.dumps(facts))
+    part.rename(out / "teacher.json")
 
 
 def _shapes(model: nn.Module, experiment: Experiment) -> dict:

@@ -1,7 +1,8 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
-A teacher folder holds `weights.safetensors`, `logits.safetensors` and one `features-<i>.safetensors` per cached block
-(1-based, stages for CNNs), all in the order train, transfer, dev. Nothing of a teacher is trained by a student's trial.
+A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
+one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, dev. Nothing of a teacher
+is trained by a student's trial.
 """
 
 import inspect
@@ -32,7 +33,8 @@ class Teacher:
     def model(self) -> nn.Module:
         """The frozen teacher itself, in eval mode. Its forwards are counted."""
         if self._model is None:
-            self._model = load(self.folder, self.task)
+            with torch.random.fork_rng():  # building a model draws random weights; the trial's own draws must not move
+                self._model = load(self.folder, self.task)
             self._model.register_forward_pre_hook(self._count)
         return self._model
 
@@ -65,13 +67,15 @@ class Teacher:
         self.forwards += 1
 
     def uses(self) -> dict:
-        return {"forwards": self.forwards, "feature_reads": self.cached_reads, "weights": self.facts["fingerprint"]}
+        """Forwards of the model, reads of the cache, and the weights' hash as it is now."""
+        weights = models.fingerprint(self._model) if self._model else self.facts["fingerprint"]
+        return {"forwards": self.forwards, "feature_reads": self.cached_reads, "weights": weights}
 
 
 def load(folder: Path, task: dict) -> nn.Module:
     """The teacher's weights in the planned architecture: eval mode, no gradients."""
     facts = json.loads((folder / "teacher.json").read_text())
-    model = models.build(facts["spec"], task, seed=0)
+    model = models.from_config(folder, facts["spec"], task)
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval().requires_grad_(False)
 

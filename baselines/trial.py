@@ -1,6 +1,6 @@
 """The trial process: runs train.py for one or more arms of a track, seed by seed.
 
-    python -m baselines.trial JOB.json
+    python -m baselines.trial JOB.json …
 
 This is where edited code runs, so it sees no test row and no label a student may not have. What it leaves behind, per
 arm and seed: `weights.safetensors`, `trace.jsonl` and `trial.json`, written last. None of it is believed: the metrics
@@ -9,7 +9,6 @@ come from the weights, in another process.
 
 import importlib.util
 import json
-import math
 import time
 import traceback
 from pathlib import Path
@@ -24,7 +23,8 @@ from baselines.experiment import Experiment
 
 
 def trials(job: dict) -> None:
-    """job: out, seen, labels, teacher, units [{arm, file, model, training, method, teacher, reveal_transfer, seeds}], steps, threads."""
+    """job: out, seen, labels, teacher, steps, threads, units [{arm, file, model, training, method, teacher (whether it
+    has one), reveal_transfer, seeds}]."""
     torch.set_num_threads(job["threads"])
     for unit in job["units"]:
         for seed in unit["seeds"]:
@@ -44,7 +44,7 @@ def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
         model = import_file(Path(unit["file"])).train(experiment)
         report |= {"train_seconds": time.monotonic() - started - report["build_seconds"]}
         save(model, experiment.student, folder)
-    except Exception as error:  # whatever edited code may raise
+    except (Exception, SystemExit) as error:  # whatever edited code may raise
         report |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:2000], "traceback": _tail()}
     report |= {"seconds": time.monotonic() - started}
     (folder / "trial.json").write_text(json.dumps(report))
@@ -59,16 +59,12 @@ def import_file(path: Path) -> ModuleType:
 
 
 def save(model: nn.Module, student: nn.Module, folder: Path) -> None:
-    """The student's weights. Raises TypeError or ValueError when `train` returned something else or diverged."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"train(experiment) returned {type(model).__name__}, not the trained student")
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    """Write the trained weights. Raises TypeError for another model, FloatingPointError for one that diverged."""
     if type(model) is not type(student):
-        raise TypeError(
-            f"train(experiment) returned a {type(model).__name__}, the plan's student is a {type(student).__name__}"
-        )
+        raise TypeError(f"train(experiment) returned {type(model).__name__}, not the trained {type(student).__name__}")
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise ValueError(f"the trained student has {math.nan} or infinite values in {bad[0]}: training diverged")
+        raise FloatingPointError(f"training diverged: NaN or infinite values in {bad[0]}")
     save_file(state, folder / "weights.safetensors")
 
 

@@ -1,0 +1,213 @@
+"""Teachers and students: the sizes that are planned, weights that follow from the seed, checkpoints that fit."""
+
+import json
+import os
+import pickle
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    MobileNetV2Config,
+    MobileNetV2ForImageClassification,
+)
+
+from baselines import models
+from baselines.errors import BaselineError
+from tests.baselines.lab import MODELS, SPEC
+
+PAPER = tomllib.loads((Path(models.__file__).parent / "scales.toml").read_text())["paper"]
+TEXT = {"kind": "text", "labels": list("abcd"), "input_size": 24, "vocabulary": 50, "padding": 0}
+IMAGE = {"kind": "image", "labels": list("0123456789"), "input_size": 32, "channels": 3}
+TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+TINY |= {"vocab_size": 50, "max_position_embeddings": 24}
+
+
+def spec(kind: str, who: str) -> dict:
+    return SPEC | MODELS[kind][who]
+
+
+def paper(track: str, who: str) -> dict:
+    """The paper preset's model, built from its sizes."""
+    return SPEC | PAPER[track][who] | {"checkpoint": "", "revision": ""}
+
+
+def size(spec: dict, task: dict) -> int:
+    with torch.device("meta"):
+        return models.parameters(models.build(spec, task, seed=0))
+
+
+def checkpoint(folder: Path, model=None) -> dict:
+    """A masked language model as it is published, and the spec that names it."""
+    (model or BertForMaskedLM(BertConfig(**TINY))).save_pretrained(folder)
+    return spec("text", "teacher") | {"checkpoint": str(folder), "width": 16}
+
+
+def refusal(spec: dict, task: dict) -> str:
+    with pytest.raises(BaselineError) as caught:
+        models.build(spec, task, seed=0)
+    assert caught.value.hint and "\n" not in caught.value.message
+    return caught.value.message
+
+
+# ── built from sizes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("kind", "task"), [("text", TEXT), ("image", IMAGE)])
+def test_weights_follow_from_the_seed_alone(kind, task):
+    def prints(seed: int) -> list[str]:
+        return [models.fingerprint(models.build(spec(kind, who), task, seed)) for who in ("teacher", "student")]
+
+    first = prints(0)
+    torch.rand(5)
+    assert first == prints(0)
+    assert not set(first) & set(prints(1))
+
+
+def test_sizes_of_the_paper_are_those_of_the_published_models():
+    text = TEXT | {"vocabulary": 30522, "input_size": 512}
+    assert size(paper("ag_news", "teacher"), text) == 109_485_316
+    assert size(paper("ag_news", "student"), text) == 66_956_548
+    assert size(paper("cifar10", "teacher") | {"stem": "imagenet"}, IMAGE) == 23_528_522
+    assert size(paper("cifar10", "teacher"), IMAGE) == 23_520_842  # its first filters are 3×3 and not 7×7
+    assert size(paper("cifar10", "student"), IMAGE) == 2_236_682
+
+
+@pytest.mark.parametrize("who", ["teacher", "student"])
+def test_stem_for_small_images_keeps_maps_of_four_by_four(who):
+    sizes = {}
+    for stem in ("cifar", "imagenet"):
+        model = models.build(paper("cifar10", who) | {"stem": stem, "width": 8 if who == "teacher" else 0.35}, IMAGE, 0)
+        with torch.no_grad():
+            maps = model.eval()(torch.zeros(1, 3, 32, 32), output_hidden_states=True).hidden_states
+        sizes[stem] = tuple(maps[-1].shape[2:])
+    assert sizes == {"cifar": (4, 4), "imagenet": (1, 1)}
+
+
+def test_mobilenet_keeps_statistics_of_many_batches_and_most_of_its_features(tmp_path):
+    sized = SPEC | {"architecture": "mobilenetv2", "layers": 4, "width": 0.35}
+    MobileNetV2ForImageClassification(MobileNetV2Config(depth_multiplier=0.35, image_size=32)).save_pretrained(tmp_path)
+    for each in (sized, sized | {"checkpoint": str(tmp_path)}):
+        model = models.build(each, IMAGE, seed=0)
+        norms = [module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert len(norms) == 52 and set(norms) == {0.1}
+        assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.2]
+
+
+def test_planned_dropout_is_built():
+    for who in ("teacher", "student"):
+        model = models.build(spec("text", who) | {"dropout": 0.25}, TEXT, seed=0)
+        assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.25}
+
+
+def test_narrow_models_start_with_weights_that_reach_their_outputs():
+    wide, narrow = (
+        models.build(spec("text", "student") | {"width": width, "heads": 4}, TEXT, seed=0) for width in (768, 16)
+    )
+    assert wide.config.initializer_range == 0.02
+    assert narrow.config.initializer_range == 0.1
+
+
+def test_fingerprint_notices_names_shapes_and_bits():
+    layer = nn.Linear(2, 3)
+    before = models.fingerprint(layer)
+    assert before == models.fingerprint(layer) != models.fingerprint(nn.Sequential(layer))
+    with torch.no_grad():
+        layer.weight[0, 0] = torch.nextafter(layer.weight[0, 0], torch.tensor(9.0))
+    assert models.fingerprint(layer) != before
+
+
+# ── checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_checkpoint_keeps_its_body_and_draws_its_head_from_the_seed(tmp_path):
+    named = checkpoint(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    first, again, other = (models.build(named, TEXT, seed) for seed in (0, 0, 1))
+    assert models.fingerprint(first) == models.fingerprint(again)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    for model in (first, other):
+        assert torch.equal(
+            model.bert.encoder.layer[2].output.dense.weight, stored["bert.encoder.layer.2.output.dense.weight"]
+        )
+    assert first.config.id2label == {0: "a", 1: "b", 2: "c", 3: "d"}
+
+
+def test_head_of_another_task_is_replaced(tmp_path):
+    named = checkpoint(tmp_path, BertForSequenceClassification(BertConfig(**TINY, num_labels=9)))
+    assert models.build(named, TEXT, seed=0).classifier.weight.shape == (4, 16)
+
+
+def test_checkpoint_of_another_architecture_is_refused(tmp_path):
+    sizes = {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50, "max_position_embeddings": 24}
+    named = checkpoint(tmp_path, DistilBertForSequenceClassification(DistilBertConfig(**sizes)))
+    assert "architecture is distilbert, the plan says bert" in refusal(named, TEXT)
+    models.build(named | {"architecture": "distilbert"}, TEXT, seed=0)
+
+
+def test_image_checkpoint_for_a_text_task_is_refused(tmp_path):
+    named = checkpoint(tmp_path, MobileNetV2ForImageClassification(MobileNetV2Config(depth_multiplier=0.35)))
+    assert "cannot be loaded: " in refusal(named, TEXT)
+
+
+def test_checkpoint_of_other_depth_vocabulary_or_length_is_refused(tmp_path):
+    named = checkpoint(tmp_path)
+    assert "number of layers is 3, the plan says 6" in refusal(named | {"layers": 6}, TEXT)
+    assert "vocabulary is 50, the plan says 51" in refusal(named, TEXT | {"vocabulary": 51})
+    assert "longest text is 24, the plan says 32" in refusal(named, TEXT | {"input_size": 32})
+
+
+def test_checkpoint_whose_body_would_stay_random_is_refused(tmp_path):
+    named = checkpoint(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    del stored["bert.encoder.layer.1.output.dense.bias"]
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    assert "lacks 1 weights of the model, bert.encoder.layer.1.output.dense.bias among" in refusal(named, TEXT)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"intermediate_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "lacks 10 weights" in refusal(named, TEXT)
+
+
+def test_missing_checkpoint_folder_is_refused(tmp_path):
+    assert "cannot be loaded: " in refusal(spec("text", "teacher") | {"checkpoint": str(tmp_path / "none")}, TEXT)
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_pickled_weights_are_neither_copied_nor_loaded(tmp_path):
+    named = checkpoint(tmp_path / "from")
+    (tmp_path / "from/model.safetensors").unlink()
+    (tmp_path / "from/pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    assert "cannot be loaded: " in refusal(named, TEXT)
+    fetched = models.fetch(named, tmp_path / "to")
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["config.json"]
+    assert "cannot be loaded: " in refusal(fetched, TEXT)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_fetch_copies_weights_and_names_the_copy(tmp_path):
+    fetched = models.fetch(checkpoint(tmp_path / "from"), tmp_path / "to")
+    assert fetched["checkpoint"] == str(tmp_path / "to")
+    a, b = (models.build(fetched | {"checkpoint": str(tmp_path / name)}, TEXT, seed=3) for name in ("from", "to"))
+    assert models.fingerprint(a) == models.fingerprint(b)
+
+
+def test_fetch_leaves_a_model_of_sizes_alone(tmp_path):
+    assert models.fetch(spec("text", "student"), tmp_path / "to") == spec("text", "student")
+    assert not (tmp_path / "to").exists()

@@ -1,0 +1,448 @@
+"""prepare, teacher, trial and predict: what each leaves on disk, what it may see, and how it fails.
+
+The two tracks run as four real child processes. Whatever departs from these runs does the same work in this process;
+that both give the same bits is a test of its own.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from baselines import models
+from baselines.errors import BaselineError
+from baselines.experiment import Experiment, Settings
+from baselines.rows import NO_LABEL, read_rows
+from tests.baselines.lab import ARMS, METHOD, SIZES, STEPS, TRAINING, Lab, here, process, report, sha256, trace
+
+TERMS = {
+    "student_only": {"task"},
+    "pseudo_label": {"task"},
+    "kd": {"task", "distillation"},
+    "kd_selective": {"task", "distillation", "feature"},
+}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def labs(tmp_path_factory) -> dict[str, Lab]:
+    """Both tracks after all four processes: every method trained at seed 1, and its answers to the test rows."""
+    labs = {kind: Lab(tmp_path_factory.mktemp(kind), kind) for kind in ("text", "image")}
+    jobs = {
+        "prepare": [lab.prepare_job() for lab in labs.values()],
+        "teacher": [lab.teacher_job() for lab in labs.values()],
+        "trial": [lab.trial_job(*map(lab.unit, ARMS)) for lab in labs.values()],
+        "predict": [lab.predict_job(*map(lab.answer, ARMS)) for lab in labs.values()],
+    }
+    for module, both in jobs.items():
+        done = process(module, *both)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return labs
+
+
+@pytest.fixture(params=["text", "image"])
+def lab(request, labs) -> Lab:
+    return labs[request.param]
+
+
+@pytest.fixture
+def text(labs) -> Lab:
+    return labs["text"]
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Trains units in this process; the folder of their results."""
+
+    def run(lab: Lab, *units: dict, **changes) -> Path:
+        here("trial", lab.trial_job(*units, out=str(tmp_path / "trials"), **changes))
+        return tmp_path / "trials"
+
+    return run
+
+
+def facts(lab: Lab) -> dict:
+    return json.loads((lab.data / "facts.json").read_text())
+
+
+def teacher_facts(lab: Lab) -> dict:
+    return json.loads((lab.teacher / "teacher.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+def experiment(lab: Lab, folder: Path, **changes) -> Experiment:
+    return Experiment(lab.trial_job(), lab.unit("kd", **changes), seed=1, out=folder)
+
+
+# ── prepare ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_trial_sees_no_test_row_and_no_hidden_label(lab, tmp_path):
+    tokenizer = {"tokenizer.json"} if lab.kind == "text" else set()
+    splits = {"train.safetensors", "transfer.safetensors", "dev.safetensors"}
+    assert {path.name for path in (lab.data / "seen").iterdir()} == {"task.json"} | tokenizer | splits
+    assert "labels" not in load_file(lab.data / "seen/transfer.safetensors")
+    assert "labels" not in load_file(lab.data / "test/test.safetensors")
+    seen = experiment(lab, tmp_path)
+    rows = seen.train_dataset + seen.transfer_dataset + seen.dev_dataset
+    test = read_rows(lab.data / "test/test.safetensors", lab.kind)
+    assert (len(rows), len(test)) == (32 + 64 + 18, 24)
+    assert not {item.tobytes() for item in rows.items} & {item.tobytes() for item in test.items}
+
+
+def test_facts_say_what_was_prepared(lab):
+    found = facts(lab)
+    assert found["rows"] == {name.removesuffix("_rows"): count for name, count in SIZES.items()}
+    assert {name: sum(counts) for name, counts in found["label_counts"].items()} == found["rows"]
+    assert found["source"].startswith("folder: 2 csv " if lab.kind == "text" else "embedded: scikit-learn digits")
+    assert [model["layers"] for model in found["models"].values()] == [3, 3]
+    built = models.build(found["models"]["student"]["spec"], found["task"], seed=0)
+    assert found["models"]["student"]["parameters"] == models.parameters(built)
+
+
+def test_preparing_again_gives_the_same_rows_and_token_ids(lab, tmp_path):
+    here("prepare", lab.prepare_job(out=str(tmp_path)))
+    assert json.loads((tmp_path / "facts.json").read_text()) == facts(lab)
+    for name in ("seen/train", "seen/transfer", "seen/dev", "test/test", "labels/test", "labels/transfer"):
+        assert sha256(tmp_path / f"{name}.safetensors") == sha256(lab.data / f"{name}.safetensors")
+
+
+def test_images_are_scaled_to_the_planned_size(labs, tmp_path):
+    here("prepare", labs["image"].prepare_job(out=str(tmp_path), input_size=5))
+    assert load_file(tmp_path / "seen/train.safetensors")["pixels"].shape == (32, 5, 5, 1)
+
+
+# ── teacher ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_cached_logits_are_the_teachers_own_answers_row_by_row(lab, tmp_path):
+    cached = load_file(lab.teacher / "logits.safetensors")["logits"]
+    unit = lab.answer("teacher", model=lab.models["teacher"], weights=str(lab.teacher / "weights.safetensors"), seed=0)
+    start = 0
+    for split in ("train", "transfer", "dev"):
+        inputs = str(lab.data / f"seen/{split}.safetensors")
+        here("predict", lab.predict_job(unit, inputs=inputs, out=str(tmp_path / split)))
+        own = load_file(tmp_path / split / "teacher/logits.safetensors")["logits"]
+        torch.testing.assert_close(cached[start : start + len(own)], own, rtol=1e-4, atol=1e-5)
+        start += len(own)
+    assert start == len(cached)
+
+
+def test_teacher_that_is_there_is_not_trained_again_and_lost_outputs_come_back(lab, tmp_path):
+    shutil.copytree(lab.teacher, tmp_path / "teacher")
+    before = {path.name: sha256(path) for path in lab.teacher.glob("*.*")}
+    for name in ("logits", "features-2"):
+        (tmp_path / "teacher" / f"{name}.safetensors").unlink()
+    here("teacher", lab.teacher_job(out=str(tmp_path / "teacher"), file="/nowhere/train.py"))
+    assert {path.name: sha256(path) for path in (tmp_path / "teacher").glob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "layers"),
+    [
+        ({"method": METHOD | {"layers": 1}}, {"features-3"}),
+        ({"method": METHOD | {"name": "kd"}}, set()),
+        ({"feature_cache": 1000}, set()),
+    ],
+)
+def test_only_the_features_that_will_be_asked_for_are_cached(text, tmp_path, changes, layers):
+    for name in ("teacher.json", "config.json", "weights.safetensors"):
+        shutil.copyfile(text.teacher / name, tmp_path / name)
+    here("teacher", text.teacher_job(out=str(tmp_path), **changes))
+    assert {path.stem for path in tmp_path.glob("features-*")} == layers
+    assert sha256(tmp_path / "logits.safetensors") == sha256(text.teacher / "logits.safetensors")
+
+
+def test_teacher_that_diverges_is_explained_and_leaves_no_marker(text, tmp_path):
+    file = text.train_file(
+        tmp_path, "student_only", ("self.experiment.log", 'loss = loss * float("nan"); self.experiment.log')
+    )
+    with pytest.raises(BaselineError, match="teacher: training diverged: the loss is nan at step 1") as caught:
+        here("teacher", text.teacher_job(out=str(tmp_path / "out"), file=file))
+    assert caught.value.hint == "lower teacher_training.learning_rate"
+    assert not (tmp_path / "out/teacher.json").exists()
+
+
+# ── trial ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_method_trains_on_texts_and_on_images(lab, arm):
+    folder = lab.trials / arm / "1"
+    assert report(folder)["status"] == "ok", report(folder)["traceback"]
+    assert trace(folder, "end")[0]["step"] == STEPS
+    lines = trace(folder, "log")
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert all(set(line["terms"]) == TERMS[arm] for line in lines)
+    assert trace(folder, "start")[0]["executed"]["rows"] == (32 if arm == "student_only" else 32 + 64)
+
+
+def test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights(lab):
+    for line in trace(lab.trials / "kd_selective/1", "log"):
+        terms = line["terms"]
+        expected = (1 - METHOD["alpha"]) * terms["task"] + METHOD["alpha"] * terms["distillation"] + terms["feature"]
+        assert line["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("arm", ["student_only", "kd_selective"])
+def test_a_trial_alone_equals_the_same_trial_after_others_bit_by_bit(lab, arm, train):
+    alone = train(lab, lab.unit(arm)) / arm / "1"
+    assert sha256(alone / "weights.safetensors") == sha256(lab.trials / arm / "1/weights.safetensors")
+
+
+def test_seeds_share_neither_start_nor_end_and_arms_share_the_start(lab, train):
+    folder = train(lab, lab.unit("kd", seeds=[2])) / "kd/2"
+    assert report(folder)["initial"] != report(lab.trials / "kd/1")["initial"]
+    assert {report(lab.trials / arm / "1")["initial"] for arm in ARMS} == {report(lab.trials / "kd/1")["initial"]}
+    assert len({sha256(lab.trials / arm / "1/weights.safetensors") for arm in ARMS}) == len(ARMS)
+
+
+def test_kd_12_cached_and_online_features_give_the_same_losses(lab, train, tmp_path):
+    shutil.copytree(lab.teacher, tmp_path / "teacher", ignore=shutil.ignore_patterns("features-*"))
+    online = train(lab, lab.unit("kd_selective"), teacher=str(tmp_path / "teacher")) / "kd_selective/1"
+    cached = lab.trials / "kd_selective/1"
+    for one, other in zip(trace(online, "log"), trace(cached, "log"), strict=True):
+        assert one["terms"] == pytest.approx(other["terms"], rel=1e-4)
+    uses = [trace(folder, "end")[0]["teacher"] for folder in (online, cached)]
+    assert [(each["forwards"], each["feature_reads"]) for each in uses] == [(STEPS, 0), (0, STEPS)]
+    assert {each["weights"] for each in uses} == {teacher_facts(lab)["fingerprint"]}
+
+
+def test_trials_leave_the_teacher_as_it_was_when_it_was_trained(lab):
+    saved = models.from_config(lab.teacher, teacher_facts(lab)["spec"], facts(lab)["task"])
+    saved.load_state_dict(weights(lab.teacher))
+    assert models.fingerprint(saved) == teacher_facts(lab)["fingerprint"]
+    assert trace(lab.trials / "kd/1", "end")[0]["teacher"]["weights"] == teacher_facts(lab)["fingerprint"]
+
+
+def test_a_teacher_that_edited_code_changes_shows_in_the_trace(text, train, tmp_path):
+    spoil = "experiment.teacher.model().classifier.bias.data.add_(1)\n    trainer.train()"
+    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", ("trainer.train()", spoil)))
+    uses = trace(train(text, unit) / "spoils/1", "end")[0]["teacher"]
+    assert uses["weights"] != teacher_facts(text)["fingerprint"]
+
+
+def test_trace_holds_what_was_executed(lab, train):
+    training = {"learning_rate": 0.02, "batch_size": 8, "accumulation": 2, "optimizer": "sgd", "schedule": "constant"}
+    training |= {"weight_decay": 0.03, "max_grad_norm": 0.5, "precision": "bf16", "warmup": 0.5}
+    folder = train(lab, lab.unit("kd", training=training), steps=4) / "kd/1"
+    assert report(folder)["status"] == "ok"
+    found = trace(folder, "start")[0]["executed"]
+    wanted = {name: value for name, value in training.items() if name != "schedule"}
+    assert found == wanted | {"warmup": 2, "steps": 4, "device": "cpu", "seed": 1, "rows": 96}
+    assert trace(folder, "end")[0]["reads"] == {"temperature": 8, "alpha": 16}
+    assert all(value.dtype in (torch.float32, torch.int64) for value in weights(folder).values())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_planned_optimizer_runs_and_spares_biases_and_norms_from_decay(text, tmp_path, name):
+    made = experiment(text, tmp_path, training=TRAINING | {"optimizer": name})
+    optimizer, schedule = made.optimizer(made.student)
+    assert type(optimizer).__name__.lower() == name
+    sizes = [{parameter.ndim > 1 for parameter in group["params"]} for group in optimizer.param_groups]
+    assert sizes == [{True}, {False}]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [TRAINING["weight_decay"], 0.0]
+    rates = [schedule.lr_lambdas[0](step) for step in range(STEPS + 1)]
+    assert rates == pytest.approx([0, 0.5, 1, 0.75, 0.5, 0.25, 0])
+
+
+def test_an_own_learning_rate_for_some_weights_shows_in_the_trace(text, train, tmp_path):
+    own = "optimizers=faster(experiment.optimizer(experiment.student))"
+    code = (
+        "def faster(made):\n    made[0].param_groups[1]['initial_lr'] = 1.0\n    return made\n\n\ndef train(experiment)"
+    )
+    edits = [("optimizers=experiment.optimizer(experiment.student)", own), ("def train(experiment)", code)]
+    folder = train(text, text.unit("own", file=text.train_file(tmp_path, "kd", *edits))) / "own/1"
+    assert trace(folder, "start")[0]["executed"]["learning_rate"] == [TRAINING["learning_rate"], 1.0]
+
+
+def test_four_batches_of_eight_equal_one_of_thirty_two(text, train):
+    model = text.models["student"] | {"dropout": 0.0}
+    once = TRAINING | {"optimizer": "sgd", "max_grad_norm": 1e9, "batch_size": 32, "learning_rate": 0.05}
+    often = once | {"batch_size": 8, "accumulation": 4}
+    units = [text.unit(arm, model=model, training=training) for arm, training in (("kd", once), ("pseudo_label", once))]
+    for unit, training in list(zip(units, (often, often), strict=True)):
+        units.append(unit | {"arm": f"{unit['arm']}_often", "training": training})
+    folder = train(text, *units, steps=3)
+    for arm in ("kd", "pseudo_label"):
+        one, other = weights(folder / arm / "1"), weights(folder / f"{arm}_often/1")
+        start = models.build(model, facts(text)["task"], seed=1).state_dict()
+        for name, value in one.items():
+            torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-6)
+        assert any((value - start[name]).abs().max() > 1e-3 for name, value in one.items())
+
+
+def test_transfer_labels_reach_only_the_arm_that_measures_their_worth(lab, tmp_path):
+    hidden, shown = (experiment(lab, tmp_path, reveal_transfer=reveal) for reveal in (False, True))
+    assert set(hidden.transfer_dataset.labels.tolist()) == {NO_LABEL}
+    assert (len(hidden.train_dataset), len(shown.train_dataset), len(shown.transfer_dataset)) == (32, 96, 0)
+    assert (
+        shown.train_dataset.labels[32:].tolist()
+        == load_file(lab.data / "labels/transfer.safetensors")["labels"].tolist()
+    )
+    both = [made.train_dataset + made.transfer_dataset + made.dev_dataset for made in (hidden, shown)]
+    assert both[0].ids.tolist() == both[1].ids.tolist() == list(range(114))
+
+
+def test_every_dev_row_is_evaluated_and_what_train_py_claims_is_kept_apart(text, train, tmp_path):
+    edits = [
+        ("data_collator=", "eval_dataset=experiment.dev_dataset,\n        data_collator="),
+        (
+            "callbacks=",
+            'compute_metrics=lambda found: {"rows": len(found.label_ids), "odd": float("nan")},\n        callbacks=',
+        ),
+        ("trainer.train()", "trainer.train()\n    trainer.evaluate()"),
+    ]
+    unit = text.unit("claims", file=text.train_file(tmp_path, "student_only", *edits), teacher=False)
+    folder = train(text, unit) / "claims/1"
+    assert report(folder)["status"] == "ok", report(folder)
+    claimed = trace(folder, "claimed")[0]["metrics"]
+    assert claimed["eval_rows"] == SIZES["dev_rows"] and not {"eval_odd", "epoch"} & set(claimed)
+
+
+FAILURES = {
+    "raises": ("def train(experiment):\n    raise KeyError('no such layer')", "KeyError: 'no such layer'"),
+    "broken": ("def train(experiment:", "SyntaxError: '(' was never closed (train.py, line 1)"),
+    "quits": ("def train(experiment):\n    raise SystemExit(3)", "SystemExit: 3"),
+    "nothing": (
+        "def train(experiment):\n    pass",
+        "returned NoneType, not the trained DistilBertForSequenceClassification",
+    ),
+    "another": (
+        "from torch import nn\n\ndef train(experiment):\n    return nn.Linear(2, 2)",
+        "returned Linear, not the trained DistilBertForSequenceClassification",
+    ),
+    "infinite": (
+        "def train(experiment):\n    experiment.student.classifier.bias.data.fill_(float('inf'))\n"
+        "    return experiment.student",
+        "training diverged: NaN or infinite values in classifier.bias",
+    ),
+    "asks": ("def train(experiment):\n    experiment.method.gamma", "the plan has no method setting 'gamma'"),
+    "sets": (
+        "def train(experiment):\n    experiment.method.alpha = 0.9",
+        "experiment.method.alpha is fixed by the plan",
+    ),
+}
+
+
+def test_a_train_py_that_fails_is_a_result_and_the_other_arms_still_run(text, train, tmp_path):
+    units = []
+    for name, (code, _) in FAILURES.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.py").write_text(code)
+        units.append(text.unit(name, file=str(tmp_path / name / "train.py"), seeds=[1, 2]))
+    folder = train(text, *units, text.unit("kd"))
+    for name, (_, error) in FAILURES.items():
+        said = report(folder / name / "1")
+        assert said["status"] == "failed" and error in said["error"], said
+        assert "train.py" in said["traceback"] or name in ("nothing", "another", "infinite")
+        assert not (folder / name / "1/weights.safetensors").exists()
+        assert not (folder / name / "2").exists()
+    assert report(folder / "kd/1")["status"] == "ok"
+    assert sha256(folder / "kd/1/weights.safetensors") == sha256(text.trials / "kd/1/weights.safetensors")
+
+
+def test_training_that_diverges_stops_at_once_and_leaves_a_strict_trace(lab, train):
+    wild = TRAINING | {"optimizer": "sgd", "learning_rate": 1e30, "max_grad_norm": 1e30, "warmup": 0.0}
+    folder = train(lab, lab.unit("kd", training=wild)) / "kd/1"
+    assert report(folder)["error"].startswith("FloatingPointError: training diverged: the loss is nan at step ")
+    last = 0
+    for line in (folder / "trace.jsonl").read_text().splitlines():
+        last = json.loads(line, parse_constant=pytest.fail).get("step", last)
+    assert last < STEPS and not trace(folder, "end")
+
+
+def test_a_finished_trial_is_not_repeated(text, train, tmp_path):
+    done = tmp_path / "trials/kd/1"
+    done.mkdir(parents=True)
+    (done / "trial.json").write_text('{"status": "ok"}')
+    train(text, text.unit("kd", seeds=[1, 2]))
+    assert [path.name for path in done.iterdir()] == ["trial.json"]
+    assert report(tmp_path / "trials/kd/2")["status"] == "ok"
+
+
+def test_method_settings_are_read_only_and_count_their_reads():
+    method = Settings({"alpha": 0.5, "layers": 3})
+    assert method.alpha + method.alpha + method.layers == 4
+    assert method.reads == {"alpha": 2, "layers": 1}
+    with pytest.raises(AttributeError, match=r"experiment\.method\.alpha is fixed by the plan"):
+        method.alpha = 0.9
+    with pytest.raises(AttributeError, match="no method setting 'beta'; it has alpha, layers"):
+        method.beta  # noqa: B018
+    assert method.alpha == 0.5
+
+
+# ── predict ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def prediction(folder: Path, name: str) -> dict:
+    return json.loads((folder / name / "prediction.json").read_text())
+
+
+def test_prediction_finds_the_start_the_end_and_the_distance_of_each_student(lab):
+    task = facts(lab)["task"]
+    for arm in ARMS:
+        said = prediction(lab.logits, arm)
+        assert said["status"] == "ok" and said["initial"] == report(lab.trials / arm / "1")["initial"]
+        trained = models.build(lab.models["student"], task, seed=1)
+        before = torch.nn.utils.parameters_to_vector(trained.parameters()).detach()
+        trained.load_state_dict(weights(lab.trials / arm / "1"))
+        after = torch.nn.utils.parameters_to_vector(trained.parameters()).detach()
+        assert said["fingerprint"] == models.fingerprint(trained) != said["initial"]
+        assert said["change"] == pytest.approx(float((after - before).norm()), rel=1e-4)
+        logits = load_file(lab.logits / arm / "logits.safetensors")["logits"]
+        assert logits.shape == (SIZES["test_rows"], len(task["labels"])) and logits.isfinite().all()
+
+
+def test_logits_come_in_the_order_of_the_rows(lab):
+    """One by one and unsorted, the rows get the answers that the file has for them."""
+    from baselines.rows import Collator
+
+    task = facts(lab)["task"]
+    rows = read_rows(lab.data / "test/test.safetensors", lab.kind)
+    student = models.build(lab.models["student"], task, seed=1)
+    student.load_state_dict(weights(lab.trials / "kd/1"))
+    stored = load_file(lab.logits / "kd/logits.safetensors")["logits"]
+    for place in range(len(rows)):
+        batch = Collator(task)([rows[place]])
+        inputs = {name: value for name, value in batch.items() if name not in ("ids", "labels")}
+        with torch.no_grad():
+            torch.testing.assert_close(student.eval()(**inputs).logits[0], stored[place], rtol=1e-4, atol=1e-5)
+
+
+def test_predicting_again_gives_the_same_bits(lab, tmp_path):
+    here("predict", lab.predict_job(lab.answer("kd"), out=str(tmp_path)))
+    assert sha256(tmp_path / "kd/logits.safetensors") == sha256(lab.logits / "kd/logits.safetensors")
+
+
+def test_weights_that_are_not_the_planned_students_are_refused_and_the_others_answered(lab, tmp_path):
+    kept = lab.trials / "kd/1/weights.safetensors"
+    (tmp_path / "cut").write_bytes(kept.read_bytes()[:-100])
+    save_file(weights(kept.parent) | {"extra": torch.zeros(1)}, tmp_path / "more")
+    units = [
+        lab.answer("wider", model=lab.models["student"] | {"width": 32}),
+        *(lab.answer(name, weights=str(tmp_path / name)) for name in ("cut", "more", "none")),
+        lab.answer("kd"),
+    ]
+    units[0]["weights"] = str(kept)
+    here("predict", lab.predict_job(*units, out=str(tmp_path / "out")))
+    said = {unit["name"]: prediction(tmp_path / "out", unit["name"]) for unit in units}
+    assert {name for name, each in said.items() if each["status"] == "failed"} == {"wider", "cut", "more", "none"}
+    assert "size mismatch" in said["wider"]["error"] and "extra" in said["more"]["error"]
+    assert not any("\n" in each.get("error", "") for each in said.values())
+    assert said["kd"]["status"] == "ok"
+    assert [path.parent.name for path in (tmp_path / "out").rglob("logits.safetensors")] == ["kd"]
+
+
+def test_latency_is_measured_where_it_is_asked_for(text, tmp_path):
+    here("predict", text.predict_job(text.answer("kd", latency=True), out=str(tmp_path)))
+    said = prediction(tmp_path, "kd")
+    assert 0 < said["inference_ms"] <= said["inference_ms_p95"] < 1000
+    assert (said["device"], said["threads"]) == ("cpu", 1)
+    assert "inference_ms" not in prediction(text.logits, "kd")
