@@ -2,32 +2,34 @@
 
 import argparse
 import json
-import re
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import config, planner, runs
-from agent.errors import AgentError, Interrupted, ReviewPending, UsageError
+from agent.errors import DataError, Interrupted, PlanError, ReviewPending, TrainingError, UsageError
 from agent.options import Options
 from agent.paths import RunPaths
+from agent.plan import Budget, Plan
+from sandbox.errors import KdagentError
 
-TIMES = {"": 1, "s": 1, "m": 60, "h": 3600}
+if TYPE_CHECKING:
+    from agent.gateway import Source
+    from agent.progress import Progress
+    from agent.steps import Steps
 
 
 def run(arguments: argparse.Namespace) -> int:
     """A new run, from the idea to the report."""
-    idea = sys.stdin.read(1 << 20) if arguments.idea == "-" else arguments.idea
-    options = _options(arguments, planner.check_idea(idea))
-    settings = _settings(arguments)
-    planner.draft(options)  # a wrong value is refused before a run exists
-    runs.check_space(settings.runs)
+    options, settings = _options(arguments), _settings(arguments)
+    _refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json())
     return _advance(paths, options, settings, arguments.json)
 
@@ -37,68 +39,45 @@ def resume(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     paths = runs.find(settings.runs, arguments.run)
     options = Options.from_json(runs.read(paths)["options"])
-    if options.plan_only or arguments.yes:
-        options = replace(options, plan_only=False, yes=options.yes or arguments.yes)
-    return _advance(paths, options, replace(settings, runs=paths.folder.parent), arguments.json)
+    options = replace(options, plan_only=False, yes=options.yes or arguments.yes)
+    return _advance(paths, options, settings, arguments.json)
 
 
-def _options(arguments: argparse.Namespace, idea: str) -> Options:
-    scales = list(config.cards(config.SCALES))
-    if arguments.scale not in scales:
-        raise UsageError(f"unknown scale {arguments.scale!r}", f"known: {', '.join(scales)}")
-    if arguments.data and (arguments.data_dir or arguments.task):
-        raise UsageError("--data is a task of its own: it goes with neither --task nor --data-dir", "leave one out")
-    if not 1 <= arguments.attempts <= 20:
-        raise UsageError(f"attempts = {arguments.attempts}: one to twenty are possible", "give --attempts 1")
+def _options(arguments: argparse.Namespace) -> Options:
     return Options(
-        idea=idea,
+        idea=planner.check_idea(_standard_input() if arguments.idea == "-" else arguments.idea),
         scale=arguments.scale,
         tasks=tuple(dict.fromkeys(arguments.task)),
-        data_dir=str(Path(arguments.data_dir).absolute()) if arguments.data_dir else "",
-        data=str(Path(arguments.data).absolute()) if arguments.data else "",
-        method=arguments.method,
-        seeds=_seeds(arguments.seeds),
-        attempts=arguments.attempts,
-        model=arguments.model,
-        base_url=arguments.base_url,
-        seconds=_seconds(arguments.budget),
-        tokens=arguments.max_tokens,
+        data_dir=_absolute(arguments.data_dir),
+        data=_absolute(arguments.data),
+        model=arguments.model or "",
+        base_url=arguments.base_url or "",
         isolation=arguments.isolation,
         yes=arguments.yes,
         plan_only=arguments.plan_only,
-        values=dict(_value(text) for text in arguments.values),
+        values=_values(arguments),
     )
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    """`6` is seeds 0 to 5; `3,7` is those two."""
-    if not text:
-        return ()
-    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text) or text == "0":
-        raise UsageError(f"seeds {text!r} are neither a count nor a list", "give --seeds 6 or --seeds 3,7,11")
-    numbers = [int(part) for part in text.split(",")]
-    if len(numbers) == 1 and numbers[0] > 100:
-        raise UsageError(f"{numbers[0]} seeds are too many", "one to a hundred are possible")
-    return tuple(numbers) if len(numbers) > 1 else tuple(range(numbers[0]))
+def _standard_input() -> str:
+    """At most a megabyte of it; bytes that are no UTF-8 are left for the check of the idea to refuse."""
+    return sys.stdin.buffer.read(1 << 20).decode(errors="surrogateescape") if sys.stdin else ""
 
 
-def _seconds(text: str) -> float:
-    if not text:
-        return 0.0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if not found or not float(found[1]):
-        raise UsageError(f"budget {text!r} is not a time", "give 90s, 30m or 2h")
-    return float(found[1]) * TIMES[found[2]]
+def _absolute(path: str | None) -> str:
+    return str(Path(path).absolute()) if path else ""
 
 
-def _value(text: str) -> tuple[str, Any]:
-    field, equals, value = text.partition("=")
-    if not equals or not field:
-        raise UsageError(f"--set {text!r} is not FIELD=VALUE", "for example --set temperature=4")
-    try:
-        return field.strip(), json.loads(value)
-    except ValueError:
-        return field.strip(), value
+def _values(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The plan fields the user fixed, by flag or by --set."""
+    flags = {
+        "method.name": arguments.method,
+        "seeds": arguments.seeds,
+        "attempts": arguments.attempts,
+        "budget.seconds": arguments.budget,
+        "budget.tokens": arguments.max_tokens,
+    }
+    return {path: value for path, value in flags.items() if value is not None} | dict(arguments.set)
 
 
 def _settings(arguments: argparse.Namespace) -> config.Settings:
@@ -106,21 +85,63 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
     return replace(settings, runs=Path(arguments.runs_dir).absolute()) if arguments.runs_dir else settings
 
 
+def _refuse_early(options: Options, settings: config.Settings) -> None:
+    """Raises what can be known to be wrong before a run exists."""
+    from sandbox.isolation import choose
+    from sandbox.workspace import Workspace
+
+    _check_data(options)
+    planner.draft(options)
+    runs.check_folder(settings.runs, "--runs-dir")
+    runs.check_folder(settings.cache, "KDAGENT_CACHE")
+    Workspace(settings.runs)  # nothing is made there; it looks for git
+    choose(options.isolation)
+    source(options, settings)
+
+
+def _check_data(options: Options) -> None:
+    if options.data and (options.data_dir or options.tasks):
+        raise UsageError("--data is a task of its own: it goes with neither --task nor --data-dir", "leave one out")
+    if not options.data_dir:
+        return
+    if not Path(options.data_dir).is_dir():
+        raise DataError(f"data folder {options.data_dir} does not exist", "check --data-dir")
+    names, cards = planner.tracks(options), config.cards(config.TASKS)
+    if all(cards[name]["embedded"] for name in names):
+        problem = f"--data-dir is of no use: {' and '.join(names)} ship with the installed packages"
+        raise UsageError(problem, "name a task that is in the folder with --task")
+
+
 def _advance(paths: RunPaths, options: Options, settings: config.Settings, as_json: bool) -> int:
-    """Drive the run to its next stop, keep its status true whatever happens, and say how to go on."""
-    with runs.locked(paths), _cancellable() as cancelled:
-        try:
-            return _drive(paths, options, settings, as_json, cancelled)
-        except AgentError as error:
-            waiting, stopped = isinstance(error, ReviewPending), isinstance(error, Interrupted)
-            status = "awaiting_review" if waiting else "cancelled" if stopped else "failed"
-            runs.update(paths, status=status, reason=error.message)
-            again = f"kdagent resume {paths.id}" + (" --yes" if waiting else "")
-            error.hint = f"{error.hint}; " * bool(error.hint) + f"go on with: {again}"
-            raise
-        except BaseException as error:
-            runs.update(paths, status="failed", reason=f"{type(error).__name__}: {error}")
-            raise
+    """Drive the run to its next stop, and keep its status true whatever happens."""
+    with runs.locked(paths), _cancellable() as cancelled, _noted(paths), runs.refusals():
+        return _drive(paths, options, settings, as_json, cancelled)
+
+
+@contextmanager
+def _noted(paths: RunPaths) -> Iterator[None]:
+    """Write down why a run stopped, and say how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        status: runs.Status = "failed"
+        if isinstance(error, ReviewPending | Interrupted):
+            status = "awaiting_review" if isinstance(error, ReviewPending) else "cancelled"
+        reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
+        with suppress(OSError):  # a full disk must not hide why
+            runs.update(paths, status=status, reason=reason)
+        if isinstance(error, KdagentError) and type(error) not in (UsageError, PlanError):  # those would come again
+            approve = " --yes" * isinstance(error, ReviewPending)
+            again = f"go on with: {_resume(paths)}{approve}"
+            error.hint = f"{error.hint}; {again}" if error.hint else again
+        raise
+
+
+def _resume(paths: RunPaths) -> str:
+    """The command that goes on with a run."""
+    folder = paths.folder.parent
+    elsewhere = "" if folder == config.Settings.read().runs else f" --runs-dir {shlex.quote(str(folder))}"
+    return f"kdagent resume {paths.id}{elsewhere}"
 
 
 def _drive(
@@ -128,34 +149,36 @@ def _drive(
 ) -> int:
     from rich.console import Console
 
+    from agent.graph import advance
     from agent.progress import Progress
     from agent.show import plan_table
 
     progress = Progress(Console(stderr=as_json), quiet=as_json)
     steps = _steps(paths, options, settings, progress, cancelled)
-    runs.update(paths, status="running")
+    runs.update(paths, status="running", reason="")
     plan = steps.make_plan()
-    plan_table(
-        progress.console, plan, json.loads(paths.facts.read_text()), steps.harness.backend
-    ) if not as_json else None
+    if not as_json:
+        plan_table(progress.console, plan, json.loads(paths.facts.read_text()))
     if options.plan_only:
         runs.update(paths, status="planned")
-        return _finish(paths, as_json, f"planned; go on with: kdagent resume {paths.id} --yes")
-    from agent.graph import advance
-
+        _finish(paths, as_json, f"planned; go on with: {_resume(paths)} --yes")
+        return 0
     state = advance(steps, paths.state)
     if "review" in state["waiting"]:
         state = advance(steps, paths.state, answer=_ask(as_json))
-    if not state.get("approved"):
+    found = runs.results(paths)
+    if not found:
         runs.update(paths, status="cancelled", reason="the plan was rejected")
-        return _finish(paths, as_json, "the plan was rejected")
-    runs.update(paths, status="succeeded" if state["kept"] else "failed", verdict=state["verdict"])
-    return _finish(paths, as_json, "")
+        _finish(paths, as_json, "the plan was rejected")
+        return 0
+    runs.update(paths, status=ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
+    _finish(paths, as_json, found.status_reason)
+    return TrainingError.exit_code if found.status == "failed" else 0
 
 
 def _steps(
-    paths: RunPaths, options: Options, settings: config.Settings, progress: Any, cancelled: threading.Event
-) -> Any:
+    paths: RunPaths, options: Options, settings: config.Settings, progress: "Progress", cancelled: threading.Event
+) -> "Steps":
     from agent.conversation import Conversation
     from agent.gateway import Gateway
     from agent.harness import Harness
@@ -163,19 +186,24 @@ def _steps(
     from sandbox.isolation import choose
 
     started = time.monotonic()
-    budget = options.seconds or config.cards(config.SCALES)[options.scale]["seconds"]
-    backend = choose(options.isolation)
-    progress.say(f"run {paths.id}\nisolation: {backend.name}, level {backend.level}" + _weak(backend.level))
-    harness = Harness(paths, settings, backend, progress, cancelled, lambda: budget - (time.monotonic() - started))
-    gateway = Gateway(source(options, settings), Conversation(paths.conversation), options.tokens or 200_000)
+    backend, budget = choose(options.isolation), _budget(paths, options)
+    weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
+    progress.say(f"run {paths.id}\nisolation: {backend.name}, level {backend.level}{weak}")
+    harness = Harness(
+        paths, settings, backend, progress, cancelled, lambda: started + budget.seconds - time.monotonic()
+    )
+    gateway = Gateway(source(options, settings), Conversation(paths.conversation), budget.tokens)
     return Steps(paths, options, settings, gateway, harness, started)
 
 
-def _weak(level: int) -> str:
-    return "" if level else " (edited code runs with your rights: files and network are open to it)"
+def _budget(paths: RunPaths, options: Options) -> Budget:
+    """The plan's, or what it is going to be."""
+    if paths.plan.exists():
+        return Plan.model_validate_json(paths.plan.read_text()).budget
+    return Budget.model_validate(planner.draft(options).values["budget"])
 
 
-def source(options: Options, settings: config.Settings) -> Any:
+def source(options: Options, settings: config.Settings) -> "Source":
     """The endpoint that was named, or the embedded recipes."""
     model, base_url = options.model or settings.model, options.base_url or settings.base_url
     if not model and not base_url:
@@ -183,7 +211,10 @@ def source(options: Options, settings: config.Settings) -> Any:
 
         return Recipes()
     if not model:
-        raise UsageError(f"no model named for the endpoint {base_url}", "give --model NAME")
+        raise UsageError("an endpoint is named, but no model", "give --model NAME")
+    if {"@", "?"} & set(options.base_url):
+        problem = "--base-url holds a password or a query, and the run would record it"
+        raise UsageError(problem, "set KDAGENT_BASE_URL instead, which is not recorded")
     from agent.gateway import Endpoint
 
     return Endpoint(model, base_url or None, settings.api_key or None)
@@ -191,56 +222,60 @@ def source(options: Options, settings: config.Settings) -> Any:
 
 def _ask(as_json: bool) -> bool:
     """Ask the person in front of the terminal. Raises ReviewPending where there is none."""
-    if as_json or not sys.stdin.isatty():
-        raise ReviewPending("the plan waits for approval", "approve it with --yes")
-    return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
+    if as_json or not sys.stdin or not sys.stdin.isatty():
+        raise ReviewPending("the plan waits for approval")
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # nothing runs that would have to stop first
+    try:
+        return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        raise ReviewPending("the plan waits for approval") from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
 def _cancellable() -> Iterator[threading.Event]:
     """Ctrl-C asks running processes to stop, so that the record is whole when kdagent ends; twice ends it at once."""
     cancelled = threading.Event()
-    previous = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: Any) -> None:
         if cancelled.is_set():
-            signal.signal(signal.SIGINT, previous)
+            raise KeyboardInterrupt
         cancelled.set()
 
-    signal.signal(signal.SIGINT, stop)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield cancelled
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def _finish(paths: RunPaths, as_json: bool, note: str) -> int:
+def _finish(paths: RunPaths, as_json: bool, note: str) -> None:
     """The run's id and the report's path, last."""
-    record = runs.read(paths)
+    results = runs.results(paths)
     if as_json:
-        results = json.loads(paths.results.read_text()) if paths.results.exists() else None
-        print(json.dumps({"schema": 1, "run": record, "report": str(paths.report), "results": results}))
-        return 0
+        said = results.model_dump(mode="json", by_alias=True) if results else None
+        print(json.dumps({"schema": 1, "run": runs.read(paths), "report": str(paths.report), "results": said}))
+        return
     if note:
         print(note)
-    if paths.results.exists():
-        results = json.loads(paths.results.read_text())
-        print(f"\n{results['verdict']}: {results['conclusion']}")
+    if results:
+        print(f"\n{results.verdict}: {results.conclusion}")
     print(f"run: {paths.id}")
     print(f"report: {paths.report}" if paths.report.exists() else f"plan: {paths.plan}")
-    return 0
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Render the report again from results.json."""
     from agent.report import render_report
-    from agent.results import Results
 
     paths = runs.find(_settings(arguments).runs, arguments.run)
-    if not paths.results.exists():
+    results = runs.results(paths)
+    if not results:
         status = runs.read(paths)["status"]
-        raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"kdagent resume {paths.id}")
-    runs.write_whole(paths.report, render_report(Results.model_validate_json(paths.results.read_text())))
+        raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"go on with: {_resume(paths)}")
+    runs.write_whole(paths.report, render_report(results))
     if arguments.json:
         print(json.dumps({"schema": 1, "run": paths.id, "report": str(paths.report)}))
     else:
@@ -257,7 +292,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
-    found = [runs.read(paths) for paths in runs.every(_settings(arguments).runs)]
+    found = [_listed(paths) for paths in runs.every(_settings(arguments).runs)]
     if arguments.json:
         print(json.dumps({"schema": 1, "runs": found}))
         return 0
@@ -266,6 +301,13 @@ def list_runs(arguments: argparse.Namespace) -> int:
     if not found:
         print('no runs yet; start one: kdagent run "efficient KD for small models" --yes')
     return 0
+
+
+def _listed(paths: RunPaths) -> dict[str, Any]:
+    try:
+        return runs.read(paths)
+    except UsageError:
+        return {"id": paths.id, "status": "unreadable", "options": {"idea": ""}}
 
 
 def tasks(arguments: argparse.Namespace) -> int:
@@ -286,19 +328,24 @@ def methods(arguments: argparse.Namespace) -> int:
         print(json.dumps({"schema": 1, "methods": found}))
         return 0
     for name, card in found.items():
-        print(
-            f"{name}: {card['title']}\n  {card['summary']}\n  formula: {card['formula']}\n  source: {card['source']}\n"
-        )
+        print(f"{name}: {card['title']}\n  {card['summary']}")
+        print(f"  formula: {card['formula']}\n  source: {card['source']}\n")
     return 0
 
 
 def doctor(arguments: argparse.Namespace) -> int:
     from agent.doctor import examine
 
-    return examine(_settings(arguments), arguments.data_dir, arguments.base_url, arguments.json)
+    return examine(_settings(arguments), arguments.data_dir or "", arguments.base_url or "", arguments.json)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": run, "resume": resume, "show": show, "report": report, "runs": list_runs, "tasks": tasks,
-    "methods": methods, "doctor": doctor,
-}  # fmt: skip
+    "run": run,
+    "resume": resume,
+    "show": show,
+    "report": report,
+    "runs": list_runs,
+    "tasks": tasks,
+    "methods": methods,
+    "doctor": doctor,
+}

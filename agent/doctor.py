@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from agent import config
-from agent.runs import LEAST_FREE
+from agent.errors import UsageError
+from agent.runs import check_folder
 from sandbox.isolation import Bubblewrap
 
 
@@ -55,9 +56,8 @@ def _git() -> Finding:
 
 def _torch() -> Finding:
     """Asked in a process of its own: kdagent itself never imports torch."""
-    code = (
-        "import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu')"
-    )
+    card = "torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'"
+    code = f"import torch; print(torch.__version__, {card})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     if done.returncode:
         return Finding("torch", "missing", done.stderr.strip().splitlines()[-1], "make install")
@@ -73,52 +73,47 @@ def _isolation() -> Finding:
 
 
 def _folder(name: str, folder: Path, setting: str) -> Finding:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
-        probe = existing / ".kdagent-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        return Finding(name, "missing", f"{folder} is not writable: {error.strerror}", f"choose another with {setting}")
-    free = shutil.disk_usage(existing).free
-    if free < LEAST_FREE:
-        return Finding(name, "missing", f"{free >> 20} MB free under {folder}", f"free some, or set {setting}")
-    return Finding(name, "ok", f"{folder}, {free >> 30} GB free")
+        check_folder(folder, setting)
+    except UsageError as error:
+        return Finding(name, "missing", error.message, error.hint)
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return Finding(name, "ok", f"{folder}, {shutil.disk_usage(existing).free >> 30} GB free")
 
 
 def _data(name: str, embedded: bool, data_dir: str) -> Finding:
     if embedded:
-        lacking = [
-            package
-            for package in ("sklearn", "torch", "transformers", "scipy")
-            if not importlib.util.find_spec(package)
-        ]
-        return Finding(
-            name, "missing" if lacking else "ok", f"embedded{', needs ' * bool(lacking)}{', '.join(lacking)}"
-        )
+        needed = ("sklearn", "torch", "transformers", "scipy")
+        lacking = [package for package in needed if not importlib.util.find_spec(package)]
+        if lacking:
+            return Finding(name, "missing", f"embedded, needs {', '.join(lacking)}", "make install")
+        return Finding(name, "ok", "embedded")
     folder = Path(data_dir) / name
     if data_dir and any(folder.glob("train*")):
         return Finding(name, "ok", str(folder))
-    return Finding(name, "weak", "no folder named; the hub will be asked", "use --data-dir DIR if you have the files")
+    where = f"{folder} holds no train file" if data_dir else "no folder named"
+    return Finding(name, "weak", f"{where}; the hub will be asked", "use --data-dir DIR if you have the files")
 
 
 def _endpoint(base_url: str, settings: config.Settings) -> Finding:
     if not base_url:
         return Finding("endpoint", "ok", "none: the embedded recipes answer, without a network or a key")
+    if not base_url.startswith(("http://", "https://")):
+        return Finding("endpoint", "weak", f"{base_url} is no http address", "write it as http://127.0.0.1:8000/v1")
+    from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    request = Request(
-        f"{base_url.rstrip('/')}/models", headers={"Authorization": f"Bearer {settings.api_key or 'unused'}"}
-    )
+    key = {"Authorization": f"Bearer {settings.api_key or 'unused'}"}
     try:
-        with urlopen(request, timeout=10) as answer:
-            models = [model["id"] for model in json.load(answer).get("data", [])]
+        with urlopen(Request(f"{base_url.rstrip('/')}/models", headers=key), timeout=10) as answer:
+            models = [str(model["id"]) for model in json.load(answer)["data"]]
         return Finding("endpoint", "ok", f"{base_url}: {', '.join(models[:5]) or 'no models listed'}")
     except HTTPError as error:
         fix = "set OPENAI_API_KEY or KDAGENT_API_KEY" if error.code in (401, 403) else "check --base-url"
         return Finding("endpoint", "weak", f"{base_url} answered {error.code}", fix)
-    except (OSError, ValueError) as error:
-        return Finding(
-            "endpoint", "weak", f"{base_url} cannot be reached: {error}", "start the server, or check --base-url"
-        )
+    except (OSError, HTTPException) as error:
+        fix = "start the server, or check --base-url"
+        return Finding("endpoint", "weak", f"{base_url} cannot be reached: {error}", fix)
+    except (ValueError, KeyError, TypeError):
+        return Finding("endpoint", "weak", f"{base_url} answered, but not with a list of models", "check --base-url")

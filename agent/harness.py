@@ -57,6 +57,20 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some trials of one track, to be run one after another."""
+
+    track: Track
+    work: list[tuple[Arm, int]]
+    steps: int
+
+    @property
+    def name(self) -> str:
+        arm, seed = self.work[0]
+        return f"{arm.name}-{self.track.name}-{seed}"
+
+
+@dataclass(frozen=True)
 class Harness:
     paths: RunPaths
     settings: config.Settings
@@ -88,7 +102,7 @@ class Harness:
         with _alone(folder):
             if not (folder / "facts.json").exists():
                 part = _fresh(folder.with_suffix(".part"))
-                self._run(f"prepare-{source['name']}", "prepare", job, part, read=(), backend=Process(), online=True)
+                self._run(f"prepare-{source['name']}", "prepare", [job], part, read=())
                 part.rename(folder)
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
         for model in facts["models"].values():  # checkpoints were copied beside the rows before the folder had its name
@@ -106,7 +120,7 @@ class Harness:
     def _teacher(self, track: Track, facts: dict[str, Any], train_file: str) -> Path:
         data = Path(facts["folder"])
         identity = {
-            "data": track.task.hash,
+            "data": track.task.encoded,
             "input": track.task.input_size,
             "model": track.teacher.model_dump(),
             "training": track.teacher_training.model_dump(),
@@ -141,78 +155,90 @@ class Harness:
             write_whole(place / "train.py", train_file)
             job["file"] = str(place / "train.py")
             self.progress.watch(track.name, folder, 1)
-            self._run(f"teacher-{track.name}", "teacher", job, folder, (data / "seen", data / "labels"), track)
+            labels = data / "labels" / "transfer.safetensors"
+            self._run(f"teacher-{track.name}", "teacher", [job], folder, (data / "seen", labels), track)
         return folder
 
     # ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def train(self, plan: Plan, arms: Sequence[Arm], facts: dict[str, Any], teachers: dict[str, str]) -> None:
-        """Every trial of `arms` that the run does not hold yet. A trial that fails is a result; it is kept as such."""
-        jobs = [job for track in plan.tracks for job in self._trial_jobs(plan, track, arms)]
+    def train(
+        self, plan: Plan, arms: Sequence[Arm], facts: dict[str, Any], teachers: dict[str, str], ours: bool = False
+    ) -> None:
+        """Every trial of `arms` that the run does not hold yet. A trial that fails is a result; it is kept as such.
+
+        Arms of `ours`, which no model wrote, may share a process across tracks, so that imports are paid once.
+        """
+        parts = [part for track in plan.tracks for part in self._parts(plan, track, arms)]
+        if ours:
+            workers = self.workers(1)
+            groups = [parts[first::workers] for first in range(workers)]
+        else:
+            groups = [[part] for part in parts]
         with self.progress.phase("train " + ", ".join(arm.name for arm in arms), [track.name for track in plan.tracks]):
-            self._parallel(lambda job: self._train(plan, *job, facts, teachers), jobs)
+            self._parallel(lambda group: self._train(group, facts, teachers), [group for group in groups if group])
 
     def pilot(self, plan: Plan, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int) -> str:
         """A few steps of one arm on every track; why it failed, or ""."""
         with self.progress.phase(f"pilot {arm.name}", [track.name for track in plan.tracks]):
-            said = self._parallel(lambda track: self._pilot(track, arm, facts, teachers, steps, plan), plan.tracks)
+            parts = [Part(track, [(arm, plan.seeds[0])], min(steps, track.steps)) for track in plan.tracks]
+            said = self._parallel(lambda part: self._pilot(part, facts, teachers), parts)
         return "\n\n".join(filter(None, said))
 
-    def _pilot(
-        self, track: Track, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int, plan: Plan
-    ) -> str:
-        name = f"pilot-{arm.name}-{track.name}"
-        out = _fresh(self.paths.scratch / name)
-        work = [(arm, plan.seeds[0])]
-        outcome = self._run_trials(
-            name, track, work, facts[track.name], teachers[track.name], out, min(steps, track.steps)
-        )
+    def _pilot(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> str:
+        arm, seed = part.work[0]
+        track, out = part.track.name, _fresh(self.paths.scratch / f"pilot-{part.name}")
+        outcome = self._run_trials(f"pilot-{part.name}", [part], facts, teachers, out)
+        if outcome.status == "cancelled":
+            raise Interrupted("stopped during the pilot")
         try:
-            report = intake.read_json(out, f"{arm.name}/{plan.seeds[0]}/trial.json")
+            report = intake.read_json(out / track, f"{arm.name}/{seed}/trial.json")
         except IntakeRejected as error:
-            return f"{track.name}: the pilot ended with {outcome.status}: {error.message}\n{outcome.tail}"
+            return f"{track}: the pilot ended with {outcome.status}: {error.message}\n{outcome.tail}"
         shutil.rmtree(out, ignore_errors=True)
         if report.get("status") != "ok":
-            return f"{track.name}: {report.get('error', outcome.status)}\n{report.get('traceback', '')}"
+            return f"{track}: {report.get('error', outcome.status)}\n{report.get('traceback', '')}"
         return ""
 
-    def _trial_jobs(self, plan: Plan, track: Track, arms: Sequence[Arm]) -> list[tuple[Track, list[tuple[Arm, int]]]]:
-        """The missing trials of a track in as many even parts as keep the workers busy."""
+    def _parts(self, plan: Plan, track: Track, arms: Sequence[Arm]) -> list[Part]:
+        """The missing trials of a track in as many even parts as there are workers."""
         missing = [
             (arm, seed)
             for arm in arms
             for seed in plan.seeds
             if not (self.paths.trial(arm.name, track.name, seed) / "trial.json").exists()
         ]
-        workers = self.workers(track.threads)
-        parts = workers if len(arms) >= workers else -(-workers // len(plan.tracks))
-        size = -(-len(missing) // parts) or 1
-        return [(track, missing[start : start + size]) for start in range(0, len(missing), size)]
+        size = -(-len(missing) // self.workers(track.threads)) or 1
+        return [Part(track, missing[start : start + size], track.steps) for start in range(0, len(missing), size)]
 
-    def _train(
-        self, plan: Plan, track: Track, work: list[tuple[Arm, int]], facts: dict[str, Any], teachers: dict[str, str]
-    ) -> None:
-        name = f"{work[0][0].name}-{track.name}-{work[0][1]}"
-        out = _fresh(self.paths.scratch / name)
-        self.progress.watch(track.name, out, len(work))
-        outcome = self._run_trials(name, track, work, facts[track.name], teachers[track.name], out, track.steps)
-        for arm, seed in work:
-            self._take_in(out, arm.name, track.name, seed, outcome)
+    def _train(self, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
+        out = _fresh(self.paths.scratch / parts[0].name)
+        for part in parts:
+            self.progress.watch(part.track.name, out / part.track.name, len(part.work))
+        outcome = self._run_trials(parts[0].name, parts, facts, teachers, out)
+        for part in parts:
+            self._take_in_part(part, out / part.track.name, outcome)
         shutil.rmtree(out, ignore_errors=True)
+        if outcome.status == "cancelled":
+            raise Interrupted("stopped while training; what had finished is kept")
+
+    def _take_in_part(self, part: Part, out: Path, outcome: supervisor.Outcome) -> None:
+        """Every trial of the part; of one that was stopped, only those that had finished."""
+        for arm, seed in part.work:
+            if outcome.status != "cancelled" or (out / arm.name / str(seed) / "trial.json").exists():
+                self._take_in(out, arm.name, part.track.name, seed, outcome)
 
     def _run_trials(
-        self,
-        name: str,
-        track: Track,
-        work: list[tuple[Arm, int]],
-        facts: dict[str, Any],
-        teacher: str,
-        out: Path,
-        steps: int,
+        self, name: str, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str], out: Path
     ) -> supervisor.Outcome:
-        data = Path(facts["folder"])
-        units, read = [], {data / "seen"}
-        for arm, group in groupby(work, key=lambda pair: pair[0]):
+        jobs = [self._trial_job(name, part, facts[part.track.name], teachers[part.track.name], out) for part in parts]
+        read = {path for part in parts for path in self._readable(part, facts, teachers)}
+        trials = sum(len(part.work) for part in parts)
+        return self._run(name, "trial", jobs, out, tuple(sorted(read)), parts[0].track, trials, must_work=False)
+
+    def _trial_job(self, name: str, part: Part, facts: dict[str, Any], teacher: str, out: Path) -> dict[str, Any]:
+        data, track, units = Path(facts["folder"]), part.track, []
+        (out / track.name).mkdir(exist_ok=True)
+        for arm, group in groupby(part.work, key=lambda pair: pair[0]):
             file = Workspace.open(self.paths.repository).export(arm.commit, self.paths.jobs / name / arm.name)
             units.append(
                 {
@@ -226,17 +252,23 @@ class Harness:
                     "seeds": [seed for _, seed in group],
                 }
             )
-            read |= {Path(teacher)} if arm.teacher else set()
-            read |= {data / "labels"} if arm.reveal_transfer else set()
-        job = {
+        return {
+            "out": str(out / track.name),
             "seen": str(data / "seen"),
-            "labels": str(data / "labels"),
+            "labels": str(data / "labels") if any(unit["reveal_transfer"] for unit in units) else "",
             "teacher": teacher,
             "units": units,
-            "steps": steps,
+            "steps": part.steps,
             "threads": track.threads,
         }
-        return self._run(name, "trial", job, out, tuple(sorted(read)), track, trials=len(work), must_work=False)
+
+    def _readable(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> set[Path]:
+        """What a trial may see: never a test row, and the transfer labels only where an arm measures their worth."""
+        data, arms = Path(facts[part.track.name]["folder"]), [arm for arm, _ in part.work]
+        read = {data / "seen"}
+        read |= {Path(teachers[part.track.name])} if any(arm.teacher for arm in arms) else set()
+        read |= {data / "labels" / "transfer.safetensors"} if any(arm.reveal_transfer for arm in arms) else set()
+        return read
 
     def _take_in(self, out: Path, arm: str, track: str, seed: int, outcome: supervisor.Outcome) -> None:
         """Move one trial's files into the record, or write down why there are none. trial.json comes last."""
@@ -308,7 +340,7 @@ class Harness:
         out = _fresh(self.paths.scratch / f"predict-{split}-{track.name}")
         # The seen folder comes along for checkpoints that were copied there; no label a prediction needs is in it.
         read = (data / "seen", inputs, *(Path(unit["weights"]) for unit in units))
-        self._run(f"predict-{split}-{arms[-1]}-{track.name}", "predict", job, out, read, track)
+        self._run(f"predict-{split}-{arms[-1]}-{track.name}", "predict", [job], out, read, track)
         for name, place in places.items():
             place.mkdir(parents=True, exist_ok=True)
             said = intake.read_json(out, f"{name}/prediction.json")
@@ -324,31 +356,35 @@ class Harness:
         self,
         name: str,
         module: str,
-        job: dict[str, Any],
+        jobs: list[dict[str, Any]],
         out: Path,
         read: tuple[Path, ...],
         track: Track | None = None,
-        backend: Backend | None = None,
-        online: bool = False,
         trials: int = 1,
         must_work: bool = True,
     ) -> supervisor.Outcome:
-        """Run `python -m baselines.<module>`. Raises DataError for what it explains, TrainingError otherwise."""
+        """`python -m baselines.<module>` on the jobs, one after another, in a process that may write to `out` only.
+
+        The prepare process is the one that has no track yet: it runs outside the sandbox, since it may need the hub.
+        Where the process `must_work`, raises DataError for what it explains and TrainingError for what it does not.
+        """
         place = self.paths.jobs / name
         place.mkdir(parents=True, exist_ok=True)
-        write_whole(place / "job.json", json.dumps(job | {"out": str(out)}, indent=1))
+        files = [place / f"job-{number}.json" for number in range(len(jobs))]
+        for file, job in zip(files, jobs, strict=True):
+            write_whole(file, json.dumps({"out": str(out)} | job, indent=1))
         threads = str(track.threads if track else 1)
         env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GOMP_SPINCOUNT": "10000"}
-        env |= _online(self.settings) if online else {}
-        argv = (sys.executable, "-m", f"baselines.{module}", str(place / "job.json"))
+        env |= {} if track else _online(self.settings)
+        argv = (sys.executable, "-m", f"baselines.{module}", *map(str, files))
         outcome = supervisor.run(
             Job(argv, (place, *read), out, env, hide=_bundled_data()),
-            backend or self.backend,
+            self.backend if track else Process(),
             self._limits(track, trials),
             self.paths.logs / f"{name}.log",
             self.cancelled,
         )
-        if outcome.status == "cancelled":
+        if must_work and outcome.status == "cancelled":
             raise Interrupted(f"stopped while {module} was running")
         if must_work and outcome.status != "ok":
             self._explain(module, out, outcome)

@@ -16,23 +16,17 @@ class Options:
     """A folder with one sub-folder per known task."""
     data: str = ""
     """A task of the user's own: a CSV or parquet file, a folder of them, or an image folder."""
-    method: str = ""
-    seeds: tuple[int, ...] = ()
-    attempts: int = 1
     model: str = ""
     base_url: str = ""
-    seconds: float = 0.0
-    """Time budget; 0 means the scale's own."""
-    tokens: int = 0
     isolation: Literal["auto", "bwrap", "process"] = "auto"
     yes: bool = False
     plan_only: bool = False
     values: dict[str, Any] = field(default_factory=dict)
-    """Plan fields the user fixed, by path: `temperature`, `training.epochs`, `ag_news.training.learning_rate`."""
+    """Plan fields the user fixed, by path: `seeds`, `temperature`, `training.epochs`, `ag_news.method.alpha`."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Options":
-        return cls(**record | {"tasks": tuple(record["tasks"]), "seeds": tuple(record["seeds"])})
+        return cls(**record | {"tasks": tuple(record["tasks"])})

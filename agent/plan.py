@@ -27,9 +27,9 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 
 
 class Record(BaseModel):
-    """A frozen record that refuses fields it does not know."""
+    """A frozen record that refuses fields it does not know and numbers that are not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSpec(Record):
@@ -47,6 +47,8 @@ class ModelSpec(Record):
     blocks: tuple[int, ...] = ()
     """Residual blocks per stage (ResNet only)."""
     bottleneck: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Of a transformer built from sizes."""
     stem: Literal["", "imagenet", "cifar"] = ""
     """First convolution of a CNN: `cifar` is 3×3, stride 1, without pooling."""
 
@@ -105,6 +107,8 @@ class Task(Record):
     data_seed: int = 0
     hash: str
     """SHA-256 over every row of every split, in order."""
+    encoded: str
+    """SHA-256 over what the models are fed: token ids, or pixels at the input size."""
 
 
 class Track(Record):

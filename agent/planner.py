@@ -5,7 +5,10 @@ and the content hash in a plan are those of the prepared data, not of a wish.
 """
 
 import copy
+import re
+import unicodedata
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,8 @@ TRAINING_FIELDS = (
 )
 METHOD_FIELDS = ("temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "dev_rows", "test_rows")
-PLAN_FIELDS = ("primary_metric", "least_effect", "level", "benchmark")
+PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
+TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
 
 
 @dataclass
@@ -42,13 +46,16 @@ class Draft:
     origins: dict[str, Origin]
 
     def put(self, path: str, value: Any, origin: Origin) -> None:
-        """Set a dotted path. Raises PlanError when the plan has no such field."""
+        """Set a dotted path. Raises PlanError when the plan has no such field, or when it is a group of fields."""
         *parents, last = path.split(".")
-        place = self.values
+        place: Any = self.values
         for name in parents:
-            place = place[name]
-        if last not in place:
-            raise PlanError(f"the plan has no field {path!r}", f"fields here: {', '.join(sorted(place))}")
+            place = place.get(name) if isinstance(place, dict) else None
+        shown = path.removeprefix("tracks.")
+        if not isinstance(place, dict) or last not in place:
+            raise PlanError(f"the plan has no field {shown!r:.80}", _meant(last))
+        if isinstance(place[last], dict):
+            raise PlanError(f"{shown} is a group of fields", f"name one of them: {', '.join(place[last])}")
         place[last] = value
         self.origins[path] = origin
 
@@ -59,29 +66,46 @@ class Draft:
         return place
 
 
+def _meant(name: str) -> str:
+    """The field that may have been meant, or all the common ones."""
+    known = (*METHOD_FIELDS, *TRAINING_FIELDS, *SIZE_FIELDS, *PLAN_FIELDS, "input_size", "data_seed", "threads")
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"common fields: {', '.join(known)}"
+
+
 def check_idea(idea: str) -> str:
-    """The idea, trimmed. Raises UsageError for an empty one or one that is no sentence any more."""
-    trimmed = idea.strip()
-    if not trimmed:
-        raise UsageError(
-            "the idea is empty", 'say what to try, for example: kdagent run "efficient KD for small models"'
-        )
-    if len(trimmed) > LONGEST_IDEA:
-        raise UsageError(
-            f"the idea has {len(trimmed):,} characters, {LONGEST_IDEA:,} are the most", "say it in a few sentences"
-        )
-    return trimmed
+    """The idea on one line. Raises UsageError for an empty one or one that is no sentence any more."""
+    sentence = " ".join(idea.split())
+    if not sentence:
+        example = 'kdagent run "efficient KD for small models"'
+        raise UsageError("the idea is empty", f"say what to try, for example: {example}")
+    if len(sentence) > LONGEST_IDEA:
+        problem = f"the idea has {len(sentence):,} characters, {LONGEST_IDEA:,} are the most"
+        raise UsageError(problem, "say it in a few sentences")
+    for position, sign in enumerate(sentence, start=1):
+        if unicodedata.category(sign) in ("Cc", "Cs"):  # control characters; bytes that are no UTF-8
+            raise UsageError(f"the idea holds {sign!r} at character {position}", "write it as plain text in UTF-8")
+    return sentence
 
 
 def tracks(options: Options) -> list[str]:
     """Names of the tracks. Raises UsageError for a task nobody knows."""
     if options.data:
-        return [Path(options.data).stem.lower().replace(" ", "_").replace(".", "_") or "own"]
+        return [re.sub(r"\W+", "_", Path(options.data).stem.lower())[:40].strip("_") or "own"]
     known = config.cards(config.TASKS)
     for name in options.tasks:
         if name not in known:
-            raise UsageError(f"unknown task {name!r}", f"known: {', '.join(known)}; or --data for your own")
-    return list(options.tasks) or list(config.cards(config.SCALES)[options.scale]["tracks"])
+            raise UsageError(f"unknown task {name!r:.80}", f"known: {', '.join(known)}; or --data for your own")
+    return list(options.tasks) or list(_scale(options)["tracks"])
+
+
+def _scale(options: Options) -> dict[str, Any]:
+    """The defaults of the wanted scale. Raises UsageError for one there is not."""
+    scales = config.cards(config.SCALES)
+    if options.scale not in scales:
+        raise UsageError(f"unknown scale {options.scale!r:.80}", f"known: {', '.join(scales)}")
+    found: dict[str, Any] = scales[options.scale]
+    return found
 
 
 def draft(options: Options) -> Draft:
@@ -89,17 +113,17 @@ def draft(options: Options) -> Draft:
 
     Raises PlanError or UsageError for what the user got wrong, so that nothing is spent on it.
     """
-    scale = config.cards(config.SCALES)[options.scale]
+    scale = _scale(options)
     values: dict[str, Any] = {
         "tracks": {name: _preset(options, scale, name) for name in tracks(options)},
-        "seeds": list(options.seeds or scale["seeds"]),
-        "attempts": options.attempts,
+        "seeds": scale["seeds"],
+        "attempts": 1,
         "budget": {
-            "seconds": options.seconds or scale["seconds"],
+            "seconds": scale["seconds"],
             "trial_seconds": scale["trial_seconds"],
             "memory_mb": scale["memory_mb"],
             "disk_mb": 4096,
-            "tokens": options.tokens or 200_000,
+            "tokens": 200_000,
         },
         "primary_metric": "accuracy",
         "least_effect": 0.005,
@@ -107,28 +131,20 @@ def draft(options: Options) -> Draft:
         "benchmark": "",
     }
     made = Draft(values, {})
-    for path, given in (
-        ("seeds", options.seeds),
-        ("budget.seconds", options.seconds),
-        ("budget.tokens", options.tokens),
-    ):
-        if given:
-            made.origins[path] = "user"
-    if options.attempts != 1:
-        made.origins["attempts"] = "user"
-    if options.method:
-        _check_method(options.method)
-        put_everywhere(made, "method.name", options.method, "user")
     for path, value in options.values.items():
         put_everywhere(made, path, value, "user")
-    freeze(made, options, _SILENT, {})  # a first look: wrong values are refused here, before any work
+    _settle(made, freeze(made, options, _SILENT, {}))  # wrong values are refused here, before any work
     return made
 
 
-def _check_method(name: str) -> None:
-    known = config.cards(config.METHODS)
-    if name not in known:
-        raise UsageError(f"unknown method {name!r}", f"known: {', '.join(known)}")
+def _settle(made: Draft, plan: Plan) -> None:
+    """Values as the plan reads them (64.0 rows are 64): data are prepared from the draft."""
+    for name, settings in made.values["tracks"].items():
+        track = plan.track(name)
+        settings |= track.model_dump(include=set(TRACK_PARTS))
+        settings["sizes"] = {size: value and getattr(track.task, size) for size, value in settings["sizes"].items()}
+        settings |= {"input_size": track.task.input_size, "data_seed": track.task.data_seed}
+    made.values["budget"] = plan.budget.model_dump()
 
 
 def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any]:
@@ -142,7 +158,15 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
         if options.data:
             preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
-    empty = {"checkpoint": "", "revision": "", "heads": 0, "blocks": [], "bottleneck": False, "stem": ""}
+    empty = {
+        "checkpoint": "",
+        "revision": "",
+        "heads": 0,
+        "blocks": [],
+        "bottleneck": False,
+        "stem": "",
+        "dropout": 0.1,
+    }
     training = {
         "optimizer": "adamw",
         "schedule": "linear",
@@ -171,7 +195,7 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise UsageError(f"data {path} does not exist", "check --data")
     files = [path] if path.is_file() else sorted(path.rglob("*"))
-    tables = [file for file in files if file.suffix in (".csv", ".parquet")]
+    tables = [file for file in files if file.suffix in (".csv", ".parquet") and file.is_file()]
     if not tables:
         if not any(file.is_file() for file in files):
             raise UsageError(f"data {path} is empty", "put a CSV or parquet file, or an image folder there")
@@ -190,14 +214,14 @@ def kind_of(path: Path) -> str:
 
 def put_everywhere(made: Draft, path: str, value: Any, origin: Origin) -> None:
     """Set a field by its short path, for one track (`ag_news.training.epochs`) or for all (`epochs`)."""
-    if path in PLAN_FIELDS or path.startswith("budget."):
-        return made.put(path, value, origin)
     first, _, rest = path.partition(".")
-    names = [first] if first in made.values["tracks"] and rest else list(made.values["tracks"])
-    field = _full(rest if names == [first] and rest else path)
-    for name in names:
-        made.put(f"tracks.{name}.{field}", value, origin)
-    return None
+    if path in PLAN_FIELDS or first == "budget":
+        made.put(path, value, origin)
+    elif first in made.values["tracks"] and rest:
+        made.put(f"tracks.{first}.{_full(rest)}", value, origin)
+    else:
+        for name in made.values["tracks"]:
+            made.put(f"tracks.{name}.{_full(path)}", value, origin)
 
 
 def _full(path: str) -> str:
@@ -252,7 +276,9 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
 
 
 def _track(name: str, settings: dict[str, Any], facts: dict[str, Any] | None) -> dict[str, Any]:
-    rows = facts["rows"] if facts else {size[:-5]: max(1, settings["sizes"][size]) for size in SIZE_FIELDS}
+    sizes = settings["sizes"]
+    wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
+    rows = facts["rows"] if facts else wished | {"transfer": sizes["transfer_rows"]}
     task = {
         "name": name,
         "kind": facts["task"]["kind"] if facts else "text",
@@ -260,15 +286,15 @@ def _track(name: str, settings: dict[str, Any], facts: dict[str, Any] | None) ->
         "revision": facts["revision"] if facts else "",
         "labels": facts["task"]["labels"] if facts else [],
         "hash": facts["hash"] if facts else "",
+        "encoded": facts["encoded"] if facts else "",
         "train_rows": rows["train"],
-        "transfer_rows": rows["transfer"] if facts else settings["sizes"]["transfer_rows"],
+        "transfer_rows": rows["transfer"],
         "dev_rows": rows["dev"],
         "test_rows": rows["test"],
         "input_size": settings["input_size"],
         "data_seed": settings["data_seed"],
     }
-    kept = ("teacher", "teacher_training", "student", "training", "method", "threads")
-    return {"name": name, "task": task} | {key: settings[key] for key in kept}
+    return {"name": name, "task": task} | {part: settings[part] for part in TRACK_PARTS}
 
 
 def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
@@ -283,7 +309,7 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
             origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")
         for field in ("input_size", "threads"):
             origins[f"tracks.{name}.{field}"] = made.origins.get(f"tracks.{name}.{field}", "default")
-    for path in ("seeds", "attempts", *PLAN_FIELDS, *(f"budget.{name}" for name in made.values["budget"])):
+    for path in (*PLAN_FIELDS, *(f"budget.{name}" for name in made.values["budget"])):
         origins[path] = made.origins.get(path, "default")
     return origins
 
@@ -294,4 +320,8 @@ def _first(error: ValidationError, names: list[str]) -> tuple[str, str]:
     where = [str(part) for part in found["loc"]]
     if where[0] == "tracks" and len(where) > 2:
         where = [names[int(where[1])], *where[2:]]
-    return f"{'.'.join(where)} = {found['input']!r}: {found['msg'].lower()}", "`kdagent run --help` shows how to set it"
+    field, said = ".".join(where), found["msg"].removeprefix("Value error, ")
+    return (
+        f"{field} = {found['input']!r:.80}: {said[0].lower()}{said[1:]}",
+        f"choose another value: --set {field}=VALUE",
+    )

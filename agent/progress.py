@@ -50,7 +50,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _show(self, name: str, started: float, done: threading.Event) -> None:
         if self.quiet:

@@ -1,59 +1,84 @@
 """Runs on disk: making one, finding one, listing them, and keeping two processes off the same one."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from agent.errors import UsageError
+from agent.errors import DataError, Interrupted, UsageError
 from agent.paths import RunPaths
+
+if TYPE_CHECKING:
+    from agent.results import Results
 
 Status = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
 LEAST_FREE = 512 << 20  # bytes; less than this and a run would die half way
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
 
 
 def create(runs: Path, idea: str, options: dict[str, Any]) -> RunPaths:
-    """A new run folder with its idea and its options. Raises UsageError when it cannot be written."""
+    """A new run folder with its idea and its options, or none."""
     stamp = datetime.now(UTC)
     digest = hashlib.sha256(f"{idea}{stamp.isoformat()}{os.getpid()}".encode()).hexdigest()[:4]
     paths = RunPaths(runs / f"{stamp:%Y%m%d-%H%M%S}-{_slug(idea)}-{digest}")
+    paths.folder.mkdir(parents=True)
     try:
-        paths.folder.mkdir(parents=True)
         for folder in (paths.logs, paths.jobs, paths.scratch):
             folder.mkdir()
         paths.idea.write_text(idea + "\n")
-        update(
-            paths,
-            schema=1,
-            id=paths.id,
-            created=stamp.isoformat(timespec="seconds"),
-            status="planned",
-            options=options,
-            parent="",
-        )
-    except OSError as error:
-        raise UsageError(
-            f"cannot write a run under {runs}: {error.strerror}", "choose another folder with --runs-dir"
-        ) from error
+        created = stamp.isoformat(timespec="seconds")
+        update(paths, schema=1, id=paths.id, created=created, status="planned", options=options, parent="")
+    except BaseException:
+        shutil.rmtree(paths.folder, ignore_errors=True)
+        raise
     return paths
 
 
-def check_space(folder: Path) -> None:
-    """Raises UsageError before anything is written when the disk is nearly full."""
+def check_folder(folder: Path, setting: str) -> None:
+    """Raises UsageError, before anything is written, for a folder that cannot be made and for a nearly full disk."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{folder} cannot be written: {existing} is no folder", f"choose another with {setting}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written: no permission in {existing}", f"choose another with {setting}")
     free = shutil.disk_usage(existing).free
     if free < LEAST_FREE:
-        raise UsageError(
-            f"disk full: {free >> 20} MB free under {folder}, a run needs {LEAST_FREE >> 20} MB",
-            "free some space, or choose another disk with --runs-dir and KDAGENT_CACHE",
-        )
+        problem = f"disk full: {free >> 20} MB free under {folder}, a run needs {LEAST_FREE >> 20} MB"
+        raise UsageError(problem, f"free some space, or choose another disk with {setting}")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the machine or the user refuses (a full disk, a forbidden folder, Ctrl-C) as an error of ours."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped") from None
+    except OSError as error:
+        if error.errno in FULL:
+            raise _full(error.filename) from error
+        if error.errno in FORBIDDEN:
+            hint = "choose another folder with --runs-dir or KDAGENT_CACHE"
+            raise DataError(f"{error.filename}: {error.strerror}", hint) from error
+        raise
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise _full("state.sqlite") from error
+        raise
+
+
+def _full(name: str | None) -> DataError:
+    return DataError(f"disk full: {name or 'a file'} could not be written", "free some space")
 
 
 def _slug(idea: str) -> str:
@@ -61,14 +86,36 @@ def _slug(idea: str) -> str:
 
 
 def read(paths: RunPaths) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(paths.run.read_text())
-    return record
+    """run.json. Raises UsageError when it is none that this version can read."""
+    try:
+        record: dict[str, Any] = json.loads(paths.run.read_text())
+        if record["schema"] == 1 and record.keys() >= {"id", "status", "options", "created"}:
+            return record
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise UsageError(f"{paths.run} is no record of a run", "restore the file, or remove the folder")
+
+
+def results(paths: RunPaths) -> "Results | None":
+    """results.json, if the run has it. Raises DataError when it is not what this version can read."""
+    from pydantic import ValidationError
+
+    from agent.results import Results
+
+    if not paths.results.exists():
+        return None
+    try:
+        return Results.model_validate_json(paths.results.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{paths.results} cannot be read: {where}: {first['msg']}", "restore the file") from error
 
 
 def update(paths: RunPaths, **values: Any) -> None:
     """Change run.json, whole or not at all."""
     record = (read(paths) if paths.run.exists() else {}) | values
-    write_whole(paths.run, json.dumps(record, indent=1, ensure_ascii=False))
+    write_whole(paths.run, json.dumps(record, indent=1))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -109,7 +156,6 @@ def locked(paths: RunPaths) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
-                f"run {paths.id} is in use by another kdagent process", "wait for it, or stop it first"
-            ) from error
+            hint = "wait for it, or stop it first"
+            raise UsageError(f"run {paths.id} is in use by another kdagent process", hint) from error
         yield

@@ -4,7 +4,6 @@ A step that a crash cut off is done again; what it had finished is found on disk
 """
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ class Steps:
         teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
         self.events.append("teachers", weights={name: weights_hash(folder) for name, folder in teachers.items()})
         arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
-        self.harness.train(plan, arms, facts, teachers)
+        self.harness.train(plan, arms, facts, teachers, ours=True)
         self._note_trials([arm.name for arm in arms])
         return teachers
 
@@ -245,10 +244,12 @@ class Steps:
         for arm in new:
             self.events.append("test predicted", arm=arm)
 
-    def conclude(self, state: dict[str, Any], status: Status = "complete", reason: str = "") -> Results:
+    def conclude(self, state: dict[str, Any]) -> Results:
         """results.json: everything measured, and what follows from it."""
-        seconds = self.harness.progress.seconds | {"in all": time.monotonic() - self.started}
-        results = self._assembly.results(state, status, reason, seconds)
+        late = not self.time_left() and self.events.count("trial", status="failed")
+        status: Status = "partial" if late else "complete" if state["kept"] else "failed"
+        reason = "the time budget ran out" if late else "" if state["kept"] else "no attempt trained"
+        results = self._assembly.results(state, status, reason, self.harness.progress.seconds)
         runs.write_whole(self.paths.results, results.model_dump_json(by_alias=True, indent=1))
         return results
 

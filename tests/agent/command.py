@@ -1,0 +1,51 @@
+"""The command line as a user meets it: a real process, with a runs folder and a cache of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    *("--task", "digits", "--seeds", "2", "--isolation", "process"),
+    *("--set", "transfer_rows=100", "--set", "epochs=1", "--set", "teacher_training.epochs=1"),
+)
+"""The smallest run there is: three steps per trial."""
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Kdagent:
+    runs: Path
+    cache: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, *words: str, stdin: bytes = b"", **environment: str) -> Said:
+        process = self.start(*words, **environment)
+        out, err = process.communicate(stdin, timeout=300)
+        return Said(process.returncode, out.decode(), err.decode())
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        known = self._known() | self.environment | environment
+        return subprocess.Popen([sys.executable, "-m", "agent", *words], cwd=ROOT, env=known, **pipes)
+
+    def _known(self) -> dict[str, str]:
+        """The whole environment: a key or an endpoint of the user's must not leak into a test."""
+        home = self.cache.parent
+        folders = {"HOME": str(home), "KDAGENT_RUNS": str(self.runs), "KDAGENT_CACHE": str(self.cache)}
+        return folders | {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -1,0 +1,140 @@
+"""Each lint fires where it should, and only there."""
+
+from typing import Any
+
+import pytest
+
+from agent import planner
+from agent.lints import Lint, lint
+from agent.options import Options
+from agent.plan import Plan, Proposal
+
+PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
+MODELS = {"teacher": {"parameters": 100, "layers": 3}, "student": {"parameters": 10, "layers": 3}}
+SELECTIVE = {"method.name": "kd_selective"}
+
+
+def lints(
+    values: dict[str, Any], task: str = "docstrings", scale: Any = "demo", models: dict[str, Any] = MODELS
+) -> list[Lint]:
+    wanted = Options(idea="efficient KD", scale=scale, tasks=(task,), values={"method.name": "kd"} | values)
+    said = Proposal.model_validate(PROSE | {"method": "kd"})
+    plan = planner.freeze(planner.draft(wanted), wanted, said, {})
+    plan = plan.model_copy(update={"tracks": tuple(_real(plan, task))})
+    return lint(plan, {task: {"models": models}})
+
+
+def _real(plan: Plan, task: str) -> Any:
+    """Tracks with the kind that the data would have given them."""
+    for track in plan.tracks:
+        kind = "image" if task in ("digits", "cifar10") else "text"
+        yield track.model_copy(update={"task": track.task.model_copy(update={"kind": kind, "test_rows": 2000})})
+
+
+@pytest.mark.parametrize("task", ["docstrings", "digits"])
+@pytest.mark.parametrize("method", ["finetune", "kd", "kd_selective"])
+def test_default_plans_give_no_cause(task: str, method: str) -> None:
+    assert lints({"method.name": method}, task) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "field", "says"),
+    [
+        ("docstrings", {"seeds": [0, 1, 2, 3, 4]}, "seeds", "5 seeds cannot reach the level 0.05"),
+        ("docstrings", {"learning_rate": 0.1}, "tracks.docstrings.training.learning_rate", "0.1 is outside"),
+        ("docstrings", {"learning_rate": 1e-6}, "tracks.docstrings.training.learning_rate", "1e-06 is outside"),
+        ("digits", {"learning_rate": 0.05}, "tracks.digits.training.learning_rate", "resnet from random weights"),
+        (
+            "digits",
+            {"teacher_training.learning_rate": 0.5},
+            "tracks.digits.teacher_training.learning_rate",
+            "0.5 is outside",
+        ),
+        ("docstrings", {"warmup": 0.5}, "tracks.docstrings.training.warmup", "50% of "),
+        (
+            "docstrings",
+            {"optimizer": "adam", "weight_decay": 0.01},
+            "tracks.docstrings.training.weight_decay",
+            "couples",
+        ),
+        ("docstrings", {"temperature": 0.1}, "tracks.docstrings.method.temperature", "sharpens"),
+    ],
+)
+def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: str, says: str) -> None:
+    [found] = lints(values, task)
+    assert (found.level, found.field) == ("warning", field)
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "field", "says"),
+    [
+        ("docstrings", {"signal": "attention"}, "tracks.docstrings.method.signal", "not cached for text"),
+        ("digits", {"signal": "cls"}, "tracks.digits.method.signal", "reads tokens"),
+        ("digits", {"signal": "cos"}, "tracks.digits.method.signal", "reads tokens"),
+        ("digits", {"init_layers": "last"}, "tracks.digits.method.init_layers", "CNN student"),
+        (
+            "docstrings",
+            {"init_layers": "last"},
+            "tracks.docstrings.method.init_layers",
+            "do not fit a student",
+        ),
+        ("docstrings", {"layers": 4}, "tracks.docstrings.method.layers", "the teacher has 3, the student 3"),
+    ],
+)
+def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field: str, says: str) -> None:
+    [found] = lints(SELECTIVE | values, task)
+    assert (found.level, found.field) == ("refusal", field)
+    assert says in found.message and found.hint
+
+
+@pytest.mark.parametrize(
+    ("task", "values"),
+    [
+        ("docstrings", {"seeds": [0, 1, 2, 3, 4, 5]}),
+        ("docstrings", {"warmup": 0.2}),
+        ("docstrings", {"optimizer": "adam", "weight_decay": 0}),
+        ("docstrings", {"temperature": 0.5}),
+        ("digits", {"optimizer": "sgd", "learning_rate": 0.1}),
+        ("digits", SELECTIVE | {"signal": "attention"}),
+        ("docstrings", SELECTIVE | {"signal": "cls"}),
+        ("docstrings", SELECTIVE | {"layers": 9, "layer_map": "last1"}),
+        ("docstrings", SELECTIVE | {"init_layers": "last", "student.width": 64, "teacher.width": 64}),
+        ("docstrings", {"layers": 9}),  # no layer is matched by plain distillation
+    ],
+)
+def test_usable_value_is_left_alone(task: str, values: dict[str, Any]) -> None:
+    assert lints(values, task) == []
+
+
+def test_learning_rate_of_the_reference_experiment_is_too_high_for_a_pretrained_bert() -> None:
+    found = {each.field: each for each in lints({"seeds": [0, 1, 2, 3, 4, 5]}, "ag_news", scale="paper")}
+    rate = found["tracks.ag_news.training.learning_rate"]
+    assert rate.level == "warning"
+    assert rate.message.startswith("0.001 is outside 1e-05..5e-05, where a pretrained distilbert with adam")
+    assert found["tracks.ag_news.training.epochs"].message.startswith("20 epochs for a pretrained distilbert")
+
+
+@pytest.mark.parametrize("parameters", [100, 101])
+def test_student_no_smaller_than_its_teacher_is_refused(parameters: int) -> None:
+    models = {"teacher": MODELS["teacher"], "student": {"parameters": parameters, "layers": 3}}
+    [found] = lints({}, models=models)
+    assert (found.level, found.field) == ("refusal", "tracks.docstrings.student")
+    assert f"the student has {parameters} parameters, its teacher 100" in found.message
+
+
+def test_shallowest_model_bounds_the_layers() -> None:
+    models = {"teacher": {"parameters": 100, "layers": 12}, "student": {"parameters": 10, "layers": 2}}
+    [found] = lints(SELECTIVE | {"layers": 3}, models=models)
+    assert (found.message, found.hint) == (
+        "3 layers cannot be matched: the teacher has 12, the student 2",
+        "2 is the most",
+    )
+
+
+def test_few_test_rows_are_named_with_what_one_answer_is_worth() -> None:
+    wanted = Options(idea="efficient KD", tasks=("digits",), values={"method.name": "kd", "test_rows": 200})
+    said = Proposal.model_validate(PROSE | {"method": "kd"})
+    plan = planner.freeze(planner.draft(wanted), wanted, said, {})
+    [found] = lint(plan, {"digits": {"models": MODELS}})
+    assert found == Lint("warning", "tracks.digits.task.test_rows", "200 test rows: one answer is worth 0.5 points")

@@ -1,0 +1,191 @@
+"""Where the values of a plan come from, and which of them wins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config, planner
+from agent.errors import PlanError, UsageError
+from agent.options import Options
+from agent.plan import Plan, Proposal
+
+
+def options(**more: Any) -> Options:
+    return Options(idea="efficient KD", **{"tasks": ("digits",)} | more)
+
+
+def proposal(**more: Any) -> Proposal:
+    prose = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
+    return Proposal.model_validate(prose | {"method": "kd"} | more)
+
+
+def planned(wanted: Options, said: Proposal | None = None) -> Plan:
+    draft = planner.draft(wanted)
+    planner.merge(draft, said or proposal())
+    return planner.freeze(draft, wanted, said or proposal(), {})
+
+
+def test_user_wins_over_model_wins_over_default() -> None:
+    said = proposal(epochs=7, temperature=6, learning_rate=0.01)
+    plan = planned(options(values={"epochs": 2, "batch_size": 16}), said)
+    track, origin = plan.track("digits"), plan.provenance.__getitem__
+    assert (track.training.epochs, origin("tracks.digits.training.epochs")) == (2, "user")
+    assert (track.training.batch_size, origin("tracks.digits.training.batch_size")) == (16, "user")
+    assert (track.method.temperature, origin("tracks.digits.method.temperature")) == (6, "model")
+    assert (track.training.learning_rate, origin("tracks.digits.training.learning_rate")) == (0.01, "model")
+    assert (track.method.alpha, origin("tracks.digits.method.alpha")) == (0.9, "default")
+
+
+def test_method_the_user_fixed_is_not_changed_by_the_model() -> None:
+    plan = planned(options(values={"method.name": "kd_selective"}), proposal(method="kd"))
+    assert plan.tracks[0].method.name == "kd_selective"
+    assert plan.provenance["tracks.digits.method.name"] == "user"
+
+
+def test_every_setting_has_an_origin() -> None:
+    plan = planned(options(values={"seeds": [4, 7], "attempts": 3, "budget.seconds": 60}))
+    for part in ("teacher", "teacher_training", "student", "training", "method"):
+        for name in type(getattr(plan.tracks[0], part)).model_fields:
+            assert f"tracks.digits.{part}.{name}" in plan.provenance
+    by_user = [path for path, origin in plan.provenance.items() if origin == "user"]
+    assert by_user == ["seeds", "attempts", "budget.seconds"]
+    assert (plan.seeds, plan.attempts, plan.budget.seconds) == ((4, 7), 3, 60)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        ("epochs", 2, "training.epochs"),
+        ("training.epochs", 2, "training.epochs"),
+        ("teacher_training.epochs", 2, "teacher_training.epochs"),
+        ("temperature", 5, "method.temperature"),
+        ("student.width", 4, "student.width"),
+        ("train_rows", 60, "task.train_rows"),
+        ("task.train_rows", 60, "task.train_rows"),
+        ("input_size", 16, "task.input_size"),
+        ("digits.alpha", 0.25, "method.alpha"),
+    ],
+)
+def test_short_paths_reach_their_field(path: str, value: float, where: str) -> None:
+    found: Any = planned(options(values={path: value})).track("digits")
+    for name in where.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_path_that_names_a_track_touches_that_track_only() -> None:
+    plan = planned(options(tasks=("docstrings", "digits"), values={"digits.epochs": 2, "alpha": 0.25}))
+    assert [track.training.epochs == 2 for track in plan.tracks] == [False, True]
+    assert [track.method.alpha for track in plan.tracks] == [0.25, 0.25]
+
+
+def test_values_reach_the_data_as_the_plan_reads_them() -> None:
+    values = {"batch_size": 32.0, "train_rows": "60", "test_rows": 0, "epochs": "2"}
+    settings = planner.draft(options(values=values)).values["tracks"]["digits"]
+    assert repr(settings["training"]["batch_size"]) == "32"
+    assert (settings["sizes"]["train_rows"], settings["sizes"]["test_rows"]) == (60, 0)
+    assert settings["training"]["epochs"] == 2.0
+
+
+def test_rows_of_a_frozen_plan_are_those_that_are_there() -> None:
+    wanted = options(tasks=("docstrings",))
+    task = {"kind": "text", "labels": ["a", "b"]}
+    rows = {"train": 11, "transfer": 0, "dev": 12, "test": 13}
+    facts = {"task": task, "rows": rows, "source": "a folder", "revision": "r", "hash": "h", "encoded": "e"}
+    plan = planner.freeze(planner.draft(wanted), wanted, proposal(), {"docstrings": facts})
+    found = plan.tracks[0].task
+    assert (found.train_rows, found.transfer_rows, found.dev_rows, found.test_rows) == (11, 0, 12, 13)
+    assert (found.source, found.revision, found.hash, found.labels) == ("a folder", "r", "h", ("a", "b"))
+    assert plan.reference_arms == ("student_only", "vanilla_kd")
+
+
+def test_paper_scale_is_the_owner_s_experiment() -> None:
+    plan = planned(options(tasks=(), scale="paper"), proposal(method="kd_selective"))
+    assert [track.name for track in plan.tracks] == ["ag_news", "cifar10"]
+    for track in plan.tracks:
+        training, method = track.training, track.method
+        assert (training.learning_rate, training.batch_size, training.epochs) == (0.001, 32, 20)
+        assert training.optimizer == "adam"
+        assert (method.temperature, method.alpha, method.layers, method.layer_map) == (3, 0.5, 3, "last")
+    text, image = plan.tracks
+    assert (text.teacher.checkpoint, text.teacher.layers) == ("google-bert/bert-base-uncased", 12)
+    assert (text.student.checkpoint, text.student.layers) == ("distilbert/distilbert-base-uncased", 6)
+    assert (image.teacher.architecture, image.teacher.blocks) == ("resnet", (3, 4, 6, 3))
+    assert image.student.architecture == "mobilenetv2"
+
+
+@pytest.mark.parametrize("scale", list(config.cards(config.SCALES)))
+@pytest.mark.parametrize("method", list(config.cards(config.METHODS)))
+def test_every_scale_and_method_make_a_plan(scale: Any, method: str) -> None:
+    plan = planned(options(tasks=(), scale=scale), proposal(method=method))
+    assert plan.benchmark == ("vanilla_kd" if method == "kd_selective" else "student_only")
+    assert plan.hash == Plan.model_validate_json(plan.canonical()).hash
+
+
+def test_hash_changes_with_every_value() -> None:
+    changes: list[dict[str, Any]] = [{}, {"epochs": 2}, {"alpha": 0.25}, {"seeds": [1]}, {"least_effect": 0.01}]
+    assert len({planned(options(values=values)).hash for values in changes}) == len(changes)
+
+
+# ── the user's own data ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "track"),
+    [("My News.v2.csv", "my_news_v2"), ("été.csv", "été"), ("[x]-*.csv", "x"), ("…", "own"), ("a" * 99, "a" * 40)],
+)
+def test_track_of_own_data_has_a_name_that_is_safe_in_paths(name: str, track: str) -> None:
+    assert planner.tracks(options(tasks=(), data=f"/data/{name}")) == [track]
+
+
+def test_own_data_are_used_whole_with_the_settings_of_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a.png").touch()
+    (tmp_path / "news.csv").write_text("text,label\n")
+    settings = planner.draft(options(tasks=(), data=str(tmp_path / "news.csv"))).values["tracks"]["news"]
+    assert settings["student"]["architecture"] == "distilbert"
+    assert (settings["sizes"]["train_rows"], settings["sizes"]["test_rows"]) == (0, 0)
+    assert planner.kind_of(tmp_path / "cats") == "image"
+
+
+def test_kind_of_a_parquet_file_is_in_its_columns(tmp_path: Path) -> None:
+    from pyarrow import table
+    from pyarrow.parquet import write_table
+
+    for name, columns in (("t.parquet", {"text": ["a"], "label": [0]}), ("i.parquet", {"image": [b"a"], "label": [0]})):
+        write_table(table(columns), tmp_path / name)
+    assert [planner.kind_of(tmp_path / name) for name in ("t.parquet", "i.parquet")] == ["text", "image"]
+
+
+# ── what is refused ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_idea_comes_on_one_line_in_any_script() -> None:
+    assert planner.check_idea("  distil\n\tBERT ") == "distil BERT"
+    for idea in ("蒸馏一个小模型", "می‌خواهم", "KD 👩‍🔬", "β = ½ · naïve"):
+        assert planner.check_idea(idea) == idea
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\ud800"])
+def test_idea_with_a_sign_that_is_no_text_is_refused(sign: str) -> None:
+    with pytest.raises(UsageError, match="at character 4"):
+        planner.check_idea(f"KD {sign}")
+
+
+def test_longest_idea_is_the_last_that_passes() -> None:
+    assert planner.check_idea("x" * planner.LONGEST_IDEA)
+    with pytest.raises(UsageError, match="4,001 characters"):
+        planner.check_idea("x" * (planner.LONGEST_IDEA + 1))
+
+
+def test_field_that_is_nearly_right_is_suggested() -> None:
+    with pytest.raises(PlanError, match=r"no field 'digits\.temprature'") as error:
+        planner.draft(options(values={"temprature": 4}))
+    assert error.value.hint == "did you mean temperature?"
+
+
+def test_long_values_are_cut_in_the_message() -> None:
+    with pytest.raises(PlanError) as error:
+        planner.draft(options(values={"epochs": "x" * 10_000}))
+    assert len(error.value.message) < 250

@@ -1,0 +1,43 @@
+"""What an installation must hold. Skipped parts would fail a user later, so nothing here is skipped."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points, packages_distributions, version
+from pathlib import Path
+
+import pytest
+
+from agent import __version__, config
+from agent.recipes import FILES
+from agent.render import TEMPLATES
+from agent.results import PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["agent", "sandbox", "baselines", "templates"])
+def test_no_other_distribution_holds_an_import_name_of_ours(name: str) -> None:
+    owners = packages_distributions().get(name, ["kdagent"])  # an editable installation is not listed
+    assert set(owners) == {"kdagent"}
+
+
+def test_the_command_is_installed_and_of_this_version() -> None:
+    assert version("kdagent") == __version__
+    [command] = entry_points(group="console_scripts", name="kdagent")
+    assert command.value == "agent.cli:main"
+    script = Path(sys.executable).with_name("kdagent")
+    said = subprocess.run([script, "--version"], capture_output=True, text=True, cwd="/")
+    assert said.stdout == f"kdagent {__version__}\n"
+
+
+def test_every_file_the_code_names_is_there() -> None:
+    data = [config.TASKS, config.SCALES, config.METHODS, PUBLISHED]
+    prompts = [TEMPLATES / "prompts" / f"{name}.md.j2" for name in ("system", "plan", "edit", "contract")]
+    trains = [config.TRAIN_FILES / name for name in (*FILES.values(), "pseudo_label.py")]
+    missing = [path for path in (*data, *prompts, *trains, TEMPLATES / "report" / "report.md.j2") if not path.is_file()]
+    assert missing == []
+
+
+def test_every_scale_names_known_tasks_and_settings() -> None:
+    tasks = config.cards(config.TASKS)
+    for scale in config.cards(config.SCALES).values():
+        for track in scale["tracks"]:
+            assert track in tasks and scale[track]["method"] and scale[track]["sizes"]
