@@ -78,7 +78,7 @@ class Assembly:
             exposures=self._exposures(),
             seconds={name: round(value, 1) for name, value in seconds.items()},
             tokens=self.gateway.tokens,
-            deviations=tuple(json.loads(self.paths.facts.read_text())["warnings"]),
+            warnings=tuple(json.loads(self.paths.facts.read_text())["warnings"]),
         )
         return conclude(measured)
 

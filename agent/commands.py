@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from agent.progress import Progress
     from agent.steps import Steps
 
+ENDED: dict[str, runs.Status] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
+"""What results.json calls a run that came to its end → what run.json calls it."""
+
 
 def run(arguments: argparse.Namespace) -> int:
     """A new run, from the idea to the report."""

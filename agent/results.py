@@ -193,6 +193,8 @@ class Measured(Fact):
     seconds: dict[str, float]
     """Wall clock per phase; phases follow one another."""
     tokens: int
+    warnings: tuple[str, ...] = ()
+    """What the lints said about the plan before anything trained."""
     deviations: tuple[str, ...] = ()
     """Departures from the plan that no hyperparameter row shows."""
 

@@ -68,7 +68,7 @@ NOT_RUN = Guard(name="step_count", where="outside", outcome="not_run", detail="n
 def plan(seeds=6, tracks=("digits",)):
     task = Task(
         name="digits", kind="image", source="embedded: scikit-learn digits", labels=tuple("0123"), train_rows=100,
-        transfer_rows=900, dev_rows=200, test_rows=400, input_size=32, hash="d" * 64,
+        transfer_rows=900, dev_rows=200, test_rows=400, input_size=32, hash="d" * 64, encoded="e" * 64,
     )  # fmt: skip
     model = ModelSpec(architecture="resnet", layers=3, width=8)
     training = Training(learning_rate=0.005, batch_size=32, epochs=12)
@@ -426,6 +426,12 @@ def test_limitations_follow_from_the_facts(results):
         assert said in text
     assert "could not run" not in text and "single look" not in text
     assert "met the test inputs 2 times" in "\n".join(conclude(measured(exposures={"proposed": 2})).limitations)
+
+
+def test_warnings_of_the_plan_are_shown_beside_its_hyperparameters():
+    warned = "training.learning_rate: 0.001 is outside 1e-05..5e-05"
+    text = render_report(conclude(measured(warnings=(warned,))))
+    assert f"- {warned}" in text.split("### 6.")[0] and warned not in render_report(conclude(measured()))
 
 
 def test_summary_is_mean_deviation_and_t_interval():
