@@ -122,7 +122,7 @@ class Harness:
         identity = {
             "data": track.task.encoded,
             "input": track.task.input_size,
-            "model": track.teacher.model_dump(),
+            "model": track.teacher.model_dump() | {"revision": facts["models"]["teacher"]["spec"]["revision"]},
             "training": track.teacher_training.model_dump(),
             "threads": track.threads,
             "file": train_file,
@@ -432,9 +432,11 @@ def _key(*parts: Any) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {
-        name: version(name) for name in ("torch", "transformers", "datasets", "scipy", "scikit-learn", "tokenizers")
-    }
+    """What else decides about prepared rows and teachers: the libraries and our own code. Part of every cache key."""
+    names = ("torch", "transformers", "datasets", "scipy", "scikit-learn", "tokenizers")
+    sources = sorted((config.ROOT / "baselines").rglob("*.py"))
+    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return {name: version(name) for name in names} | {"baselines": ours}
 
 
 def _files(source: dict[str, Any]) -> list[tuple[str, int, int]]:
@@ -456,10 +458,11 @@ def _online(settings: config.Settings) -> dict[str, str]:
         "HF_HOME": str(home),
         "HF_HUB_OFFLINE": offline,
         "HF_DATASETS_OFFLINE": offline,
-        "HF_DATASETS_CACHE": str(settings.cache / "arrow"),
         "KDAGENT_ARROW_CACHE": str(settings.cache / "arrow"),
     }
-    return found | {name: os.environ[name] for name in ("HF_ENDPOINT", "SSL_CERT_FILE") if name in os.environ}
+    return found | {
+        name: os.environ[name] for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "SSL_CERT_FILE") if name in os.environ
+    }
 
 
 def _bundled_data() -> tuple[Path, ...]:
