@@ -13,6 +13,7 @@ from agent.environment import environment
 from agent.errors import TrainingError
 from agent.events import EventLog
 from agent.gateway import Gateway
+from agent.options import Options
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
 from agent.results import (
@@ -78,6 +79,7 @@ class Assembly:
             exposures=self._exposures(),
             seconds={name: round(value, 1) for name, value in seconds.items()},
             tokens=self.gateway.tokens,
+            command=Options.from_json(runs.read(self.paths)["options"]).command,
             warnings=tuple(json.loads(self.paths.facts.read_text())["warnings"]),
         )
         return conclude(measured)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import config, planner, runs
-from agent.errors import DataError, Interrupted, PlanError, ReviewPending, TrainingError, UsageError
+from agent.errors import BudgetError, DataError, Interrupted, PlanError, ReviewPending, TrainingError, UsageError
 from agent.options import Options
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ENDED: dict[str, runs.Status] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
 """What results.json calls a run that came to its end → what run.json calls it."""
+LASTING = (UsageError, PlanError, BudgetError)  # they would come again if the run went on
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -133,7 +134,7 @@ def _noted(paths: RunPaths) -> Iterator[None]:
         reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
         with suppress(OSError):  # a full disk must not hide why
             runs.update(paths, status=status, reason=reason)
-        if isinstance(error, KdagentError) and type(error) not in (UsageError, PlanError):  # those would come again
+        if isinstance(error, KdagentError) and type(error) not in LASTING:
             approve = " --yes" * isinstance(error, ReviewPending)
             again = f"go on with: {_resume(paths)}{approve}"
             error.hint = f"{error.hint}; {again}" if error.hint else again
@@ -227,13 +228,11 @@ def _ask(as_json: bool) -> bool:
     """Ask the person in front of the terminal. Raises ReviewPending where there is none."""
     if as_json or not sys.stdin or not sys.stdin.isatty():
         raise ReviewPending("the plan waits for approval")
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # nothing runs that would have to stop first
-    try:
-        return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        raise ReviewPending("the plan waits for approval") from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with _on_signal(signal.default_int_handler):  # nothing runs that would have to stop first
+        try:
+            return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            raise ReviewPending("the plan waits for approval") from None
 
 
 @contextmanager
@@ -246,12 +245,19 @@ def _cancellable() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         cancelled.set()
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _on_signal(stop):
         yield cancelled
+
+
+@contextmanager
+def _on_signal(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Let `handler` take Ctrl-C, and the request to end that `kill` and batch systems send."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _finish(paths: RunPaths, as_json: bool, note: str) -> None:

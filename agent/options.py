@@ -1,5 +1,7 @@
 """What the user asked for on the command line, before anything else has a say."""
 
+import json
+import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +28,17 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same run; folders of this machine are named, not told."""
+        words = ["kdagent", "run", self.idea, "--scale", self.scale]
+        words += [word for name in self.tasks for word in ("--task", name)]
+        words += ["--data-dir", "DATA"] * bool(self.data_dir) + ["--data", "DATA"] * bool(self.data)
+        words += ["--model", self.model] * bool(self.model) + ["--base-url", self.base_url] * bool(self.base_url)
+        for path, value in self.values.items():
+            words += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]
+        return shlex.join([*words, "--isolation", self.isolation, "--yes"])
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Options":

@@ -107,6 +107,8 @@ class Task(Record):
     data_seed: int = 0
     hash: str
     """SHA-256 over every row of every split, in order."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know about the rows, such as how many of the published ones are there."""
     encoded: str
     """SHA-256 over what the models are fed: token ids, or pixels at the input size."""
 

@@ -287,6 +287,7 @@ def _track(name: str, settings: dict[str, Any], facts: dict[str, Any] | None) ->
         "labels": facts["task"]["labels"] if facts else [],
         "hash": facts["hash"] if facts else "",
         "encoded": facts["encoded"] if facts else "",
+        "notes": facts["notes"] if facts else [],
         "train_rows": rows["train"],
         "transfer_rows": rows["transfer"],
         "dev_rows": rows["dev"],

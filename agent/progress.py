@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 HEARTBEAT = 30.0  # seconds between two lines where nobody watches
 TAIL = 4096  # bytes of a trace that are read; its writer is not trusted to keep lines short
@@ -69,11 +70,13 @@ class Progress:
         for heading in ("track", "trial", "step", "loss", "left"):
             table.add_column(heading)
         for row in self._rows():
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # no markup: a trial names its own folders
         return table
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [self._row(track, *watched) for track, each in self._watched.items() for watched in each]
+        """One row per process that is at work; the folder of one that has ended is gone."""
+        watched = [(track, folder, trials) for track, each in self._watched.items() for folder, trials in each]
+        return [self._row(*one) for one in watched if one[1].exists()]
 
     def _row(self, track: str, folder: Path, trials: int) -> tuple[str, ...]:
         traces = sorted(folder.rglob("trace.jsonl"), key=_age)
@@ -85,10 +88,11 @@ class Progress:
         step, of, seconds = line.get("step", 0), line.get("of", 0), line.get("seconds", 0.0)
         left = seconds / step * of * (trials - finished) - seconds if step else 0.0
         trial = f"{where.parent} seed {where.name}" if where.parts else "teacher"
+        trial = "".join(sign if sign.isprintable() else "?" for sign in trial)
         return (
             track,
             f"{trial} ({finished} of {trials} done)",
-            f"{step}/{of}",
+            f"{step:.0f}/{of:.0f}",
             f"{line.get('loss', 0):.4f}",
             f"{max(0, left):.0f} s",
         )
@@ -111,8 +115,8 @@ def _last(trace: Path) -> dict[str, Any]:
         return {}
     for text in reversed(lines):
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = json.loads(text, parse_int=float)  # an integer may be too large for any arithmetic
+        except (ValueError, RecursionError):
             continue
         if (
             isinstance(line, dict)

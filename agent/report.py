@@ -25,6 +25,7 @@ def render_report(results: Results) -> str:
         "report/report.md.j2",
         results=escaped(results.model_copy(update={"plan": _filled(results.plan)})),
         code=results.code,
+        command=results.command,
         metrics=(*JUDGED, "nll"),
         higher_is_better=HIGHER_IS_BETTER,
         figure=figure,

@@ -193,6 +193,8 @@ class Measured(Fact):
     seconds: dict[str, float]
     """Wall clock per phase; phases follow one another."""
     tokens: int
+    command: str = ""
+    """Asks for the same run again."""
     warnings: tuple[str, ...] = ()
     """What the lints said about the plan before anything trained."""
     deviations: tuple[str, ...] = ()

@@ -41,11 +41,12 @@ class Kdagent:
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        known = self._known() | self.environment | environment
-        return subprocess.Popen([sys.executable, "-m", "agent", *words], cwd=ROOT, env=known, **pipes)
+        variables = self.variables | environment
+        return subprocess.Popen([sys.executable, "-m", "agent", *words], cwd=ROOT, env=variables, **pipes)
 
-    def _known(self) -> dict[str, str]:
+    @property
+    def variables(self) -> dict[str, str]:
         """The whole environment: a key or an endpoint of the user's must not leak into a test."""
-        home = self.cache.parent
-        folders = {"HOME": str(home), "KDAGENT_RUNS": str(self.runs), "KDAGENT_CACHE": str(self.cache)}
-        return folders | {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        folders = {"HOME": self.cache.parent, "KDAGENT_RUNS": self.runs, "KDAGENT_CACHE": self.cache}
+        fixed = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return {name: str(folder) for name, folder in folders.items()} | fixed | dict(self.environment)

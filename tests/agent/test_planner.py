@@ -92,7 +92,15 @@ def test_rows_of_a_frozen_plan_are_those_that_are_there() -> None:
     wanted = options(tasks=("docstrings",))
     task = {"kind": "text", "labels": ["a", "b"]}
     rows = {"train": 11, "transfer": 0, "dev": 12, "test": 13}
-    facts = {"task": task, "rows": rows, "source": "a folder", "revision": "r", "hash": "h", "encoded": "e"}
+    facts = {
+        "task": task,
+        "rows": rows,
+        "source": "a folder",
+        "revision": "r",
+        "hash": "h",
+        "encoded": "e",
+        "notes": [],
+    }
     plan = planner.freeze(planner.draft(wanted), wanted, proposal(), {"docstrings": facts})
     found = plan.tracks[0].task
     assert (found.train_rows, found.transfer_rows, found.dev_rows, found.test_rows) == (11, 0, 12, 13)

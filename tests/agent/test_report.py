@@ -428,6 +428,11 @@ def test_limitations_follow_from_the_facts(results):
     assert "met the test inputs 2 times" in "\n".join(conclude(measured(exposures={"proposed": 2})).limitations)
 
 
+def test_the_command_that_asks_for_the_same_run_is_given_as_typed():
+    command = "kdagent run 'softer labels' --scale demo --set 'seeds=[0, 1]' --yes"
+    assert f"```sh\n{command}\n```" in render_report(conclude(measured(command=command)))
+
+
 def test_warnings_of_the_plan_are_shown_beside_its_hyperparameters():
     warned = "training.learning_rate: 0.001 is outside 1e-05..5e-05"
     text = render_report(conclude(measured(warnings=(warned,))))

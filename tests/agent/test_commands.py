@@ -1,0 +1,73 @@
+"""The question before training, asked on a real terminal, and the JSON of a run."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.agent.command import ROOT, TINY, Kdagent
+
+pytestmark = pytest.mark.slow
+
+
+class Terminal:
+    """A person in front of `kdagent run`, who has just been asked."""
+
+    def __init__(self, kdagent: Kdagent) -> None:
+        self.person, terminal = pty.openpty()
+        words = [sys.executable, "-m", "agent", "run", "soft labels", *TINY]
+        pipes = {"stdin": terminal, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(words, cwd=ROOT, env=kdagent.variables, **pipes)
+        os.close(terminal)
+        assert self.process.stdout is not None
+        said = os.read(self.process.stdout.fileno(), 4096)
+        while not said.endswith(b"[y/N] "):
+            assert self.process.poll() is None, said
+            said += os.read(self.process.stdout.fileno(), 4096)
+
+    def signal(self, number: int) -> None:
+        """Until it ends: one that comes in the moment before it listens is seen with the next."""
+        while self.process.poll() is None:
+            self.process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=60)
+        os.close(self.person)
+        return self.process.returncode, err.decode()
+
+
+@pytest.mark.parametrize(("answer", "code", "status"), [(b"n\n", 0, "cancelled"), (b"\x04", 8, "awaiting_review")])
+def test_plan_that_is_not_approved_is_not_trained(kdagent: Kdagent, answer: bytes, code: int, status: str) -> None:
+    terminal = Terminal(kdagent)
+    os.write(terminal.person, answer)
+    assert terminal.end()[0] == code
+    [folder] = kdagent.runs.iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == status
+    assert not (folder / "repository").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_at_the_question_ends_it_at_once(kdagent: Kdagent, number: int) -> None:
+    terminal = Terminal(kdagent)
+    terminal.signal(number)
+    code, err = terminal.end()
+    [folder] = kdagent.runs.iterdir()
+    assert code == 130
+    assert err == f"kdagent: stopped\nhint: go on with: kdagent resume {folder.name}\n"
+    assert json.loads((folder / "run.json").read_text())["status"] == "cancelled"
+
+
+def test_json_of_a_planned_run_is_one_document(kdagent: Kdagent) -> None:
+    said = kdagent("run", "soft labels", *TINY, "--plan-only", "--json")
+    assert (said.code, said.err) == (0, "")
+    assert (said.json["schema"], said.json["run"]["status"], said.json["results"]) == (1, "planned", None)
+    [folder] = kdagent.runs.iterdir()
+    assert Path(said.json["report"]) == folder / "report.md"
