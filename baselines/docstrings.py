@@ -4,14 +4,19 @@ First docstring paragraphs of the installed torch, transformers, scipy and sciki
 sentences written by people, there wherever kdagent is installed. Sources are read with `ast`, never imported. Words
 that name a library are masked, duplicates dropped and the four classes balanced. What comes out depends on the
 installed versions, so its content hash belongs in every record.
+
+    python -m baselines.docstrings CACHE      reads them ahead of the first run
 """
 
 import ast
 import gc
 import hashlib
 import importlib.util
+import json
+import os
 import random
 import re
+import sys
 import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,9 +34,29 @@ NAMES = re.compile(
 BLANKS = re.compile(r"\s+")
 
 
-def rows() -> list[tuple[str, int]]:
-    """Every (text, label) of the task, balanced, in an order that depends on the texts alone."""
+def rows(cache: Path) -> list[tuple[str, int]]:
+    """Every (text, label) of the task, balanced, in an order that depends on the texts alone.
+
+    Reading 130 MB of sources takes a while, so the rows are kept in `cache` for as long as no source changes.
+    """
     files = [(path, label) for label, folders in enumerate(_folders()) for folder in folders for path in _files(folder)]
+    return _kept(files, cache)
+
+
+def _kept(files: list[tuple[Path, int]], cache: Path) -> list[tuple[str, int]]:
+    state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path, _ in files]
+    kept = cache / f"docstrings-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}.json"
+    if kept.exists():
+        return [(text, label) for text, label in json.loads(kept.read_text())]
+    found = _read_all(files)
+    cache.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps(found))
+    part.rename(kept)
+    return found
+
+
+def _read_all(files: list[tuple[Path, int]]) -> list[tuple[str, int]]:
     with ProcessPoolExecutor(max_workers=2, initializer=gc.disable) as pool:  # trees are large and short-lived
         found = pool.map(_read, files, chunksize=64)
         texts = {}
@@ -84,3 +109,7 @@ def _balanced(found: list[tuple[str, int]]) -> list[tuple[str, int]]:
     chosen = [row for group in by_label for row in group[:least]]
     random.Random(0).shuffle(chosen)
     return chosen
+
+
+if __name__ == "__main__":
+    rows(Path(sys.argv[1]))

@@ -151,7 +151,7 @@ def _docstrings(card: dict) -> Source:
 
     from baselines import docstrings
 
-    rows = docstrings.rows()
+    rows = docstrings.rows(Path(_arrow_cache()))
     examples = Examples([text for text, _ in rows], [label for _, label in rows])
     order = _stratified(examples.labels, seed=0)
     test, pool = order[:4000], order[4000:]

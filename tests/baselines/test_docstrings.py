@@ -59,3 +59,17 @@ def test_classes_are_balanced_and_the_order_follows_from_the_texts():
     assert Counter(label for _, label in rows) == {0: 10, 1: 10, 2: 10, 3: 10}
     assert rows == docstrings._balanced(found[::-1])
     assert [label for _, label in rows] != sorted(label for _, label in rows)
+
+
+def test_rows_are_kept_until_a_source_changes(tmp_path):
+    files = []
+    for label, word in enumerate(("sparse", "dense", "complex", "quantised")):
+        path = tmp_path / f"{word}.py"
+        path.write_text(f'"""Multiply two {word} matrices of any shape."""')
+        files.append((path, label))
+    cache = tmp_path / "cache"
+    first = docstrings._kept(files, cache)
+    assert sorted(label for _, label in first) == [0, 1, 2, 3] and docstrings._kept(files, cache) == first
+    assert len(list(cache.iterdir())) == 1
+    files[0][0].write_text('"""Add two sparse matrices of any shape at all."""')
+    assert ("Add two sparse matrices of any shape at all.", 0) in docstrings._kept(files, cache)
