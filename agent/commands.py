@@ -17,7 +17,7 @@ from agent import config, planner, runs
 from agent.errors import BudgetError, DataError, Interrupted, PlanError, ReviewPending, TrainingError, UsageError
 from agent.options import Options
 from agent.paths import RunPaths
-from agent.plan import Budget, Plan
+from agent.plan import Budget
 from sandbox.errors import KdagentError
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ def _drive(
     steps = _steps(paths, options, settings, progress, cancelled)
     runs.update(paths, status="running", reason="")
     plan = steps.make_plan()
+    if not steps.events.count("planned", hash=plan.hash):
+        raise DataError(f"{paths.plan} is not the plan that was frozen", "restore the file, or start a new run")
     if not as_json:
         plan_table(progress.console, plan, json.loads(paths.facts.read_text()))
     if options.plan_only:
@@ -202,9 +204,8 @@ def _steps(
 
 def _budget(paths: RunPaths, options: Options) -> Budget:
     """The plan's, or what it is going to be."""
-    if paths.plan.exists():
-        return Plan.model_validate_json(paths.plan.read_text()).budget
-    return Budget.model_validate(planner.draft(options).values["budget"])
+    plan = runs.plan(paths)
+    return plan.budget if plan else Budget.model_validate(planner.draft(options).values["budget"])
 
 
 def source(options: Options, settings: config.Settings) -> "Source":

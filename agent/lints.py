@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agent.compare import fewest_seeds, least_p
+from agent.compare import count, fewest_seeds, least_p
 from agent.plan import ModelSpec, Plan, Track, Training
 
 PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
@@ -36,7 +36,7 @@ def _seeds(plan: Plan) -> Iterator[Lint]:
         yield Lint(
             "warning",
             "seeds",
-            f"{n} seeds cannot reach the level {plan.level:g}, whatever they show",
+            f"{count(n, 'seed')} cannot reach the level {plan.level:g}, whatever they show",
             f"{fewest_seeds(plan.level)} are the fewest that can",
         )
 

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from agent.errors import DataError, Interrupted, UsageError
 from agent.paths import RunPaths
 
 if TYPE_CHECKING:
+    from agent.plan import Plan, Record
     from agent.results import Results
 
+T = TypeVar("T", bound="Record")
 Status = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
 LEAST_FREE = 512 << 20  # bytes; less than this and a run would die half way
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -96,20 +98,31 @@ def read(paths: RunPaths) -> dict[str, Any]:
     raise UsageError(f"{paths.run} is no record of a run", "restore the file, or remove the folder")
 
 
+def plan(paths: RunPaths) -> "Plan | None":
+    """plan.json, if the run has it. Raises DataError when it is not what this version can read."""
+    from agent.plan import Plan
+
+    return _parsed(paths.plan, Plan)
+
+
 def results(paths: RunPaths) -> "Results | None":
     """results.json, if the run has it. Raises DataError when it is not what this version can read."""
-    from pydantic import ValidationError
-
     from agent.results import Results
 
-    if not paths.results.exists():
+    return _parsed(paths.results, Results)
+
+
+def _parsed(path: Path, kind: type[T]) -> T | None:
+    from pydantic import ValidationError
+
+    if not path.exists():
         return None
     try:
-        return Results.model_validate_json(paths.results.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{paths.results} cannot be read: {where}: {first['msg']}", "restore the file") from error
+        raise DataError(f"{path} cannot be read: {where}: {first['msg']}", "restore the file") from error
 
 
 def update(paths: RunPaths, **values: Any) -> None:

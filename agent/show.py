@@ -55,8 +55,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def show_run(paths: RunPaths, as_json: bool) -> None:
-    record, results = runs.read(paths), runs.results(paths)
-    plan = Plan.model_validate_json(paths.plan.read_text()) if paths.plan.exists() else None
+    record, plan, results = runs.read(paths), runs.plan(paths), runs.results(paths)
     if as_json:
         known = {"plan": plan, "results": results}
         dumped = {name: found and found.model_dump(mode="json", by_alias=True) for name, found in known.items()}

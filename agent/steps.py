@@ -61,8 +61,8 @@ class Steps:
         plan = planner.freeze(draft, self.options, proposal, facts)
         warnings = self._lint(plan, facts)
         runs.write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
+        self.events.append("planned", hash=plan.hash, warnings=warnings)  # first: a plan on disk is one on record
         runs.write_whole(self.paths.plan, json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1))
-        self.events.append("planned", hash=plan.hash, warnings=warnings)
         return plan
 
     def _plan_prompt(self, draft: Draft) -> list[Message]:

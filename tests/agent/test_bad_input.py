@@ -224,7 +224,7 @@ def tries(request: pytest.FixtureRequest, here: Path, cache: Path) -> Iterator[d
     """Every row that was selected, two at a time: most of a row's time is a process starting."""
     rows = [item.callspec.params.get("bad") for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(2) as pool:
-        yield {bad.what: pool.submit(tried, bad, here, cache) for bad in filter(None, rows) if not bad.skip}
+        yield {bad.what: pool.submit(tried, bad, here, cache) for bad in rows if isinstance(bad, Bad) and not bad.skip}
 
 
 def line(bad: Bad, said: Said, here: Path) -> str:

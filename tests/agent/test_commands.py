@@ -36,7 +36,7 @@ class Terminal:
         while self.process.poll() is None:
             self.process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+                self.process.wait(2)
 
     def end(self) -> tuple[int, str]:
         _, err = self.process.communicate(timeout=60)
@@ -71,3 +71,18 @@ def test_json_of_a_planned_run_is_one_document(kdagent: Kdagent) -> None:
     assert (said.json["schema"], said.json["run"]["status"], said.json["results"]) == (1, "planned", None)
     [folder] = kdagent.runs.iterdir()
     assert Path(said.json["report"]) == folder / "report.md"
+
+
+def test_plan_that_was_changed_after_it_was_frozen_is_refused(kdagent: Kdagent) -> None:
+    kdagent("run", "soft labels", *TINY, "--plan-only")
+    [folder] = kdagent.runs.iterdir()
+    text = (folder / "plan.json").read_text()
+    for changed, problem in (
+        (text.replace('"epochs": 1.0', '"epochs": 9.0'), "is not the plan"),
+        ("{}", "cannot be read"),
+    ):
+        (folder / "plan.json").write_text(changed)
+        said = kdagent("resume", "@last", "--yes")
+        assert said.code == 2 and said.err.startswith(f"kdagent: {folder / 'plan.json'} {problem}")
+    (folder / "plan.json").write_text(text)
+    assert kdagent("resume", "@last").code == 8
