@@ -79,7 +79,7 @@ class Assembly:
             exposures=self._exposures(),
             seconds={name: round(value, 1) for name, value in seconds.items()},
             tokens=self.gateway.tokens,
-            command=Options.from_json(runs.read(self.paths)["options"]).command,
+            command=self._options.command,
             warnings=tuple(json.loads(self.paths.facts.read_text())["warnings"]),
         )
         return conclude(measured)
@@ -116,7 +116,7 @@ class Assembly:
             comparisons=self._comparisons(scores, guards),
             guards=guards,
             gap=gap(teacher, scores["student_only"]) if scores["student_only"] else None,
-            published=published(track.task.name),
+            published=() if self._options.data else published(track.task.name),
         )
 
     def _guards(
@@ -151,6 +151,7 @@ class Assembly:
         state: dict[str, Any],
     ) -> Arm:
         finished = [seed for seed, record in zip(self.plan.seeds, records, strict=True) if not record.failure]
+        done = [record for record in records if not record.failure]
         failures = [f"seed {r.folder.name}: {r.failure[:300]}" for r in records if r.failure]
         return Arm(
             name=arm,
@@ -160,7 +161,7 @@ class Assembly:
             trials=tuple(Trial(seed=seed, scores=each.metrics) for seed, each in zip(finished, scores, strict=True)),
             latency=_latency(records),
             seconds=sum(record.report.get("seconds", 0.0) for record in records),
-            disagreements=evidence.disagreements(records, [each.accuracy for each in scores], finished),
+            disagreements=evidence.disagreements(done, [each.accuracy for each in scores], finished),
             failures=tuple(failures),
         )
 
@@ -180,6 +181,10 @@ class Assembly:
         return _tensor(Path(self.facts[track.name]["folder"]) / "labels" / f"{split}.safetensors", "labels")
 
     # ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _options(self) -> Options:
+        return Options.from_json(runs.read(self.paths)["options"])
 
     def _source(self) -> Source:
         source = self.gateway.source

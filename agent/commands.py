@@ -199,7 +199,7 @@ def _steps(
         paths, settings, backend, progress, cancelled, lambda: started + budget.seconds - time.monotonic()
     )
     gateway = Gateway(source(options, settings), Conversation(paths.conversation), budget.tokens)
-    return Steps(paths, options, settings, gateway, harness, started)
+    return Steps(paths, options, settings, gateway, harness)
 
 
 def _budget(paths: RunPaths, options: Options) -> Budget:

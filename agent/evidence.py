@@ -13,6 +13,8 @@ from agent.compare import Guard
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
 from agent.results import FieldRow
+from sandbox import intake
+from sandbox.errors import IntakeRejected
 
 EXECUTED = {
     "training.learning_rate": "learning_rate",
@@ -38,16 +40,22 @@ class TrialRecord:
         self.folder = folder
         self.report = _json(folder / "trial.json")
         self.prediction = _json(folder / "test.json")
-        trace = folder / "trace.jsonl"
-        self.lines = [json.loads(line) for line in trace.read_text().splitlines()] if trace.exists() else []
+        try:
+            self.lines = intake.read_lines(folder, "trace.jsonl")
+        except IntakeRejected:  # no trace, or none that can be read: then nothing was seen
+            self.lines = []
 
     def line(self, event: str) -> dict[str, Any]:
         return next((line for line in self.lines if line.get("event") == event), {})
 
+    def said(self, event: str, name: str) -> dict[str, Any]:
+        """An object of the first line of that event; {} where the trial wrote something else there."""
+        found = self.line(event).get(name)
+        return found if isinstance(found, dict) else {}
+
     @property
     def executed(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.line("start").get("executed", {})
-        return found
+        return self.said("start", "executed")
 
     @property
     def failure(self) -> str:
@@ -58,7 +66,8 @@ class TrialRecord:
     @property
     def claims(self) -> dict[str, float]:
         """Metrics the training process reported about itself."""
-        return {k: v for line in self.lines if line.get("event") == "claimed" for k, v in line["metrics"].items()}
+        lines = [line.get("metrics") for line in self.lines if line.get("event") == "claimed"]
+        return {k: v for line in lines if isinstance(line, dict) for k, v in line.items() if isinstance(v, int | float)}
 
 
 def trials(paths: RunPaths, plan: Plan, arm: str, track: str) -> list[TrialRecord]:
@@ -102,7 +111,7 @@ def _steps(track: Track, records: Sequence[TrialRecord]) -> str | None:
 def _method_row(plan: Plan, track: Track, name: str, records: Sequence[TrialRecord]) -> FieldRow:
     """A method setting cannot be read back from a loss; that train.py read the plan's value at every seed can."""
     planned = _shown(getattr(track.method, name))
-    reads = [record.line("end").get("reads", {}).get(name, 0) for record in records]
+    reads = [record.said("end", "reads").get(name, 0) for record in records]
     return _row(plan, track, f"method.{name}", planned, planned if reads and all(reads) else None)
 
 
@@ -209,7 +218,7 @@ def _weights_moved(arms: dict[str, list[TrialRecord]]) -> Guard:
 
 
 def _teacher_used(records: Sequence[TrialRecord]) -> Iterator[Guard]:
-    first = [record.line("log").get("terms", {}) for record in records]
+    first = [record.said("log", "terms") for record in records]
     if not all("distillation" in terms for terms in first):
         yield Guard(
             name="distillation term",

@@ -41,7 +41,6 @@ class Steps:
     settings: config.Settings
     gateway: Gateway
     harness: Harness
-    started: float
 
     def __post_init__(self) -> None:
         self.events = EventLog(self.paths.events)

@@ -190,3 +190,17 @@ def test_claims_that_disagree_with_the_measurement_are_named(records: Records) -
     assert evidence.disagreements(records.arms["proposed"], [0.9, 0.9], [0, 1]) == (
         "seed 0 claimed eval_accuracy 0.9900, measured on the test rows 0.9000",
     )
+
+
+def test_hostile_trace_is_evidence_of_nothing(tmp_path):
+    lines = (
+        {"event": "start", "executed": "all as planned"},
+        {"event": "end", "reads": ["temperature"]},
+        {"event": "claimed", "metrics": [0.99]},
+        {"event": "log", "terms": "distillation"},
+    )
+    (tmp_path / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = TrialRecord(tmp_path)
+    assert record.executed == record.said("end", "reads") == record.said("log", "terms") == record.claims == {}
+    (tmp_path / "trace.jsonl").write_text("no trace\n")
+    assert TrialRecord(tmp_path).lines == []
