@@ -131,7 +131,8 @@ class Assembly:
         before = next(e["data"]["weights"][track.name] for e in self.events.read() if e["kind"] == "teachers")
         same = before == weights_hash(state["teachers"][track.name])
         accuracies = {arm: [each.accuracy for each in found] for arm, found in scores.items()}
-        return evidence.guards(self.plan, track, records, rows, same, accuracies, majority)
+        overlap = self.facts[track.name]["overlap"]
+        return evidence.guards(self.plan, track, records, rows, same, accuracies, majority, overlap)
 
     def _comparisons(self, scores: dict[str, list[Scores]], guards: Sequence[Guard]) -> tuple[Comparison, ...]:
         """The proposed arm beside every reference arm; each pair on the same rows and seeds."""
@@ -244,7 +245,7 @@ def _data(facts: dict[str, Any]) -> Data:
         hash=facts["hash"],
         splits=splits,
         notes=tuple(facts["notes"]),
-        overlap="no test row, and no row twice, among the training, transfer and dev rows (case and blanks ignored)",
+        overlap=f"{facts['overlap']} (case and blanks ignored)",
     )
 
 

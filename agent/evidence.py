@@ -145,6 +145,7 @@ def guards(
     teacher_same: bool,
     accuracies: dict[str, list[float]],
     majority: float,
+    overlap: int,
 ) -> tuple[Guard, ...]:
     """Every check of one track."""
     proposed = arms["proposed"]
@@ -163,8 +164,8 @@ def guards(
         Guard(
             name="no test row among the others",
             where="outside",
-            outcome="pass",
-            detail="equal rows were searched for and left out when the data were prepared",
+            outcome="fail" if overlap else "pass",
+            detail=f"{overlap} training, transfer and dev rows equal a test row (case and blanks ignored)",
         ),
         _above_chance(accuracies, majority, track.task.test_rows),
     )

@@ -44,7 +44,6 @@ class Steps:
 
     def __post_init__(self) -> None:
         self.events = EventLog(self.paths.events)
-        self.say = self.harness.progress.say
 
     # ── plan ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -68,6 +68,7 @@ def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict) -> dict:
         "revision": source.revision,
         "notes": splits.notes,
         "hash": splits.hash(),
+        "overlap": splits.overlap(),
         "rows": {name: len(part) for name, part in parts.items()},
         "label_counts": counts,
     }

@@ -59,6 +59,12 @@ class Splits:
     test: Examples
     notes: list[str]
 
+    def overlap(self) -> int:
+        """Training, transfer and dev rows that equal a test row, counted on the splits as they came out."""
+        test = {_fingerprint(value) for value in self.test.inputs}
+        others = (*self.train.inputs, *self.transfer.inputs, *self.dev.inputs)
+        return sum(_fingerprint(value) in test for value in others)
+
     def hash(self) -> str:
         """SHA-256 over every row of every split, in order."""
         digest = hashlib.sha256()

@@ -25,6 +25,7 @@ class Records:
         said = Proposal.model_validate(PROSE | {"method": "kd"})
         self.plan: Plan = planner.freeze(planner.draft(wanted), wanted, said, {})
         self.track = self.plan.tracks[0]
+        self.overlap = 0
         for arm in ("student_only", "proposed"):
             for seed in (0, 1):
                 self.write(arm, seed)
@@ -74,7 +75,7 @@ class Records:
 
     def guards(self, same: bool = True, accuracies: dict[str, list[float]] = GOOD) -> dict[str, Guard]:
         rows = evidence.fields(self.plan, self.track, self.arms["proposed"])
-        found = evidence.guards(self.plan, self.track, self.arms, rows, same, accuracies, 0.5)
+        found = evidence.guards(self.plan, self.track, self.arms, rows, same, accuracies, 0.5, self.overlap)
         return {guard.name: guard for guard in found}
 
 
@@ -204,3 +205,9 @@ def test_hostile_trace_is_evidence_of_nothing(tmp_path):
     assert record.executed == record.said("end", "reads") == record.said("log", "terms") == record.claims == {}
     (tmp_path / "trace.jsonl").write_text("no trace\n")
     assert TrialRecord(tmp_path).lines == []
+
+
+def test_test_row_among_the_others_fails_its_guard(records):
+    assert records.guards()["no test row among the others"].outcome == "pass"
+    records.overlap = 2
+    assert records.guards()["no test row among the others"].outcome == "fail"

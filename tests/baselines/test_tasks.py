@@ -388,3 +388,10 @@ def test_real_cifar10_decodes():
     assert source.names[:3] == ["airplane", "automobile", "bird"]
     shapes = {tasks.decode(value, "cifar10").shape for value in source.pool.inputs[::500]}
     assert shapes == {(32, 32, 3)}
+
+
+def test_overlap_is_counted_on_the_splits_themselves():
+    rows = tasks.Examples(["one row", "another row"], [0, 1])
+    clean = tasks.Splits(rows, rows.take([]), rows.take([]), tasks.Examples(["a test row"], [0]), [])
+    leaky = tasks.Splits(rows, rows, rows.take([]), tasks.Examples(["ONE  row"], [0]), [])
+    assert (clean.overlap(), leaky.overlap()) == (0, 2)
