@@ -33,7 +33,8 @@ from agent.progress import Progress
 from agent.runs import write_whole
 from sandbox import intake, supervisor
 from sandbox.errors import IntakeRejected
-from sandbox.isolation import Backend, Job, Limits, Process
+from sandbox.isolation import Backend, Process
+from sandbox.job import Job, Limits
 from sandbox.workspace import Workspace
 
 MOST_WEIGHTS = 4 << 30  # bytes of one model

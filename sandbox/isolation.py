@@ -11,50 +11,17 @@ import site
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Protocol
 
 from sandbox.errors import IsolationUnavailable, LaunchError
+from sandbox.job import Job, Launch, Limits
 
 _ROOT = Path(__file__).parents[1]
 _OURS = _ROOT / "baselines"  # not the whole checkout: runs/, with every label, lies there too
 _GIB = 1 << 30
 _BURST = 4 * _GIB  # what a process might allocate between two looks of the supervisor's watch over memory
-
-
-@dataclass(frozen=True)
-class Job:
-    argv: tuple[str, ...]
-    read: tuple[Path, ...]
-    """Files and folders the child may read."""
-    write: Path
-    """The only folder it may write; also its working folder and its HOME."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    hide: tuple[Path, ...] = ()
-    """Folders in `read` or in the Python environment that must look empty, e.g. a package's bundled data sets."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    wall_s: float
-    memory: int
-    """Bytes, all processes of the job together."""
-    output: int = 1 << 20
-    """Bytes of the log that are kept, half from its beginning and half from its end."""
-    file_size: int = 4 << 30
-    """Bytes, for each file."""
-    processes: int = 256
-    """At once; under bubblewrap, unless run by root, threads count as well."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    """The whole environment; nothing is inherited."""
-    cwd: Path
 
 
 class Backend(Protocol):

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from sandbox.errors import LaunchError
-from sandbox.isolation import Backend, Job, Launch, Limits
+from sandbox.isolation import Backend
+from sandbox.job import Job, Launch, Limits
 from sandbox.tree import Tree, memory
 
 Status = Literal["ok", "error", "timeout", "memory", "cancelled"]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import IsolationUnavailable, LaunchError
-from sandbox.isolation import Backend, Bubblewrap, Job, Limits, Process, choose
+from sandbox.isolation import Backend, Bubblewrap, Process, choose
+from sandbox.job import Job, Limits
 from sandbox.supervisor import Outcome, run
 
 PROBLEM = Bubblewrap().problem()
@@ -261,7 +262,8 @@ def test_job_dies_when_we_are_killed(lab: Lab) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from sandbox.isolation import Bubblewrap, Job, Limits
+from sandbox.isolation import Bubblewrap
+from sandbox.job import Job, Limits
 from sandbox.supervisor import run
 run({job}, Bubblewrap(), Limits(60, 1 << 30), Path({str(lab.log)!r}))
 """

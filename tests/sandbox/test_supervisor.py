@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import LaunchError
-from sandbox.isolation import Job, Limits, Process
+from sandbox.isolation import Process
+from sandbox.job import Job, Limits
 from sandbox.supervisor import Outcome, run
 
 DETACH = """
