@@ -1,7 +1,9 @@
 """Reading what a child process left behind, as hostile input.
 
-Call these only after the child is dead. No link is followed on the way, only a regular file with a single name is read,
-and of it no more than the cap allows. Every function raises IntakeRejected, which names the file and the reason.
+Call these only after the child is dead. No link is followed on the way; only a regular file with a single name, on the
+device and of the owner of the folder it was left in, is read, and of it no more than the cap allows. Nothing is run,
+unpickled or taken as configuration. Every function raises IntakeRejected, which names the file and the reason; one that
+copies raises OSError where the copy cannot be written.
 """
 
 import errno
@@ -9,53 +11,89 @@ import json
 import math
 import os
 import stat
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from sandbox.errors import IntakeRejected
+from sandbox.schema import Check, anything
+from sandbox.tensors import LONGEST_HEADER, Tensor, tensors
 
 _DEEPEST = 16
 _MOST_LINES = 1_000_000  # an empty object takes 3 bytes in the file and 70 in memory
+_CHUNK = 1 << 20
 
 
 def read_bytes(root: Path, name: str, cap: int) -> bytes:
     """The content of root/name; `name` is relative, with forward slashes."""
-    try:
-        with ExitStack() as stack:
-            file = _open(root, name, stack)
-            state = os.fstat(file)
-            if not stat.S_ISREG(state.st_mode):
-                raise IntakeRejected(f"{name} is not a regular file")
-            if state.st_nlink != 1:
-                raise IntakeRejected(f"{name} has {state.st_nlink} names (hard links), not one")
-            with os.fdopen(file, "rb", closefd=False) as reader:
-                content = reader.read(cap + 1) if state.st_size <= cap else None
-    except FileNotFoundError:
-        raise IntakeRejected(f"{name} is missing in {root}") from None
-    except OSError as error:
-        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        raise IntakeRejected(f"{name} cannot be read: {reason}") from error
-    if content is None or len(content) > cap:
-        raise IntakeRejected(f"{name} is larger than {cap} bytes")
-    return content
+    with _opened(root, name, cap) as (reader, size):
+        return _exactly(reader, size, name)
 
 
-def read_json(root: Path, name: str, cap: int = 1 << 20) -> dict[str, Any]:
+def read_json(root: Path, name: str, cap: int = 1 << 20, schema: Check = anything) -> dict[str, Any]:
     """The object in root/name: strict JSON, at most 16 levels deep, every number finite, no key twice."""
-    return _parse(read_bytes(root, name, cap), name)
+    return _parse(read_bytes(root, name, cap), name, schema)
 
 
-def read_lines(root: Path, name: str, cap: int = 64 << 20) -> list[dict[str, Any]]:
+def read_lines(root: Path, name: str, cap: int = 64 << 20, schema: Check = anything) -> list[dict[str, Any]]:
     """The object on each line. A last line without its end is dropped when it does not parse: its writer was killed."""
     *whole, last = read_bytes(root, name, cap).split(b"\n", _MOST_LINES)
     if b"\n" in last:
         raise IntakeRejected(f"{name} has more than {_MOST_LINES} lines")
-    rows = [_parse(line, f"line {number} of {name}") for number, line in enumerate(whole, 1)]
+    rows = [_parse(line, f"line {number} of {name}", schema) for number, line in enumerate(whole, 1)]
     try:
-        return [*rows, _parse(last, name)] if last else rows
+        return [*rows, _parse(last, name, schema)] if last else rows
     except IntakeRejected:
         return rows
+
+
+def read_tensors(
+    root: Path, name: str, cap: int, expected: Mapping[str, Tensor] | None = None, target: Path | None = None
+) -> dict[str, Tensor]:
+    """What the safetensors file root/name holds, which must be what is `expected` where that is known.
+
+    With a `target` the file is copied there in one step, a piece at a time; the copy starts with the header that was
+    checked and is as long as it says.
+    """
+    with _opened(root, name, cap) as (reader, size):
+        head = _exactly(reader, min(size, 8), name)
+        length = int.from_bytes(head, "little")
+        if len(head) < 8 or length > min(size - 8, LONGEST_HEADER):
+            raise IntakeRejected(f"{name} is not a safetensors file: its header cannot be {length} bytes long")
+        header = _exactly(reader, length, name)
+        found = _tensors(header, size - 8 - length, name)
+        if expected is not None and found != dict(expected):
+            raise IntakeRejected(f"{name} holds {_difference(found, expected)}")
+        if target is not None:
+            with _replacing(target) as copy:
+                copy.write(head + header)
+                _stream(reader, copy, size - 8 - length, name)
+    return found
+
+
+def copy(root: Path, name: str, target: Path, cap: int) -> None:
+    """root/name to `target`, in one step and never whole in memory."""
+    with _opened(root, name, cap) as (reader, size), _replacing(target) as writer:
+        _stream(reader, writer, size, name)
+
+
+@contextmanager
+def _opened(root: Path, name: str, cap: int) -> Iterator[tuple[BinaryIO, int]]:
+    """root/name, open for reading, and its size."""
+    with ExitStack() as stack:
+        try:
+            file = _open(root, name, stack)
+            size = _checked(os.fstat(file), os.stat(root), name)
+        except FileNotFoundError:
+            raise IntakeRejected(f"{name} is missing in {root}") from None
+        except OSError as error:
+            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            raise IntakeRejected(f"{name} cannot be read: {reason}") from error
+        if size > cap:
+            raise IntakeRejected(f"{name} is larger than {cap} bytes")
+        yield stack.enter_context(os.fdopen(file, "rb", closefd=False)), size
 
 
 def _open(root: Path, name: str, stack: ExitStack) -> int:
@@ -72,7 +110,42 @@ def _open(root: Path, name: str, stack: ExitStack) -> int:
     return opened
 
 
-def _parse(text: bytes, where: str) -> dict[str, Any]:
+def _checked(state: os.stat_result, root: os.stat_result, name: str) -> int:
+    """The size of a file that may be read."""
+    if not stat.S_ISREG(state.st_mode):
+        raise IntakeRejected(f"{name} is not a regular file")
+    if state.st_nlink != 1:
+        raise IntakeRejected(f"{name} has {state.st_nlink} names (hard links), not one")
+    if state.st_dev != root.st_dev:
+        raise IntakeRejected(f"{name} lies on another device than the folder it was left in")
+    if state.st_uid != root.st_uid:
+        raise IntakeRejected(f"{name} belongs to user {state.st_uid}, its folder to user {root.st_uid}")
+    return state.st_size
+
+
+def _exactly(reader: BinaryIO, size: int, name: str) -> bytes:
+    content = reader.read(size)
+    if len(content) != size:
+        raise IntakeRejected(f"{name} became shorter while it was read: a process still writes it")
+    return content
+
+
+def _stream(reader: BinaryIO, writer: BinaryIO, size: int, name: str) -> None:
+    for start in range(0, size, _CHUNK):
+        writer.write(_exactly(reader, min(_CHUNK, size - start), name))
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `target` when it is whole, and leaves nothing behind when it is not."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        part = Path(folder, target.name)
+        with part.open("xb") as writer:
+            yield writer
+        part.replace(target)
+
+
+def _parse(text: bytes, where: str, schema: Check) -> dict[str, Any]:
     try:
         value = json.loads(
             text.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
@@ -85,6 +158,8 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
         raise IntakeRejected(f"{where} is not an object")
     if _deeper_than(_DEEPEST, value):
         raise IntakeRejected(f"{where} is more than {_DEEPEST} levels deep")
+    if wrong := schema(value):
+        raise IntakeRejected(f"{where}: {wrong}")
     return value
 
 
@@ -110,3 +185,18 @@ def _deeper_than(levels: int, value: Any) -> bool:
         return False
     inner = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_deeper_than(levels - 1, item) for item in inner)
+
+
+def _tensors(header: bytes, data: int, name: str) -> dict[str, Tensor]:
+    try:
+        return tensors(_parse(header, f"the header of {name}", anything), data)
+    except ValueError as error:
+        raise IntakeRejected(f"{name} is not a safetensors file: {error}") from error
+
+
+def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """The first tensor by name that one of the two lacks or has otherwise."""
+    name = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    has, wanted = found.get(name), expected.get(name)
+    shown = f"{has.dtype} {[*has.shape]}" if has else "nothing"
+    return f"{shown} as {name!a}, expected {f'{wanted.dtype} {[*wanted.shape]}' if wanted else 'nothing'}"

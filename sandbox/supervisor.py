@@ -1,32 +1,30 @@
 """Runs one job to its end: drains its output, watches its limits, and leaves none of its processes behind."""
 
 import os
-import re
-import select
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from sandbox.errors import LaunchError
+from sandbox.folder import lent
 from sandbox.isolation import Backend
 from sandbox.job import Job, Launch, Limits
-from sandbox.tree import Tree, memory
-
-Status = Literal["ok", "error", "timeout", "memory", "cancelled"]
+from sandbox.output import Output
+from sandbox.tree import process_of
+from sandbox.watch import Status, Watch
 
 _TICK = 0.2
-_TAIL_LINES = 40
-_TAIL_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
 class Outcome:
     status: Status
+    """`error` is any failure that is not the work of a limit; `disk` is too many bytes, `files` too many files."""
     returncode: int
     """Negative for a signal; under bubblewrap a signal inside shows as 128 + its number."""
     seconds: float
@@ -45,19 +43,20 @@ def run(job: Job, backend: Backend, limits: Limits, log: Path, cancelled: thread
     """
     started = time.monotonic()
     launch = backend.launch(job, limits)
-    with _new_file(log) as file, _start(launch) as child:
-        pump = _Pump(child, file, limits.output)
-        watchdog = _Watchdog(child, limits, cancelled)
+    with _new_file(log) as file, lent(job.write, launch.owner), _start(launch) as child:
+        output = Output(child, file, limits.output)
+        watch = Watch(launch, child, output, job.write, limits, cancelled)
         complaint = None
         try:
-            while child.poll() is None and (complaint := watchdog.complaint()) is None:
-                pump.turn(_TICK)
+            while child.poll() is None and (complaint := watch.complaint()) is None:
+                output.turn(_TICK)
         finally:
-            watchdog.tree.kill()
-        status, reason = complaint or ("ok" if child.wait() == 0 else "error", "")
-        pump.finish(reason)
-        tail = _tail(file)
-    return Outcome(status, child.returncode, time.monotonic() - started, watchdog.peak, log, tail)
+            watch.tree.kill()
+        code = child.wait()
+        output.turn(1.0)
+        status, reason = complaint or watch.verdict(code)
+        tail = output.close(reason)
+    return Outcome(status, code, time.monotonic() - started, watch.peak, log, tail)
 
 
 @contextmanager
@@ -65,7 +64,7 @@ def _new_file(log: Path) -> Iterator[BinaryIO]:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        file = log.open("x+b")  # never through a link
+        file = log.open("x+b", buffering=0)  # never through a link
     except OSError as error:
         raise LaunchError(f"cannot write the log {log}: {error.strerror}") from error
     with file:
@@ -73,97 +72,30 @@ def _new_file(log: Path) -> Iterator[BinaryIO]:
 
 
 def _start(launch: Launch) -> subprocess.Popen[bytes]:
+    if launch.owner is not None and (other := process_of(launch.owner)) is not None:
+        raise LaunchError(f"user {launch.owner} already runs process {other}: a job needs a user of its own")
     try:
-        return subprocess.Popen(
-            launch.argv,
-            env=launch.env,
-            cwd=launch.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            start_new_session=True,
-        )
+        with ExitStack() as stack:
+            attached = {word: stack.enter_context(_in_memory(data)) for word, data in launch.attached.items()}
+            return subprocess.Popen(
+                [str(attached.get(word, word)) for word in launch.argv],
+                env=launch.env,
+                cwd=launch.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                start_new_session=True,
+                pass_fds=tuple(attached.values()),
+            )
     except (OSError, ValueError) as error:
         raise LaunchError(f"cannot start {launch.argv[0]}: {error}") from error
 
 
-class _Watchdog:
-    """Says whether a running job must be stopped, and why."""
-
-    def __init__(self, child: subprocess.Popen[bytes], limits: Limits, cancelled: threading.Event | None) -> None:
-        self.tree = Tree(child.pid)
-        self.peak: int | None = None
-        self._limits = limits
-        self._deadline = time.monotonic() + limits.wall_s
-        self._cancelled = cancelled
-
-    def complaint(self) -> tuple[Status, str] | None:
-        limits, members = self._limits, self.tree.look()
-        used = memory(members, limits.memory)
-        if members:
-            self.peak = max(self.peak or 0, used)
-        if self._cancelled is not None and self._cancelled.is_set():
-            return "cancelled", "cancelled"
-        if time.monotonic() > self._deadline:
-            return "timeout", f"it ran longer than {limits.wall_s:g} s"
-        if used > limits.memory:
-            return "memory", f"it held {used >> 20} MiB of memory, limit {limits.memory >> 20}"
-        if len(members) > limits.processes:
-            return "error", f"it had {len(members)} processes, limit {limits.processes}"
-        return None
-
-
-class _Pump:
-    """Drains a child's output however much there is; the log keeps the first and the last half of `keep` bytes."""
-
-    def __init__(self, child: subprocess.Popen[bytes], log: BinaryIO, keep: int) -> None:
-        assert child.stdout is not None
-        self._child, self._pipe, self._log = child, child.stdout.fileno(), log
-        self._head = self._half = keep // 2
-        self._tail = bytearray()
-        self._left_out = 0
-        self._open = True
-        self._poll = select.poll()
-        self._poll.register(self._pipe, select.POLLIN)
-
-    def turn(self, seconds: float) -> None:
-        """Reads for that long, or until the output has ended and the child with it."""
-        end = time.monotonic() + seconds
-        while self._open and (left := end - time.monotonic()) > 0:
-            if self._poll.poll(left * 1000):
-                self._take(os.read(self._pipe, 1 << 16))
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(max(0.0, end - time.monotonic()))
-
-    def finish(self, reason: str) -> None:
-        """Takes what is still in the pipe and closes the log's account with why the job was stopped, if it was."""
-        self.turn(1.0)
-        if self._left_out:
-            self._log.write(b"\n[kdagent: %d bytes left out]\n" % self._left_out)
-        self._log.write(self._tail)
-        if reason:
-            self._log.write(f"\n[kdagent: stopped, {reason}]\n".encode())
-        self._log.flush()
-
-    def _take(self, chunk: bytes) -> None:
-        self._open = bool(chunk)
-        head, rest = chunk[: self._head], chunk[self._head :]
-        self._log.write(head)
-        self._log.flush()  # a person may be following it
-        self._head -= len(head)
-        self._tail += rest
-        excess = max(0, len(self._tail) - self._half)
-        del self._tail[:excess]
-        self._left_out += excess
-
-
-def _tail(log: BinaryIO) -> str:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-    lines = [line for line in re.split(r"[\r\n]+", log.read().decode(errors="replace")) if line]
-    return "\n".join(_printable(line) for line in lines[-_TAIL_LINES:])
-
-
-def _printable(line: str) -> str:
-    """Terminal sequences and direction marks become visible text instead of taking effect."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    """The descriptor of a file that has no name and holds `data`, to be read from its beginning."""
+    with open(os.memfd_create("attached"), "wb", buffering=0) as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()

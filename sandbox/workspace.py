@@ -1,9 +1,11 @@
 """The run's git repository: one commit of one file, train.py, for every arm and attempt.
 
-The repository is bare: there is no work tree to trust, and hooks and the user's git configuration are switched off.
+The repository is bare: there is no work tree to trust. Hooks and the user's git configuration are switched off, and
+whatever the repository's own configuration says, no program but git is started and an id stands for its own content.
 Source and messages reach git through standard input only, never on a command line.
 """
 
+import hashlib
 import os
 import re
 import tempfile
@@ -24,6 +26,9 @@ _ENVIRONMENT = {
     "GIT_CONFIG_VALUE_0": os.devnull,
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_DIFF_OPTS": "--unified=3",  # it would win over the same option on the command line
+    "GIT_ALLOW_PROTOCOL": "none",  # a missing object would be fetched, by a program that the repository names
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",  # an id stands for its own content
     "XDG_CONFIG_HOME": os.devnull,  # git looks for attributes there even without a configuration
     "GIT_AUTHOR_NAME": "kdagent",
     "GIT_AUTHOR_EMAIL": "kdagent@localhost",
@@ -77,13 +82,19 @@ class Workspace:
         return Commit(commit, tree)
 
     def read(self, commit: str) -> str:
-        """The train.py of a commit."""
-        return self._run("cat-file", "blob", f"{_checked(commit)}:{FILE}").decode()
+        """The train.py of a commit. Raises WorkspaceError where the repository holds anything else under its id."""
+        tree = self._object("commit", _checked(commit))[5:45].decode(errors="replace")
+        entry = self._object("tree", _checked(tree))
+        name, blob = entry[:-20], entry[-20:].hex()
+        if name != f"100644 {FILE}\0".encode():
+            raise WorkspaceError(f"commit {commit} in {self.folder} does not hold {FILE} alone")
+        return self._object("blob", blob).decode()
 
     def diff(self, old: str, new: str) -> str:
         """The unified diff of train.py, as `git apply` takes it; empty when both are the same."""
         form = ("-p", "--text", "--full-index", "--diff-algorithm=histogram", "--no-renames")
         plain = ("--no-color", "--no-ext-diff", "--no-textconv")
+        self.read(old), self.read(new)  # git compares what it finds under their ids and checks none
         changes = self._run("diff-tree", *form, *plain, _checked(old), _checked(new))
         return changes.decode(errors="replace")  # git may cut the function name after @@ inside a character
 
@@ -95,6 +106,12 @@ class Workspace:
             file.write(source)
             os.fchmod(file.fileno(), 0o644)
         return Path(file.name).replace(folder / FILE)
+
+    def _object(self, kind: str, name: str) -> bytes:
+        content = self._run("cat-file", kind, name)
+        if hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(content), content)).hexdigest() != name:
+            raise WorkspaceError(f"{kind} {name} in {self.folder} was changed", "the record is damaged: run it again")
+        return content
 
     def _id(self, *arguments: str, stdin: str) -> str:
         return self._run(*arguments, stdin=stdin).decode().strip()

@@ -94,6 +94,84 @@ def test_hooks_never_run(workspace: Workspace, tmp_path: Path) -> None:
     assert (tmp_path / "ran").exists()  # the hook would bite
 
 
+PROMISED = {"core.repositoryformatversion": "1", "extensions.partialClone": "o", "remote.o.promisor": "true"}
+PROGRAMS = (
+    *(
+        "core.fsmonitor",
+        "core.pager",
+        "core.editor",
+        "core.sshCommand",
+        "core.gitProxy",
+        "core.askPass",
+        "diff.external",
+    ),
+    *("diff.x.command", "diff.x.textconv", "filter.x.clean", "filter.x.smudge", "filter.x.process", "pager.cat-file"),
+)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {name: "{program}" for name in PROGRAMS} | {"filter.x.required": "true", "alias.cat-file": "!{program}"},
+        {"core.hooksPath": "{folder}"},
+        {"commit.gpgSign": "true", "gpg.program": "{program}"},
+        PROMISED | {"remote.o.url": "{folder}", "remote.o.uploadpack": "{program};"},
+        PROMISED | {"remote.o.url": "ext::{program}", "protocol.ext.allow": "always"},
+        PROMISED | {"remote.o.url": "ssh://x/y", "core.sshCommand": "{program}"},
+    ],
+    ids=["programs", "hooks", "signing", "promised objects", "promised by a program", "promised over ssh"],
+)
+def test_programs_that_a_repository_names_never_run(
+    workspace: Workspace, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    program = tmp_path / "reference-transaction"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    first, second = (workspace.commit("kd", source, "m") for source in (OLD, NEW))
+    for name, value in settings.items():
+        git(workspace.folder, "config", name, value.format(program=program, folder=tmp_path))
+    (workspace.folder / "info").mkdir(exist_ok=True)
+    (workspace.folder / "info" / "attributes").write_text("* diff=x filter=x\n")
+    again = Workspace.open(workspace.folder)
+    assert again.read(first.id) == OLD
+    again.diff(first.id, second.id)
+    again.export(again.commit("kd", OLD + "\n", "m", parent=second.id).id, tmp_path / "code")
+    with pytest.raises(WorkspaceError):
+        again.read("1" * 40)  # a missing object is what a promise is asked for
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_commit_replaced_by_another_is_read_as_it_was(workspace: Workspace) -> None:
+    first, second = (workspace.commit("kd", source, "m") for source in (OLD, NEW))
+    git(workspace.folder, "update-ref", f"refs/replace/{first.id}", second.id)
+    assert git(workspace.folder, "show", f"{first.id}:train.py") == NEW.strip()  # the replacement would bite
+    assert Workspace.open(workspace.folder).read(first.id) == OLD
+
+
+@pytest.mark.parametrize("kind", ["commit", "tree", "blob"])
+def test_changed_object_is_refused(workspace: Workspace, kind: str) -> None:
+    first, second = (workspace.commit("kd", source, "m") for source in (OLD, NEW))
+    names = {"commit": "{}", "tree": "{}^{{tree}}", "blob": "{}:train.py"}
+    old, new = (git(workspace.folder, "rev-parse", names[kind].format(made.id)) for made in (first, second))
+    stored = workspace.folder / "objects" / old[:2] / old[2:]
+    stored.unlink()
+    stored.write_bytes((workspace.folder / "objects" / new[:2] / new[2:]).read_bytes())
+    for use in (workspace.read, lambda commit: workspace.diff(commit, second.id)):
+        with pytest.raises(WorkspaceError, match=f"{kind} {old} in .* was changed|hash mismatch"):
+            use(first.id)
+
+
+def test_commit_of_other_files_is_refused(workspace: Workspace) -> None:
+    blob = git(workspace.folder, "rev-parse", workspace.commit("kd", OLD, "m").id + ":train.py")
+    (workspace.folder / "entries").write_text(f"100644 blob {blob}\ttrain.py\n100644 blob {blob}\tjson.py\n")
+    with (workspace.folder / "entries").open() as entries:
+        words = ["git", "-C", str(workspace.folder), "mktree"]
+        tree = subprocess.run(words, stdin=entries, capture_output=True, text=True, check=True).stdout.strip()
+    commit = git(workspace.folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", tree, "-m", "x")
+    with pytest.raises(WorkspaceError, match=r"does not hold train\.py alone"):
+        workspace.read(commit)
+
+
 def test_export_replaces_a_planted_link(workspace: Workspace, tmp_path: Path) -> None:
     secret = tmp_path / "bashrc"
     secret.write_text("untouched")
