@@ -134,6 +134,8 @@ def decide(comparison: Comparison, guards: Sequence[Guard], least_effect: float,
 def _verdict(c: Comparison, guards: Sequence[Guard], least_effect: float, level: float) -> tuple[Verdict, str]:
     if failed := _named(guards, "fail"):
         return "invalid", f"Failed: {failed}."
+    if not guards:
+        return "inconclusive", "No check of the run is on record, so it makes no claim."
     if c.metric not in JUDGED:
         direction = "higher" if HIGHER_IS_BETTER[c.metric] else "lower"
         return "inconclusive", f"{c.metric} is shown, not judged ({direction} is better)."

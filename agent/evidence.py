@@ -1,47 +1,33 @@
-"""What happened, beside what was planned: fields read back from the live trainer, and guards with three outcomes.
+"""What a run left behind about one track, as it is needed to check it.
 
-A trial's trace is evidence from inside the process that edited code ran in; what prediction and the harness saw is
-evidence from outside. Each guard says which it is. A guard that could not run is `not_run`, and blocks the claim.
+A trial's trace is evidence from inside the process that edited code ran in; what prediction, probe and harness saw is
+evidence from outside.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from agent.compare import Guard
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
-from agent.results import FieldRow
+from agent.probe import Probe
 from sandbox import intake
 from sandbox.errors import IntakeRejected
-
-EXECUTED = {
-    "training.learning_rate": "learning_rate",
-    "training.batch_size": "batch_size",
-    "training.optimizer": "optimizer",
-    "training.weight_decay": "weight_decay",
-    "training.max_grad_norm": "max_grad_norm",
-    "training.accumulation": "accumulation",
-    "training.precision": "precision",
-}
-"""Plan field → name in the trace's `executed`."""
-READ = {
-    "kd": ("temperature", "alpha"),
-    "kd_selective": ("temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers"),
-}
-CHANCE_LEVEL = 0.01
 
 
 class TrialRecord:
     """One trial as the run holds it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trace: str = "trace.jsonl") -> None:
         self.folder = folder
         self.report = _json(folder / "trial.json")
         self.prediction = _json(folder / "test.json")
         try:
-            self.lines = intake.read_lines(folder, "trace.jsonl")
+            self.lines = intake.read_lines(folder, trace)
         except IntakeRejected:  # no trace, or none that can be read: then nothing was seen
             self.lines = []
 
@@ -53,9 +39,25 @@ class TrialRecord:
         found = self.line(event).get(name)
         return found if isinstance(found, dict) else {}
 
+    def executed(self, name: str) -> Any:
+        """A setting as it was at the start; None where it was not seen, both values where the end had another."""
+        start, end = self.said("start", "executed").get(name), self.said("end", "executed").get(name)
+        if start is None or end is None:
+            return None
+        return start if start == end else f"{start} at first, {end} at last"
+
+    def ended(self, name: str) -> Any:
+        return self.line("end").get(name)
+
     @property
-    def executed(self) -> dict[str, Any]:
-        return self.said("start", "executed")
+    def micro(self) -> int:
+        """Into how many micro-batches the harness split each batch because memory ran out."""
+        return int(self.report.get("micro", 1))
+
+    @property
+    def losses(self) -> list[float]:
+        found = [line.get("loss") for line in self.lines if line.get("event") == "log"]
+        return [float(value) for value in found if isinstance(value, int | float)]
 
     @property
     def failure(self) -> str:
@@ -70,179 +72,48 @@ class TrialRecord:
         return {k: v for line in lines if isinstance(line, dict) for k, v in line.items() if isinstance(v, int | float)}
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the checks of one track look at."""
+
+    plan: Plan
+    track: Track
+    arms: dict[str, list[TrialRecord]]
+    """Trials in the order of the seeds, of every reference arm and of the proposed one."""
+    accuracies: dict[str, list[float]]
+    """Measured on the test rows, per arm and seed."""
+    majority: float
+    """Accuracy of always answering the most frequent class."""
+    overlap: int
+    """Training, transfer and dev rows that equal a test row."""
+    models: dict[str, dict[str, Any]]
+    """Class and parameters of teacher and student, as they were built before the plan was frozen."""
+    answers: dict[str, tuple[int, int]]
+    """Split → rows and classes of the predicted logits."""
+    teacher: TrialRecord
+    """How the teacher was trained, by our own code."""
+    teacher_prediction: dict[str, Any]
+    teacher_same: bool
+    data_same: bool
+    """Whether the prepared rows are still those that the plan was frozen with."""
+    probe_file: Path
+
+    @property
+    def proposed(self) -> list[TrialRecord]:
+        return self.arms["proposed"]
+
+    @property
+    def distils(self) -> bool:
+        return self.track.method.name != "finetune"
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        file = self.probe_file
+        return Probe.model_validate(intake.read_json(file.parent, file.name)) if os.path.lexists(file) else None
+
+
 def trials(paths: RunPaths, plan: Plan, arm: str, track: str) -> list[TrialRecord]:
     return [TrialRecord(paths.trial(arm, track, seed)) for seed in plan.seeds]
-
-
-def fields(plan: Plan, track: Track, records: Sequence[TrialRecord]) -> tuple[FieldRow, ...]:
-    """Planned beside executed for every hyperparameter of the proposed arm."""
-    rows = [_training_row(plan, track, path, name, records) for path, name in EXECUTED.items()]
-    rows.append(
-        _row(plan, track, "training.epochs", f"{track.training.epochs:g} ({track.steps} steps)", _steps(track, records))
-    )
-    warmup = round(track.training.warmup * track.steps)
-    rows.append(
-        _row(
-            plan,
-            track,
-            "training.warmup",
-            f"{track.training.warmup:g} ({warmup} steps)",
-            _same(r.executed.get("warmup") for r in records),
-            match=warmup,
-        )
-    )
-    seeds = [record.executed.get("seed") for record in records]
-    rows.append(_row(plan, track, "seeds", str(list(plan.seeds)), None if None in seeds else str(seeds)))
-    rows += [_method_row(plan, track, name, records) for name in READ.get(track.method.name, ())]
-    return tuple(rows)
-
-
-def _training_row(plan: Plan, track: Track, path: str, name: str, records: Sequence[TrialRecord]) -> FieldRow:
-    planned = getattr(track.training, path.split(".")[1])
-    return _row(plan, track, path, _shown(planned), _same(r.executed.get(name) for r in records), match=planned)
-
-
-def _steps(track: Track, records: Sequence[TrialRecord]) -> str | None:
-    """In the planned words when every trial ended at the planned step."""
-    done = _same(record.line("end").get("step") for record in records)
-    return f"{track.training.epochs:g} ({done} steps)" if done is not None else None
-
-
-def _method_row(plan: Plan, track: Track, name: str, records: Sequence[TrialRecord]) -> FieldRow:
-    """A method setting cannot be read back from a loss; that train.py read the plan's value at every seed can."""
-    planned = _shown(getattr(track.method, name))
-    reads = [record.said("end", "reads").get(name, 0) for record in records]
-    return _row(plan, track, f"method.{name}", planned, planned if reads and all(reads) else None)
-
-
-def _row(plan: Plan, track: Track, path: str, planned: str, executed: Any, match: Any = None) -> FieldRow:
-    origin = plan.provenance.get(path if path in plan.provenance else f"tracks.{track.name}.{path}", "default")
-    if executed is None:
-        status: Literal["MATCH", "DEVIATED", "NOT_SEEN"] = "NOT_SEEN"
-    else:
-        status = "MATCH" if executed == (planned if match is None else match) else "DEVIATED"
-    shown = "not seen" if executed is None else planned if status == "MATCH" else _shown(executed)
-    return FieldRow(field=path, planned=planned, executed=shown, origin=origin, status=status)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _same(values: Iterator[Any]) -> Any:
-    """The value all trials agree on; None when one did not say, a text with all of them when they differ."""
-    seen = list(values)
-    if not seen or None in seen:
-        return None
-    return seen[0] if all(value == seen[0] for value in seen) else ", ".join(map(_shown, seen))
-
-
-def guards(
-    plan: Plan,
-    track: Track,
-    arms: dict[str, list[TrialRecord]],
-    rows: Sequence[FieldRow],
-    teacher_same: bool,
-    accuracies: dict[str, list[float]],
-    majority: float,
-    overlap: int,
-) -> tuple[Guard, ...]:
-    """Every check of one track."""
-    proposed = arms["proposed"]
-    return (
-        _complete(arms),
-        _plan_executed(rows),
-        _same_start(plan, arms),
-        _weights_moved(arms),
-        *(_teacher_used(proposed) if track.method.name != "finetune" else ()),
-        Guard(
-            name="teacher unchanged",
-            where="outside",
-            outcome="pass" if teacher_same else "fail",
-            detail="the hash of its weights file before and after the trials",
-        ),
-        Guard(
-            name="no test row among the others",
-            where="outside",
-            outcome="fail" if overlap else "pass",
-            detail=f"{overlap} training, transfer and dev rows equal a test row (case and blanks ignored)",
-        ),
-        _above_chance(accuracies, majority, track.task.test_rows),
-    )
-
-
-def _guard(name: str, where: Literal["in-process", "outside"], problems: Sequence[str], fine: str) -> Guard:
-    return Guard(name=name, where=where, outcome="fail" if problems else "pass", detail="; ".join(problems[:3]) or fine)
-
-
-def _complete(arms: dict[str, list[TrialRecord]]) -> Guard:
-    problems = [f"{name}: {r.failure[:120]}" for name, records in arms.items() for r in records if r.failure]
-    count = sum(map(len, arms.values()))
-    return _guard(
-        "every trial finished", "outside", problems, f"{count} trials left weights that load in the planned model"
-    )
-
-
-def _plan_executed(rows: Sequence[FieldRow]) -> Guard:
-    deviated = [f"{row.field}: planned {row.planned}, seen {row.executed}" for row in rows if row.status == "DEVIATED"]
-    unseen = [row.field for row in rows if row.status == "NOT_SEEN"]
-    if unseen and not deviated:
-        return Guard(
-            name="executed as planned", where="in-process", outcome="not_run", detail=f"not seen: {', '.join(unseen)}"
-        )
-    return _guard("executed as planned", "in-process", deviated, f"{len(rows)} fields read back from the live trainer")
-
-
-def _same_start(plan: Plan, arms: dict[str, list[TrialRecord]]) -> Guard:
-    """Arms of one seed start from the same weights: those the seed gives when they are built again, outside."""
-    problems = [
-        f"{name} seed {seed} started from other weights"
-        for name, records in arms.items()
-        for seed, r in zip(plan.seeds, records, strict=True)
-        if not r.failure and r.report.get("initial") != r.prediction.get("initial")
-    ]
-    return _guard(
-        "same initial weights", "in-process", problems, "each trial's start equals the seed's, built again outside"
-    )
-
-
-def _weights_moved(arms: dict[str, list[TrialRecord]]) -> Guard:
-    problems = [
-        f"{name}: the trained weights equal the initial ones"
-        for name, records in arms.items()
-        for r in records
-        if not r.failure and not r.prediction.get("change")
-    ]
-    return _guard(
-        "weights changed", "outside", problems, "the distance from the initial weights is above zero in every trial"
-    )
-
-
-def _teacher_used(records: Sequence[TrialRecord]) -> Iterator[Guard]:
-    first = [record.said("log", "terms") for record in records]
-    if not all("distillation" in terms for terms in first):
-        yield Guard(
-            name="distillation term",
-            where="in-process",
-            outcome="not_run",
-            detail='train.py logs no term called "distillation", so its use of the teacher cannot be seen',
-        )
-        return
-    problems = ["the distillation term is zero from the start"] if any(not t["distillation"] for t in first) else []
-    yield _guard("distillation term", "in-process", problems, "it was logged, and not zero, in every trial")
-
-
-def _above_chance(accuracies: dict[str, list[float]], majority: float, rows: int) -> Guard:
-    """Exact binomial test of each arm's mean accuracy against always answering the most frequent class."""
-    from scipy.stats import binomtest
-
-    problems = [
-        f"{name}: {sum(values) / len(values):.3f} is not above the majority class, {majority:.3f}"
-        for name, values in accuracies.items()
-        if values
-        and binomtest(round(sum(values) / len(values) * rows), rows, majority, "greater").pvalue > CHANCE_LEVEL
-    ]
-    return _guard("above chance", "outside", problems, "every arm beats the majority class")
 
 
 def disagreements(records: Sequence[TrialRecord], accuracies: Sequence[float], seeds: Sequence[int]) -> tuple[str, ...]:
@@ -250,7 +121,7 @@ def disagreements(records: Sequence[TrialRecord], accuracies: Sequence[float], s
     found = []
     for record, measured, seed in zip(records, accuracies, seeds, strict=False):
         for name, claimed in record.claims.items():
-            if name.endswith("accuracy") and isinstance(claimed, int | float) and abs(claimed - measured) >= 0.005:
+            if name.endswith("accuracy") and abs(claimed - measured) >= 0.005:
                 found.append(f"seed {seed} claimed {name} {claimed:.4f}, measured on the test rows {measured:.4f}")
     return tuple(found)
 

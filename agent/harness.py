@@ -6,6 +6,7 @@ its files pass the intake.
 | prepare  | the source of the data                              | rows, facts                 |
 | teacher  | training rows and all their labels                  | weights, cached outputs     |
 | trial    | training rows, labels a student may see, the cache  | weights, trace              |
+| probe    | the same, for a few steps                           | weights of every variant    |
 | predict  | a student's weights, inputs of one split            | logits                      |
 """
 
@@ -13,31 +14,35 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent import config
+from agent import config, runs
 from agent.errors import DataError, Interrupted, TrainingError
 from agent.paths import RunPaths
-from agent.plan import Plan, Track
+from agent.plan import Budget, Plan, Track, Training
+from agent.probe import AS_IS, MOST_WEIGHTS, Probe, measure
 from agent.progress import Progress
+from agent.returned import ERROR, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
 from sandbox import intake, supervisor
 from sandbox.errors import IntakeRejected
+from sandbox.folder import remove
 from sandbox.isolation import Backend, Process
 from sandbox.job import Job, Limits
+from sandbox.tensors import Tensor
 from sandbox.workspace import Workspace
 
-MOST_WEIGHTS = 4 << 30  # bytes of one model
+MOST_LOGITS = 1 << 30
+MOST_TRACE = 64 << 20
 FEATURE_CACHE = 1 << 30  # bytes; a larger cache of teacher features would cost more than running the teacher
 
 T = TypeVar("T")
@@ -64,6 +69,8 @@ class Part:
     track: Track
     work: list[tuple[Arm, int]]
     steps: int
+    micro: int = 1
+    """Into how many micro-batches each batch is split, because memory ran out before."""
 
     @property
     def name(self) -> str:
@@ -108,7 +115,7 @@ class Harness:
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
         for model in facts["models"].values():  # checkpoints were copied beside the rows before the folder had its name
             model["spec"]["checkpoint"] = model["spec"]["checkpoint"].replace(".part/", "/")
-        return facts | {"folder": str(folder)}
+        return facts | {"folder": str(folder), "files": hashes(folder)}
 
     # ── teacher ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,26 +186,36 @@ class Harness:
             self._parallel(lambda group: self._train(group, facts, teachers), [group for group in groups if group])
 
     def pilot(self, plan: Plan, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int) -> str:
-        """A few steps of one arm on every track; why it failed, or ""."""
+        """A few steps of one arm on every track, as it is and with the teacher shuffled; why it failed, or ""."""
         with self.progress.phase(f"pilot {arm.name}", [track.name for track in plan.tracks]):
             parts = [Part(track, [(arm, plan.seeds[0])], min(steps, track.steps)) for track in plan.tracks]
             said = self._parallel(lambda part: self._pilot(part, facts, teachers), parts)
         return "\n\n".join(filter(None, said))
 
     def _pilot(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> str:
-        arm, seed = part.work[0]
-        track, out = part.track.name, _fresh(self.paths.scratch / f"pilot-{part.name}")
-        outcome = self._run_trials(f"pilot-{part.name}", [part], facts, teachers, out)
+        arm, _ = part.work[0]
+        track, name = part.track.name, f"pilot-{part.name}"
+        out = _fresh(self.paths.scratch / name)
+        job = self._trial_job(name, part, facts[track], teachers[track], out)
+        job["student_layers"] = facts[track]["models"]["student"]["layers"]
+        read = tuple(sorted(self._readable(part, facts, teachers)))
+        outcome = self._run(name, "probe", [job], out, read, part.track, must_work=False)
         if outcome.status == "cancelled":
             raise Interrupted("stopped during the pilot")
-        try:
-            report = intake.read_json(out / track, f"{arm.name}/{seed}/trial.json")
-        except IntakeRejected as error:
-            return f"{track}: the pilot ended with {outcome.status}: {error.message}\n{outcome.tail}"
-        shutil.rmtree(out, ignore_errors=True)
+        report, smaller = self._report(out / track, arm.name, AS_IS, outcome), self._smaller(part)
+        if smaller and "memory" in (outcome.status, _kind(report, outcome)):
+            return self._pilot(smaller, facts, teachers)
         if report.get("status") != "ok":
             return f"{track}: {report.get('error', outcome.status)}\n{report.get('traceback', '')}"
-        return ""
+        try:
+            found = measure(out / track / arm.name, part.steps, self.paths.scratch / f"{name}.safetensors")
+        except IntakeRejected as error:
+            return f"{track}: the pilot ended with {outcome.status}: {error.message}\n{outcome.tail}"
+        place = self.paths.probe(arm.name, track)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, found.model_dump_json(by_alias=True))
+        remove(out)
+        return _without_effect(part, found)
 
     def _parts(self, plan: Plan, track: Track, arms: Sequence[Arm]) -> list[Part]:
         """The missing trials of a track in as many even parts as there are workers."""
@@ -212,21 +229,34 @@ class Harness:
         return [Part(track, missing[start : start + size], track.steps) for start in range(0, len(missing), size)]
 
     def _train(self, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
+        """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps."""
         out = _fresh(self.paths.scratch / parts[0].name)
         for part in parts:
             self.progress.watch(part.track.name, out / part.track.name, len(part.work))
         outcome = self._run_trials(parts[0].name, parts, facts, teachers, out)
-        for part in parts:
-            self._take_in_part(part, out / part.track.name, outcome)
-        shutil.rmtree(out, ignore_errors=True)
+        again = [part for part in (self._take_in_part(part, out / part.track.name, outcome) for part in parts) if part]
+        remove(out)
         if outcome.status == "cancelled":
             raise Interrupted("stopped while training; what had finished is kept")
+        if again:
+            self._train(again, facts, teachers)
 
-    def _take_in_part(self, part: Part, out: Path, outcome: supervisor.Outcome) -> None:
-        """Every trial of the part; of one that was stopped, only those that had finished."""
+    def _take_in_part(self, part: Part, out: Path, outcome: supervisor.Outcome) -> Part | None:
+        """Every trial of the part; of one that was stopped, only those that had finished. What must run again."""
+        smaller, work = self._smaller(part), []
         for arm, seed in part.work:
-            if outcome.status != "cancelled" or (out / arm.name / str(seed) / "trial.json").exists():
-                self._take_in(out, arm.name, part.track.name, seed, outcome)
+            report = self._report(out, arm.name, seed, outcome)
+            if smaller and _kind(report, outcome) == "memory":
+                work.append((arm, seed))
+            elif report.get("kind") != "cancelled":
+                self._take_in(part, out, arm.name, seed, report)
+        return replace(smaller, work=work) if smaller and work else None
+
+    def _smaller(self, part: Part) -> Part | None:
+        """The part with micro-batches of the next smaller size that divides the batch, or None at one row."""
+        size = part.track.training.batch_size
+        after = [count for count in range(part.micro + 1, size + 1) if size % count == 0 and count >= 2 * part.micro]
+        return replace(part, micro=after[0]) if after else None
 
     def _run_trials(
         self, name: str, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str], out: Path
@@ -246,7 +276,7 @@ class Harness:
                     "arm": arm.name,
                     "file": str(file),
                     "model": facts["models"]["student"]["spec"],
-                    "training": track.training.model_dump(),
+                    "training": _split(track.training, part.micro),
                     "method": arm.method[track.name],
                     "teacher": arm.teacher,
                     "reveal_transfer": arm.reveal_transfer,
@@ -271,29 +301,30 @@ class Harness:
         read |= {data / "labels" / "transfer.safetensors"} if any(arm.reveal_transfer for arm in arms) else set()
         return read
 
-    def _take_in(self, out: Path, arm: str, track: str, seed: int, outcome: supervisor.Outcome) -> None:
+    def _report(self, out: Path, arm: str, seed: int | str, outcome: supervisor.Outcome) -> dict[str, Any]:
+        """trial.json as the trial left it, or why there is none that can be used."""
+        try:
+            return intake.read_json(out, f"{arm}/{seed}/trial.json", schema=TRIAL)
+        except IntakeRejected as error:
+            limit = outcome.status not in ("ok", "error")
+            said = {"kind": outcome.status, "error": outcome.status} if limit else {"error": error.message}
+            failed = {"schema": 1, "arm": arm, "seed": seed, "status": "failed", "kind": "rejected"}
+            return failed | said | {"traceback": outcome.tail}
+
+    def _take_in(self, part: Part, out: Path, arm: str, seed: int, report: dict[str, Any]) -> None:
         """Move one trial's files into the record, or write down why there are none. trial.json comes last."""
-        place = self.paths.trial(arm, track, seed)
+        place = self.paths.trial(arm, part.track.name, seed)
         place.mkdir(parents=True, exist_ok=True)
         try:
-            report = intake.read_json(out, f"{arm}/{seed}/trial.json")
-            trace = intake.read_bytes(out, f"{arm}/{seed}/trace.jsonl", 64 << 20)
-            intake.read_lines(out, f"{arm}/{seed}/trace.jsonl")
-            (place / "trace.jsonl").write_bytes(trace)
+            intake.read_lines(out, f"{arm}/{seed}/trace.jsonl", MOST_TRACE, TRACE)
+            intake.copy(out, f"{arm}/{seed}/trace.jsonl", place / "trace.jsonl", MOST_TRACE)
             if report.get("status") == "ok":
-                weights = intake.read_bytes(out, f"{arm}/{seed}/weights.safetensors", MOST_WEIGHTS)
-                (place / "weights.safetensors").write_bytes(weights)
+                name = "weights.safetensors"
+                intake.read_tensors(out, f"{arm}/{seed}/{name}", MOST_WEIGHTS, target=place / name)
         except IntakeRejected as error:
-            why = outcome.status if outcome.status not in ("ok", "error") else error.message
-            report = {
-                "schema": 1,
-                "arm": arm,
-                "seed": seed,
-                "status": "failed",
-                "error": why,
-                "traceback": outcome.tail,
-            }
-        write_whole(place / "trial.json", json.dumps(report))
+            if report.get("status") == "ok":
+                report = report | {"status": "failed", "kind": "rejected", "error": error.message}
+        write_whole(place / "trial.json", json.dumps(report | {"micro": part.micro}))
 
     # ── prediction ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -325,6 +356,8 @@ class Harness:
                         "model": facts["models"][who]["spec"],
                         "weights": str(weights),
                         "seed": seed,
+                        "init_layers": track.method.init_layers if arm.startswith("attempt-") else "none",
+                        "teacher": teachers[track.name],
                         "latency": split == "test" and seed in (plan.seeds[0], 0)[: 2 if arm == "teacher" else 1],
                     }
                 )
@@ -340,16 +373,17 @@ class Harness:
         }
         out = _fresh(self.paths.scratch / f"predict-{split}-{track.name}")
         # The seen folder comes along for checkpoints that were copied there; no label a prediction needs is in it.
-        read = (data / "seen", inputs, *(Path(unit["weights"]) for unit in units))
+        read = (data / "seen", inputs, Path(teachers[track.name]), *(Path(unit["weights"]) for unit in units))
         self._run(f"predict-{split}-{arms[-1]}-{track.name}", "predict", [job], out, read, track)
+        expected = {"logits": Tensor("F32", (facts["rows"][split], len(track.task.labels)))}
         for name, place in places.items():
             place.mkdir(parents=True, exist_ok=True)
-            said = intake.read_json(out, f"{name}/prediction.json")
-            if said.get("status") == "ok":
-                logits = intake.read_bytes(out, f"{name}/logits.safetensors", 1 << 30)
-                (place / f"{split}.safetensors").write_bytes(logits)
+            said = intake.read_json(out, f"{name}/prediction.json", schema=PREDICTION)
+            if said["status"] == "ok":
+                target = place / f"{split}.safetensors"
+                intake.read_tensors(out, f"{name}/logits.safetensors", MOST_LOGITS, expected, target)
             write_whole(place / f"{split}.json", json.dumps(said))
-        shutil.rmtree(out, ignore_errors=True)
+        remove(out)
 
     # ── one process ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -378,13 +412,16 @@ class Harness:
         env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GOMP_SPINCOUNT": "10000"}
         env |= {} if track else _online(self.settings)
         argv = (sys.executable, "-m", f"baselines.{module}", *map(str, files))
+        cards = tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))) if track else ()
         outcome = supervisor.run(
-            Job(argv, (place, *read), out, env, hide=_bundled_data()),
+            Job(argv, (place, *read), out, env, hide=_bundled_data(), devices=cards),
             self.backend if track else Process(),
             self._limits(track, trials),
             self.paths.logs / f"{name}.log",
             self.cancelled,
         )
+        said = {"status": outcome.status, "seconds": round(outcome.seconds, 1), "memory": outcome.peak_memory or 0}
+        write_whole(self.paths.outcome(name), json.dumps({"schema": 1, "process": module} | said | {"trials": trials}))
         if must_work and outcome.status == "cancelled":
             raise Interrupted(f"stopped while {module} was running")
         if must_work and outcome.status != "ok":
@@ -392,16 +429,25 @@ class Harness:
         return outcome
 
     def _limits(self, track: Track | None, trials: int) -> Limits:
-        plan_file = self.paths.plan
-        budget = json.loads(plan_file.read_text())["budget"] if plan_file.exists() else None
-        memory = (budget["memory_mb"] if budget else 8192) << 20
-        wall = budget["trial_seconds"] * max(1, trials) if budget and track else 3600.0
-        return Limits(wall_s=max(1.0, min(wall, self.remaining())), memory=memory // (2 if budget else 1))
+        """The plan's; before there is a plan, the defaults of one."""
+        plan = runs.plan(self.paths)
+        budget = plan.budget if plan else Budget(seconds=3600, memory_mb=8192)
+        seconds = budget.trial_seconds * max(1, trials) if plan and track else 3600.0
+        wall = max(1.0, min(seconds, self.remaining()))
+        return Limits(
+            wall_s=wall,
+            cpu_s=wall * (1 + (track.threads if track else 2)),
+            memory=(budget.memory_mb << 20) // (2 if plan else 1),
+            processes=budget.processes,
+            disk=budget.disk_mb << 20,
+            files=budget.files,
+            flood=budget.output_mb << 20,
+        )
 
     def _explain(self, module: str, out: Path, outcome: supervisor.Outcome) -> None:
-        if (out / "error.json").exists():
-            said = intake.read_json(out, "error.json")
-            raise DataError(str(said.get("message", "")), str(said.get("hint", "")))
+        with suppress(IntakeRejected):  # it left no explanation
+            said = intake.read_json(out, "error.json", schema=ERROR)
+            raise DataError(said["message"], said.get("hint", ""))
         if "No space left on device" in outcome.tail:
             raise DataError(f"disk full: {module} could not write its files", "free some space and resume the run")
         last = outcome.tail.strip().splitlines()[-1:] or ["it said nothing"]
@@ -426,6 +472,37 @@ class Harness:
                 if stop:  # an error, not the user: what comes next may run again
                     self.cancelled.clear()
                 raise
+
+
+def _kind(report: dict[str, Any], outcome: supervisor.Outcome) -> str:
+    """What stopped a trial: a limit of the job, or what the trial says itself."""
+    if report.get("status") == "ok":
+        return ""
+    return outcome.status if outcome.status not in ("ok", "error") else str(report.get("kind", "crash"))
+
+
+def _split(training: Training, micro: int) -> dict[str, Any]:
+    """The settings of a training whose batches are split, with the same rows in each step."""
+    split = {"batch_size": training.batch_size // micro, "accumulation": training.accumulation * micro}
+    return training.model_dump() | split
+
+
+def _without_effect(part: Part, probe: Probe) -> str:
+    """What an author is told whose training is the same whatever the teacher says, or ""."""
+    idle = [name for name in probe.shuffled if name not in probe.outputs]
+    if not idle or (probe.outputs and part.track.method.alpha == 0 and idle == ["logits"]):
+        return ""
+    named = ", ".join(name.replace("features-", "layer ") for name in idle)
+    return (
+        f"{part.track.name}: the teacher's {named} made no difference: {probe.steps} steps with them shuffled over the "
+        "rows end with the same weights. Use them in the loss from the first step on."
+    )
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of prepared data, by its name in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".safetensors", ".json"))
+    return {str(path.relative_to(folder)): runs.file_hash(path) for path in files}
 
 
 def _key(*parts: Any) -> str:
@@ -473,7 +550,7 @@ def _bundled_data() -> tuple[Path, ...]:
 
 
 def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir(parents=True)
     return folder
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agent.compare import count, fewest_seeds, least_p
-from agent.plan import ModelSpec, Plan, Track, Training
+from agent.plan import ModelSpec, Plan, Track, Training, title_problem
 
 PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
 """Usable learning rates: fine-tuned transformers, transformers from random weights, CNNs with Adam, CNNs with SGD."""
@@ -22,12 +22,17 @@ class Lint:
 
 def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
     """`facts` are those of the prepared data and models, per track."""
-    found = list(_seeds(plan))
+    found = [*_title(plan), *_seeds(plan)]
     for track in plan.tracks:
         for about in (_rates, _schedule, _method, _rows):
             found += about(track)
         found += _sizes(track, facts[track.name])
     return found
+
+
+def _title(plan: Plan) -> Iterator[Lint]:
+    if problem := title_problem(plan.title, plan.idea):
+        yield Lint("refusal", "title", problem, "ask again: another proposal may have a whole title")
 
 
 def _seeds(plan: Plan) -> Iterator[Lint]:
@@ -69,13 +74,17 @@ def _called(spec: ModelSpec) -> str:
 
 def _schedule(track: Track) -> Iterator[Lint]:
     path = f"tracks.{track.name}.training"
-    if track.training.warmup > MOST_WARMUP:
-        yield Lint(
-            "warning",
-            f"{path}.warmup",
-            f"{track.training.warmup:.0%} of {track.steps} steps are spent warming up",
-            f"at most {MOST_WARMUP:.0%} is usual",
-        )
+    for who, training, steps in (
+        ("teacher_", track.teacher_training, track.teacher_steps),
+        ("", track.training, track.steps),
+    ):
+        if training.warmup > MOST_WARMUP:
+            yield Lint(
+                "refusal",
+                f"tracks.{track.name}.{who}training.warmup",
+                f"{training.warmup:.0%} of {steps:,} steps are spent warming up",
+                f"{MOST_WARMUP:.0%} is the most: --set {who and 'teacher_training.'}warmup={MOST_WARMUP}",
+            )
     if track.student.checkpoint and track.training.epochs > 5:
         yield Lint(
             "warning",

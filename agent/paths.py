@@ -39,6 +39,15 @@ class RunPaths:
         return self.folder / "conversation"
 
     @property
+    def labels(self) -> Path:
+        """The labels that dev and test rows are scored against; the cache they came from may be deleted."""
+        return self.folder / "labels"
+
+    def data(self, track: str) -> Path:
+        """The prepared rows, where an archive brought them."""
+        return self.folder / "data" / track
+
+    @property
     def repository(self) -> Path:
         return self.folder / "repository"
 
@@ -49,6 +58,16 @@ class RunPaths:
     @property
     def report(self) -> Path:
         return self.folder / "report.md"
+
+    @property
+    def review(self) -> Path:
+        """What people said about the plan and the report."""
+        return self.folder / "review.json"
+
+    @property
+    def packages(self) -> Path:
+        """The version of every installed package, as pip takes them."""
+        return self.folder / "requirements.txt"
 
     @property
     def state(self) -> Path:
@@ -73,9 +92,20 @@ class RunPaths:
         """Where sandboxed processes write; what is worth keeping is taken in from there."""
         return self.folder / "scratch"
 
+    def label_file(self, track: str, split: str) -> Path:
+        return self.labels / track / f"{split}.safetensors"
+
     def trial(self, arm: str, track: str, seed: int) -> Path:
         return self.folder / "trials" / arm / track / str(seed)
 
+    def probe(self, arm: str, track: str) -> Path:
+        """What shuffling the teacher's outputs changed in a few steps of an arm."""
+        return self.folder / "trials" / arm / track / "probe.json"
+
+    def outcome(self, job: str) -> Path:
+        """How a process ended: status, seconds, memory."""
+        return self.jobs / job / "outcome.json"
+
     def teacher(self, track: str) -> Path:
-        """The teacher's predictions; its weights stay in the cache."""
+        """The teacher's trace and predictions; its weights stay in the cache."""
         return self.folder / "trials" / "teacher" / track

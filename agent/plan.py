@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Origin = Literal["user", "model", "default"]
 MethodName = Literal["finetune", "kd", "kd_selective"]
+Setting = Literal["temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers"]
 Metric = Literal["accuracy", "precision", "recall", "f1", "inference_ms", "size_mb"]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
@@ -68,6 +69,17 @@ class Training(Record):
     accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
 
+    def rates(self, steps: int) -> list[float]:
+        """The learning rate of each step, as the schedules of transformers.get_scheduler give it."""
+        warmup = round(self.warmup * steps)
+        return [self.learning_rate * self._factor(step, warmup, steps) for step in range(steps)]
+
+    def _factor(self, step: int, warmup: int, steps: int) -> float:
+        if step < warmup:
+            return step / max(1, warmup)
+        done = (step - warmup) / max(1, steps - warmup)
+        return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
+
 
 class Method(Record):
     """The distillation settings an arm reads from `experiment.method`."""
@@ -85,6 +97,8 @@ class Method(Record):
     norm: Literal["layer", "none", "l2"] = "layer"
     init_layers: Literal["none", "last", "first", "alternate"] = "none"
     """Teacher layers the student starts from."""
+    unused: tuple[Setting, ...] = ()
+    """Settings that the idea's own loss has no use for; reference arms use them all the same."""
 
 
 class Task(Record):
@@ -145,6 +159,11 @@ class Budget(Record):
     trial_seconds: Annotated[float, Field(gt=0)] = 1800.0
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     disk_mb: Annotated[int, Field(ge=64)] = 4096
+    """What one process may leave on disk."""
+    files: Annotated[int, Field(ge=100)] = 20_000
+    processes: Annotated[int, Field(ge=8)] = 256
+    output_mb: Annotated[int, Field(ge=1)] = 256
+    """What one process may print before it is stopped."""
     tokens: Annotated[int, Field(ge=0)] = 200_000
 
 
@@ -182,6 +201,13 @@ class Plan(Record):
             raise ValueError(f"seeds repeat: {seeds}")
         return seeds
 
+    @model_validator(mode="after")
+    def _has_what_it_is_compared_with(self) -> "Plan":
+        for arm in ("student_only", self.benchmark):
+            if arm not in self.reference_arms:
+                raise ValueError(f"reference_arms lack {arm}: without it neither gap nor gain can be stated")
+        return self
+
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON: the plan's identity."""
@@ -209,6 +235,7 @@ class Proposal(Record):
     layer_map: Literal["last", "last_stretched", "skip", "last1"] | None = None
     signal: Literal["hidden", "cls", "cos", "attention"] | None = None
     init_layers: Literal["none", "last", "first", "alternate"] | None = None
+    unused: tuple[Setting, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -223,11 +250,43 @@ class Proposal(Record):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _title_is_whole(self) -> "Proposal":
+        if problem := title_problem(self.title, f"{self.objective} {self.hypothesis} {self.methodology}"):
+            raise ValueError(f"title {problem}")
+        return self
+
+
+_NAMES = re.compile(
+    r"\b(ResNet|WRN|VGG|DenseNet|MobileNet-?V|EfficientNet-?B|ViT|CIFAR|SST|GPT|T|BERT|DistilBERT|TinyBERT|MiniLM-?v"
+    r"|L|H|Adam-?W|KD|Llama|Qwen|OPT)-?\d{1,3}[a-z]?(?!\w|\.\d|\s?%)",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(
+    r"\b(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"(-\w+)?|hundred)\s+(\w+\s+){0,3}?(percent|per\s+cent|percentage|points?)\b",
+    re.IGNORECASE,
+)
+
 
 def stray_number(prose: str) -> str:
-    """The first number written in prose, or "" (model names such as ResNet-50 and CIFAR-10 are names)."""
-    found = re.search(r"(?<![\w\-/.])[-+]?\d[\d.,]*%?", prose)
+    """The first number written in prose, in digits or in words, or "" (ResNet-50 and CIFAR-10 are names)."""
+    found = re.search(r"\S*\d[\d.,]*%?", _NAMES.sub("", prose)) or _WORDS.search(prose)
     return found.group() if found else ""
+
+
+def title_problem(title: str, prose: str) -> str:
+    """Why a title is no title: it numbers itself, or it breaks off. Else "". `prose` is about the same thing."""
+    if re.match(r"\W*(\d+|[a-zA-Z]|[ivxIVX]{1,4})[.):]\s|[-*#•]\s", title):
+        return f"{title!r} begins like an item of a list: write the title alone"
+    if re.search(r"(\.\.\.|…|[-–,:;&]|\b(a|an|and|by|for|from|in|of|on|or|the|to|with))\s*$", title, re.IGNORECASE):
+        return f"{title!r} breaks off: finish it"
+    if broken := re.search(r"\b(\w+)\W+(\w+)$", title):
+        pair = rf"\b{re.escape(broken[1])}\W+{re.escape(broken[2])}"
+        whole = re.search(rf"{pair}(?!(?:e?s|e?d|ing|e?r)\b)\w{{2,}}", prose, re.IGNORECASE)
+        if whole and not re.search(rf"{pair}\b", prose, re.IGNORECASE):
+            return f"{title!r} breaks off in {whole.group()!r}: finish it"
+    return ""
 
 
 def steps(training: Training, rows: int) -> int:

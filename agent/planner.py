@@ -32,7 +32,7 @@ TRAINING_FIELDS = (
     "accumulation",
     "max_grad_norm",
 )
-METHOD_FIELDS = ("temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers")
+METHOD_FIELDS = ("temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers", "unused")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "dev_rows", "test_rows")
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
 TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
@@ -176,7 +176,14 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "accumulation": 1,
         "precision": "fp32",
     }
-    method = {"name": "kd_selective", "layer_map": "last", "signal": "hidden", "norm": "layer", "init_layers": "none"}
+    method = {
+        "name": "kd_selective",
+        "layer_map": "last",
+        "signal": "hidden",
+        "norm": "layer",
+        "init_layers": "none",
+        "unused": [],
+    }
     return {
         "input_size": preset["input_size"],
         "threads": preset["threads"],
@@ -262,6 +269,7 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
             {
                 "schema": 1,
                 "idea": options.idea,
+                "parent": options.amends,
                 "scale": options.scale,
                 "tracks": list(records.values()),
                 **proposal.model_dump(include={"title", "objective", "hypothesis", "methodology"}),

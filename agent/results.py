@@ -41,6 +41,8 @@ class Isolation(Fact):
     level: int
     protects: tuple[str, ...]
     not_protected: tuple[str, ...]
+    selftest: str = "not run"
+    """Probes it withstood when the run began."""
 
 
 class Known(Fact):
@@ -83,6 +85,8 @@ class FieldRow(Fact):
     executed: str
     origin: Origin
     status: Literal["MATCH", "DEVIATED", "NOT_SEEN"]
+    where: Literal["in-process", "outside"] = "in-process"
+    """In-process: the training process said it about itself."""
 
 
 class Summary(Fact):
@@ -185,6 +189,8 @@ class Measured(Fact):
     plan_hash: str
     isolation: Isolation
     environment: dict[str, Known]
+    fields: tuple[FieldRow, ...] = ()
+    """Planned beside executed for what belongs to no single track."""
     tracks: tuple[TrackResult, ...]
     attempts: tuple[Attempt, ...]
     code: Code

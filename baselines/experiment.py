@@ -6,17 +6,17 @@ The file that trains decides how a loss is made of them; nothing here can be set
 import inspect
 import json
 import math
-import time
 from pathlib import Path
 
 import torch
 from safetensors.numpy import load_file
 from torch import nn
-from transformers import TrainerCallback, TrainingArguments, get_scheduler
+from transformers import TrainingArguments, get_scheduler
 
 from baselines import models
 from baselines.rows import Collator, Rows, read_rows
 from baselines.teachers import Teacher
+from baselines.trace import Forwards, Trace, TraceCallback
 
 
 class Settings:
@@ -36,19 +36,6 @@ class Settings:
         raise AttributeError(f"experiment.method.{name} is fixed by the plan")
 
 
-class Trace:
-    """Append-only JSON lines of what a trial says about itself. Evidence from inside; the harness cross-checks it."""
-
-    def __init__(self, path: Path) -> None:
-        self.stream = path.open("w")
-        self.started = time.monotonic()
-
-    def write(self, event: str, **values) -> None:
-        line = {"event": event, "seconds": round(time.monotonic() - self.started, 3)} | values
-        self.stream.write(json.dumps(line, allow_nan=False) + "\n")
-        self.stream.flush()
-
-
 class Experiment:
     """One trial: one arm, one track, one seed."""
 
@@ -58,15 +45,18 @@ class Experiment:
         self.steps = job["steps"]
         self.trace = Trace(out / "trace.jsonl")
         self.method = Settings(unit["method"])
-        self.teacher = Teacher(job["teacher"], self.task) if unit["teacher"] else None
+        self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
         self.student = models.build(unit["model"], self.task, seed)
+        self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
+        self.forwards = Forwards(self.student)
         self.train_dataset, self.transfer_dataset, self.dev_dataset = splits(job, unit, self.task["kind"])
-        self.collator = Collator(self.task, self.teacher.logits if self.teacher else None)
-        self.callbacks = [TraceCallback(self)]
+        self.collator = Collator(self.task, self.teacher.answers if self.teacher else None)
         self.logged: dict[str, list] = {}
+        self.terms: dict[str, dict[str, int]] = {}
         self._training = unit["training"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
+        self.callbacks = [TraceCallback(self)]
 
     def training_arguments(self) -> TrainingArguments:
         """The plan's training settings, with the Trainer's own reports and checkpoints switched off."""
@@ -111,6 +101,11 @@ class Experiment:
         schedule = training["schedule"].replace("constant", "constant_with_warmup")
         return optimizer, get_scheduler(schedule, optimizer, round(training["warmup"] * self.steps), self.steps)
 
+    def rates(self) -> list[float]:
+        """The planned learning rate of each step."""
+        schedule = self.optimizer(nn.Linear(1, 1))[1]
+        return [self._training["learning_rate"] * schedule.lr_lambdas[0](step) for step in range(self.steps)]
+
     def model_inputs(self, inputs: dict) -> dict:
         """The part of a batch that the student's forward accepts; never the labels."""
         return {name: value for name, value in inputs.items() if name in self._accepted}
@@ -121,65 +116,23 @@ class Experiment:
             self.logged.setdefault(name, []).append(value.detach() if isinstance(value, torch.Tensor) else value)
 
     def means(self) -> dict[str, float | None]:
-        """Mean of each logged term since the last call; None where it is not finite."""
+        """Mean of each logged term since the last call, None where it is not finite; counts terms and their zeros."""
         logged, self.logged = self.logged, {}
-        means = {name: float(sum(values)) / len(values) for name, values in logged.items()}
-        return {name: mean if math.isfinite(mean) else None for name, mean in means.items()}
+        return {name: self._mean(name, values) for name, values in logged.items()}
 
+    def _mean(self, name: str, values: list) -> float | None:
+        numbers = torch.stack([torch.as_tensor(value, dtype=torch.float32).mean() for value in values])
+        counts = self.terms.setdefault(name, {"count": 0, "zeros": 0})
+        counts["count"] += len(numbers)
+        counts["zeros"] += int((numbers == 0).sum())
+        mean = float(numbers.mean())
+        return mean if math.isfinite(mean) else None
 
-class TraceCallback(TrainerCallback):
-    """Writes down what the live Trainer really uses, at its start, at each log line and at its end."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
-
-    def on_train_begin(self, args, state, control, *, model, optimizer, lr_scheduler, train_dataloader, **kwargs):
-        groups = optimizer.param_groups
-        self.experiment.trace.write(
-            "start",
-            executed={
-                "learning_rate": _only(group["initial_lr"] for group in groups),
-                "weight_decay": max(group["weight_decay"] for group in groups),
-                "optimizer": type(getattr(optimizer, "optimizer", optimizer)).__name__.lower(),
-                "batch_size": args.train_batch_size,
-                "accumulation": args.gradient_accumulation_steps,
-                "max_grad_norm": args.max_grad_norm,
-                "precision": "bf16" if args.bf16 else "fp32",
-                "steps": state.max_steps,
-                "device": args.device.type,
-                "seed": args.seed,
-                "rows": len(train_dataloader.dataset),
-                "warmup": _warmup_steps(lr_scheduler, state.max_steps),
-            },
-        )
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if logs and "loss" in logs:
-            if not math.isfinite(logs["loss"]):
-                raise FloatingPointError(f"training diverged: the loss is {logs['loss']} at step {state.global_step}")
-            line = {"step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
-            self.experiment.trace.write("log", **line, terms=self.experiment.means())
-
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        numbers = {name: v for name, v in (metrics or {}).items() if isinstance(v, int | float) and math.isfinite(v)}
-        self.experiment.trace.write("claimed", metrics={name: v for name, v in numbers.items() if name != "epoch"})
-
-    def on_train_end(self, args, state, control, **kwargs):
-        experiment = self.experiment
-        uses = experiment.teacher.uses() if experiment.teacher else {}
-        experiment.trace.write("end", step=state.global_step, reads=experiment.method.reads, teacher=uses)
-
-
-def _only(values) -> float | list[float]:
-    """The value that all share, or all of them."""
-    values = list(values)
-    return values[0] if len(set(values)) == 1 else values
-
-
-def _warmup_steps(scheduler, total: int) -> int | None:
-    """Steps until the factor first reaches its peak, read from the live schedule; None for one not made of factors."""
-    factors = getattr(getattr(scheduler, "scheduler", scheduler), "lr_lambdas", None)
-    return max(range(total + 1), key=lambda step: (factors[0](step), -step)) if factors else None
+    def distinct(self) -> dict[str, int]:
+        """Different rows that batches were made of, per split."""
+        seen = self.collator.seen.numpy()
+        splits = {"train": self.train_dataset, "transfer": self.transfer_dataset}
+        return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in splits.items()}
 
 
 def _divisor(number: int, most: int) -> int:

@@ -5,7 +5,7 @@ A spec is the plan's ModelSpec as a dict. Weights depend on the seed alone, so a
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -204,10 +204,12 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of every weight and buffer."""
+def fingerprint(model: nn.Module, names: Collection[str] | None = None) -> str:
+    """SHA-256 over names, shapes and bytes of every weight and buffer, or of those named."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if names is not None and name not in names:
+            continue
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -17,8 +17,9 @@ from torch import nn
 
 from baselines import models
 from baselines.errors import main
+from baselines.methods.selective import init_from_teacher
 from baselines.rows import Collator, Rows, read_rows
-from baselines.teachers import accepted
+from baselines.teachers import accepted, load
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 256
@@ -26,7 +27,8 @@ WARM_UP, TIMED = 20, 200  # forwards of one row when latency is measured
 
 
 def predict(job: dict) -> None:
-    """job: out, task (task.json), inputs (split file), units [{name, model, weights, seed, latency}], threads."""
+    """job: out, task (task.json), inputs (split file), threads, units [{name, model, weights, seed, latency, and for a
+    student that starts from its teacher's layers init_layers and teacher (folder)}]."""
     torch.set_num_threads(job["threads"])
     task = json.loads(Path(job["task"]).read_text())
     rows = read_rows(Path(job["inputs"]), task["kind"])
@@ -42,16 +44,28 @@ def predict(job: dict) -> None:
 
 def _predict(unit: dict, task: dict, rows: Rows, out: Path) -> dict:
     model = models.build(unit["model"], task, unit["seed"])
-    initial = models.fingerprint(model)
+    facts = {"status": "ok", "class": type(model).__name__, "parameters": models.parameters(model)}
+    facts |= {"initial": models.fingerprint(model)}
+    if unit.get("init_layers", "none") != "none":
+        init_from_teacher(model, load(Path(unit["teacher"]), task), unit["init_layers"])
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     model.load_state_dict(load_file(unit["weights"]))
     model.eval().requires_grad_(False)
-    fingerprint = models.fingerprint(model)
-    change = sum(float((value - before[name]).double().square().sum()) for name, value in model.named_parameters())
+    facts |= {"fingerprint": models.fingerprint(model)} | distance(before, model)
     model.to(DEVICE)
     save_file({"logits": logits(model, rows, task)}, out / "logits.safetensors")
-    facts = {"status": "ok", "initial": initial, "fingerprint": fingerprint, "change": change**0.5}
     return facts | (latency(model, rows, task) if unit["latency"] else {})
+
+
+def distance(before: dict[str, torch.Tensor], model: nn.Module) -> dict[str, float]:
+    """How far training moved the parameters: all together (L2), the one that moved most, and the largest at first."""
+    moves = [(value - before[name]).double() for name, value in model.named_parameters()]
+    return {
+        "change": sum(float(move.square().sum()) for move in moves) ** 0.5,
+        "furthest": max(float(move.abs().max()) for move in moves),
+        "size": sum(float(value.double().square().sum()) for value in before.values()) ** 0.5,
+        "largest": max(float(value.abs().max()) for value in before.values()),
+    }
 
 
 def logits(model: nn.Module, rows: Rows, task: dict) -> torch.Tensor:

@@ -4,6 +4,7 @@ Texts are tokenised once to ragged int32 arrays, images are uint8; both are stor
 and nothing that could run.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,11 @@ def read_rows(path: Path, kind: str, first_id: int = 0, labels: np.ndarray | Non
 class Collator:
     """Batches of tensors: padded `input_ids` and `attention_mask`, or normalised `pixel_values` [B, C, H, W]."""
 
-    def __init__(self, task: dict, teacher_logits: torch.Tensor | None = None) -> None:
+    def __init__(self, task: dict, teacher_logits: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
+        """`teacher_logits` gives the teacher's logits for row ids."""
         self.task, self.teacher_logits = task, teacher_logits
+        self.seen = torch.zeros(0, dtype=torch.bool)  # by id
+        self.collated = self.largest = 0  # rows in all batches; the longest text or the widest image among them
         if task["kind"] == "image":
             self.mean = torch.tensor(task["mean"]).view(1, -1, 1, 1)
             self.std = torch.tensor(task["std"]).view(1, -1, 1, 1)
@@ -75,9 +79,17 @@ class Collator:
         batch = self._texts(items) if self.task["kind"] == "text" else self._images(items)
         batch["labels"] = torch.tensor([int(item["labels"]) for item in items])
         batch["ids"] = ids
+        self._note(ids, batch["input_ids" if self.task["kind"] == "text" else "pixel_values"].shape[-1])
         if self.teacher_logits is not None:
-            batch["teacher_logits"] = self.teacher_logits[ids]
+            batch["teacher_logits"] = self.teacher_logits(ids)
         return batch
+
+    def _note(self, ids: torch.Tensor, size: int) -> None:
+        missing = int(ids.max()) + 1 - len(self.seen)
+        if missing > 0:
+            self.seen = torch.cat([self.seen, torch.zeros(missing, dtype=torch.bool)])
+        self.seen[ids] = True
+        self.collated, self.largest = self.collated + len(ids), max(self.largest, size)
 
     def _texts(self, items: list[dict]) -> dict[str, torch.Tensor]:
         longest = max(len(item["input_ids"]) for item in items)

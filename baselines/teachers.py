@@ -15,20 +15,36 @@ from torch import nn
 
 from baselines import models
 from baselines.methods.selective import taps
+from baselines.trace import Gradients
+
+WATCH_EVERY = 10  # calls; a gradient of features costs as much as the features
 
 
 class Teacher:
-    """A frozen teacher as a trial sees it: outputs from the cache where they are there, from the model where not."""
+    """A frozen teacher as a trial sees it: outputs from the cache where they are there, from the model where not.
 
-    def __init__(self, folder: str, task: dict) -> None:
-        self.folder, self.task = Path(folder), task
+    `ablate` names one of its outputs, "logits" or "features-<layer>": each row then gets that output of another row.
+    Training that does not change by it does not use it.
+    """
+
+    def __init__(self, folder: str, task: dict, ablate: str = "") -> None:
+        self.folder, self.task, self.ablate = Path(folder), task, ablate
         self.facts = json.loads((self.folder / "teacher.json").read_text())
-        self.logits = load_file(self.folder / "logits.safetensors")["logits"]
+        self.logits = self._shuffled("logits", load_file(self.folder / "logits.safetensors")["logits"])
         self.widths = tuple(self.facts["widths"])
-        self.forwards = 0
+        self.forwards = self.calls = 0
         self.cached_reads = 0
+        self._logit_gradients, self._feature_gradients = Gradients(), Gradients()
         self._features: dict[int, dict[str, torch.Tensor]] = {}
         self._model: nn.Module | None = None
+
+    def answers(self, ids: torch.Tensor) -> torch.Tensor:
+        """The logits [B, C] of these rows."""
+        return self._logit_gradients.watch(self.logits[ids])
+
+    def gradients(self) -> dict:
+        """How each kind of answer was used in the backward passes."""
+        return {"logits": self._logit_gradients.facts(), "features": self._feature_gradients.facts()}
 
     def model(self) -> nn.Module:
         """The frozen teacher itself, in eval mode. Its forwards are counted."""
@@ -36,14 +52,18 @@ class Teacher:
             with torch.random.fork_rng():  # building a model draws random weights; the trial's own draws must not move
                 self._model = load(self.folder, self.task)
             self._model.register_forward_pre_hook(self._count)
+            self._model.register_forward_hook(self._shuffle_outputs)
         return self._model
 
     def features(self, inputs: dict, layers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
         """Outputs of those blocks for this batch: [B, L, width] states, or [B, C, H, W] maps. Never with a gradient."""
         if all((self.folder / f"features-{layer}.safetensors").exists() for layer in layers):
             self.cached_reads += 1
-            return tuple(self._cached(inputs, layer) for layer in layers)
-        return self._online(inputs, layers)
+            found = tuple(self._shuffled(f"features-{layer}", self._cached(inputs, layer)) for layer in layers)
+        else:
+            found = self._online(inputs, layers)
+        self.calls += 1
+        return tuple(map(self._feature_gradients.watch, found)) if self.calls % WATCH_EVERY == 0 else found
 
     def _cached(self, inputs: dict, layer: int) -> torch.Tensor:
         if layer not in self._features:
@@ -62,6 +82,16 @@ class Teacher:
         with torch.no_grad():  # not inference_mode: its tensors cannot be saved for a student's backward pass
             states = model(**accepted(model, inputs), output_hidden_states=True).hidden_states
         return tuple(states[ends[layer - 1]] for layer in layers)
+
+    def _shuffled(self, output: str, values: torch.Tensor) -> torch.Tensor:
+        return values.roll(1, dims=0) if self.ablate and output == self.ablate else values
+
+    def _shuffle_outputs(self, module: nn.Module, args, output) -> None:
+        output.logits = self._logit_gradients.watch(self._shuffled("logits", output.logits))
+        if output.hidden_states is not None:
+            names = {tap: f"features-{layer}" for layer, tap in enumerate(taps(module), 1)}
+            states = enumerate(output.hidden_states)
+            output.hidden_states = tuple(self._shuffled(names.get(place, ""), state) for place, state in states)
 
     def _count(self, module: nn.Module, args) -> None:
         self.forwards += 1

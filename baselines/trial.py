@@ -5,12 +5,19 @@
 This is where edited code runs, so it sees no test row and no label a student may not have. What it leaves behind, per
 arm and seed: `weights.safetensors`, `trace.jsonl` and `trial.json`, written last. None of it is believed: the metrics
 come from the weights, in another process.
+
+Imports are paid once, then each trial runs in a copy of this process (fork), so that none inherits what an earlier one
+left in memory.
 """
 
+import errno
 import importlib.util
 import json
+import os
+import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +43,32 @@ def trials(job: dict) -> None:
 def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
     """One trial. A failure of the edited code is a result, kept with its traceback; returns the status."""
     folder.mkdir(parents=True, exist_ok=True)
+    code = apart(lambda: _run(job, unit, seed, folder))
+    if not (folder / "trial.json").exists():
+        what = f"signal {-code}" if code < 0 else f"exit code {code}"
+        error = {"status": "failed", "kind": "crash", "error": f"the trial's process ended with {what}"}
+        _write(folder, {"schema": 1, "arm": unit["arm"], "seed": seed, "seconds": 0.0, "traceback": ""} | error)
+    return json.loads((folder / "trial.json").read_text())["status"]
+
+
+def apart(work: Callable[[], None]) -> int:
+    """Do the work in a copy of this process; its exit code, negative for a signal.
+
+    Where a graphics card or macOS's frameworks are already in use a copy would break: there it is done here.
+    """
+    if sys.platform != "linux" or torch.cuda.is_initialized():
+        work()
+        return 0
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        work()
+        sys.stdout.flush()
+    finally:  # never back into the caller's loop
+        os._exit(0)
+
+
+def _run(job: dict, unit: dict, seed: int, folder: Path) -> None:
     started = time.monotonic()
     report = {"schema": 1, "arm": unit["arm"], "seed": seed, "status": "ok"}
     try:
@@ -45,10 +78,26 @@ def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
         report |= {"train_seconds": time.monotonic() - started - report["build_seconds"]}
         save(model, experiment.student, folder)
     except (Exception, SystemExit) as error:  # whatever edited code may raise
-        report |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:2000], "traceback": _tail()}
-    report |= {"seconds": time.monotonic() - started}
-    (folder / "trial.json").write_text(json.dumps(report))
-    return report["status"]
+        said = f"{type(error).__name__}: {error}"[:2000]
+        report |= {"status": "failed", "kind": kind(error), "error": said, "traceback": _tail()}
+    _write(folder, report | {"seconds": time.monotonic() - started})
+
+
+def kind(error: BaseException) -> str:
+    """What stopped a trial: "diverged", "memory", "disk" or "crash"."""
+    if isinstance(error, FloatingPointError):
+        return "diverged"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "memory"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "disk"
+    return "crash"
+
+
+def _write(folder: Path, report: dict) -> None:
+    """A reader never meets half a report."""
+    (folder / "trial.part").write_text(json.dumps(report))
+    (folder / "trial.part").rename(folder / "trial.json")
 
 
 def import_file(path: Path) -> ModuleType:
@@ -69,7 +118,7 @@ def save(model: nn.Module, student: nn.Module, folder: Path) -> None:
 
 
 def _tail() -> str:
-    return "\n".join(traceback.format_exc().splitlines()[-25:])
+    return "\n".join(traceback.format_exc().splitlines()[-25:])[-8000:]
 
 
 if __name__ == "__main__":

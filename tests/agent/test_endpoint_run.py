@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.assembly import file_hash
 from agent.events import EventLog
 from agent.paths import RunPaths
 from agent.results import Results
+from agent.runs import file_hash
 from sandbox.workspace import Workspace
 from tests.agent.command import TINY, Kdagent
 from tests.agent.gates import Gates
@@ -16,6 +16,8 @@ from tests.agent.loopback import LoopbackModel, Received
 
 pytestmark = pytest.mark.slow
 KEY = "sk-loopback-0123456789abcdef"
+CANARIES = {"HF_TOKEN": "hf_canary0123456789", "AWS_SECRET_ACCESS_KEY": "aws-canary-0123456789"}
+"""Secrets of the user that nothing asked for."""
 PLAN = """I looked at the facts {carefully}. Here is the plan, with {temperature} left as it is:
 
 ```json
@@ -40,7 +42,7 @@ def block(search: str, replace: str) -> str:
     return f"<<<<<<< SEARCH\n{search}=======\n{replace}>>>>>>> REPLACE\n"
 
 
-MISSES = block("        loss = no_such_line\n", SQUARED)
+MISSES = f"You sent the key {KEY}.\n\n" + block("        loss = no_such_line\n", SQUARED)
 NOTHING = block(LOSS, LOSS)
 LITERAL = block(LOSS, SQUARED.replace("self.experiment.method.alpha", "0.5"))
 CRASHES = block(LOSS, SQUARED.replace("method.alpha", "method.tau"))
@@ -62,7 +64,7 @@ class Talk:
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Talk:
     """Three useless edits end the run; resumed, the model crashes once and is repaired."""
-    kdagent = Kdagent(tmp_path_factory.mktemp("talk") / "runs", cache, {"KDAGENT_API_KEY": KEY})
+    kdagent = Kdagent(tmp_path_factory.mktemp("talk") / "runs", cache, {"KDAGENT_API_KEY": KEY} | CANARIES)
     with LoopbackModel([PLAN, MISSES, NOTHING, LITERAL, CRASHES, GOOD]) as server:
         endpoint = ("--model", "tiny", "--base-url", server.base_url)
         said = kdagent("run", "match the logits", *TINY, "--seeds", "1", *endpoint, "--yes")
@@ -139,17 +141,20 @@ def test_each_repaired_edit_is_a_commit_of_its_own(talk: Talk) -> None:
 def test_every_request_and_reply_is_on_record(talk: Talk) -> None:
     bodies = [json.loads(path.read_text()) for path in (talk.paths.conversation / "blobs").iterdir()]
     texts = {body["text"] for body in bodies if "text" in body}
-    assert texts == {PLAN, MISSES, NOTHING, LITERAL, CRASHES, GOOD}
+    assert texts == {PLAN, MISSES.replace(KEY, "[key]"), NOTHING, LITERAL, CRASHES, GOOD}
     sent = [body["messages"] for body in bodies if "messages" in body]
     assert all(request.body["messages"] in sent for request in talk.requests)
     assert talk.results.tokens == 6 * 18
 
 
-def test_key_reaches_the_endpoint_and_no_file(talk: Talk) -> None:
+def test_key_reaches_the_endpoint_and_no_secret_any_file_or_prompt(talk: Talk) -> None:
+    """The model even says the key aloud."""
     assert {request.headers["authorization"] for request in talk.requests} == {f"Bearer {KEY}"}
-    files = [path for path in talk.paths.folder.rglob("*") if path.is_file()]
+    files = [path for path in talk.paths.folder.parent.parent.rglob("*") if path.is_file()]
     assert len(files) > 50
-    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    for secret in (KEY, *CANARIES.values()):
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
+        assert not any(secret in json.dumps(request.body) for request in talk.requests)
 
 
 def test_report_says_that_a_language_model_took_part(talk: Talk) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from agent.assembly import file_hash
 from agent.events import EventLog, broken_link
 from agent.paths import RunPaths
 from agent.plan import Plan
 from agent.results import Results
+from agent.runs import file_hash
 from sandbox.workspace import Workspace
 from tests.agent.gates import Gates
 

@@ -50,7 +50,6 @@ def test_default_plans_give_no_cause(task: str, method: str) -> None:
             "tracks.digits.teacher_training.learning_rate",
             "0.5 is outside",
         ),
-        ("docstrings", {"warmup": 0.5}, "tracks.docstrings.training.warmup", "50% of "),
         (
             "docstrings",
             {"optimizer": "adam", "weight_decay": 0.01},
@@ -78,6 +77,13 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             {"init_layers": "last"},
             "tracks.docstrings.method.init_layers",
             "do not fit a student",
+        ),
+        ("docstrings", {"warmup": 0.5}, "tracks.docstrings.training.warmup", "50% of "),
+        (
+            "docstrings",
+            {"teacher_training.warmup": 0.3},
+            "tracks.docstrings.teacher_training.warmup",
+            "30% of ",
         ),
         ("docstrings", {"layers": 4}, "tracks.docstrings.method.layers", "the teacher has 3, the student 3"),
     ],

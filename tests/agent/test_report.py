@@ -289,7 +289,7 @@ def test_no_deviation_is_said_and_every_deviation_is_listed(report):
         "- digits: optimizer was planned as adam, and could not be read back.",
         "- One trial ran twice.",
     ]
-    assert "| epochs | 20 | 1 | user | **DEVIATED** |" in text
+    assert "| epochs | 20 | 1 | user | in-process | **DEVIATED** |" in text
 
 
 def test_the_same_results_give_the_same_bytes_also_through_json(results, tmp_path):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from baselines.predict import predict
 from baselines.prepare import prepare
+from baselines.probe import probe
 from baselines.teacher import teach
 from baselines.trial import trials
 
@@ -122,7 +123,7 @@ def process(module: str, *jobs: dict, **env: str) -> subprocess.CompletedProcess
 def here(module: str, job: dict) -> None:
     """The same work in this process, which already has paid for its imports."""
     Path(job["out"]).mkdir(parents=True, exist_ok=True)
-    {"prepare": prepare, "teacher": teach, "trial": trials, "predict": predict}[module](job)
+    {"prepare": prepare, "teacher": teach, "trial": trials, "probe": probe, "predict": predict}[module](job)
 
 
 class Lab:

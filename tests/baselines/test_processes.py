@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from agent.probe import measure
 from baselines import models
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
@@ -234,9 +235,21 @@ def test_trace_holds_what_was_executed(lab, train):
     folder = train(lab, lab.unit("kd", training=training), steps=4) / "kd/1"
     assert report(folder)["status"] == "ok"
     found = trace(folder, "start")[0]["executed"]
-    wanted = {name: value for name, value in training.items() if name != "schedule"}
-    assert found == wanted | {"warmup": 2, "steps": 4, "device": "cpu", "seed": 1, "rows": 96}
-    assert trace(folder, "end")[0]["reads"] == {"temperature": 8, "alpha": 16}
+    wanted = {name: value for name, value in training.items() if name != "schedule"} | {"dropout": "as built"}
+    assert found == wanted | {"warmup": 2, "steps": 4, "device": "cpu", "threads": 1, "seed": 1, "rows": 96}
+    end = trace(folder, "end")[0]
+    assert end["executed"] == {name: value for name, value in wanted.items() if name != "warmup"}
+    assert end["reads"] == {"temperature": 8, "alpha": 16}
+    assert (end["step"], end["updates"], end["schedule"], end["touched"]) == (4, 4, "", 0)
+    trained = models.build(lab.models["student"], facts(lab)["task"], seed=1)
+    trained.load_state_dict(weights(folder))
+    assert end["weights"] == models.fingerprint(trained)
+    assert (end["forwards"], end["forward_rows"]) == (8, 64)
+    assert 64 <= end["samples"] <= 64 + 8 and sum(end["distinct"].values()) == end["samples"]
+    assert end["terms"]["distillation"] == {"count": 8, "zeros": 0}
+    seen = end["gradients"]["logits"]
+    assert seen["reached"] == 8 and 0 < seen["least"] <= seen["most"]
+    assert trace(folder, "start")[0]["weights"] == report(folder)["initial"]
     assert all(value.dtype in (torch.float32, torch.int64) for value in weights(folder).values())
 
 
@@ -358,6 +371,159 @@ def test_training_that_diverges_stops_at_once_and_leaves_a_strict_trace(lab, tra
     assert last < STEPS and not trace(folder, "end")
 
 
+IMPORT_TORCH = ("from transformers import Trainer", "import torch\nfrom transformers import Trainer")
+DISHONEST = {
+    "another rate at the third step": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step == 2:\n"
+        "            self.optimizer.param_groups[0]['lr'] = 0.5",
+        lambda end: end["schedule"].startswith("0.5 instead of 0.0") and end["schedule"].endswith(" at update 3"),
+    ),
+    "two updates in one step": (
+        "def compute_loss(self, model, inputs, **kwargs):\n        self.optimizer.step()",
+        lambda end: (end["step"], end["updates"]) == (STEPS, 2 * STEPS),
+    ),
+    "an update by hand": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step == 2:\n"
+        "            model.classifier.bias.data.add_(1e-3)",
+        lambda end: end["touched"] == 1,
+    ),
+    "half of each batch": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        inputs = {name: value[:8] for name, value in inputs.items()}",
+        lambda end: end["forward_rows"] == 8 * STEPS and end["samples"] >= 16 * STEPS,
+    ),
+    "a larger norm on the way": (
+        "def compute_loss(self, model, inputs, **kwargs):\n        self.args.max_grad_norm = 1e9",
+        lambda end: end["executed"]["max_grad_norm"] == 1e9,
+    ),
+    "the teacher in the first steps only": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step >= 2:\n"
+        "            inputs['teacher_logits'] = torch.zeros_like(inputs['teacher_logits'])",
+        lambda end: end["gradients"]["logits"]["reached"] == 2,
+    ),
+    "a teacher that fades": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step >= 2:\n"
+        "            inputs['teacher_logits'] = inputs['teacher_logits'] * 0",
+        lambda end: end["gradients"]["logits"]["reached"] == STEPS and end["gradients"]["logits"]["least"] == 0,
+    ),
+    "a term that is nothing": (
+        "def compute_loss(self, model, inputs, **kwargs):\n        self.experiment.log(distillation=0.0)",
+        lambda end: end["terms"]["distillation"] == {"count": 2 * STEPS, "zeros": STEPS},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DISHONEST)
+def test_what_departs_from_the_plan_on_the_way_shows_in_the_trace(text, train, tmp_path, what):
+    code, seen = DISHONEST[what]
+    signature = "def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):"
+    code = code.replace("**kwargs", "return_outputs=False, num_items_in_batch=None")
+    unit = text.unit("departs", file=text.train_file(tmp_path, "kd", (signature, code), IMPORT_TORCH))
+    folder = train(text, unit) / "departs/1"
+    assert report(folder)["status"] == "ok", report(folder)["traceback"]
+    assert seen(trace(folder, "end")[0]), trace(folder, "end")
+
+
+def test_other_weights_at_the_first_step_show_in_the_trace(text, train, tmp_path):
+    spoil = "experiment.student.classifier.bias.data.add_(1)\n    trainer.train()"
+    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", ("trainer.train()", spoil)))
+    folder = train(text, unit) / "spoils/1"
+    assert trace(folder, "start")[0]["weights"] != report(folder)["initial"]
+
+
+def test_weights_changed_after_training_show_in_the_trace(text, train, tmp_path):
+    spoil = "trainer.train()\n    experiment.student.classifier.bias.data.add_(1)"
+    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", ("trainer.train()", spoil)))
+    folder = train(text, unit) / "spoils/1"
+    handed_in = models.build(text.models["student"], facts(text)["task"], seed=1)
+    handed_in.load_state_dict(weights(folder))
+    assert trace(folder, "end")[0]["weights"] != models.fingerprint(handed_in)
+
+
+def test_rows_that_are_left_out_are_missed(text, train, tmp_path):
+    edit = ("experiment.train_dataset + experiment.transfer_dataset", "experiment.train_dataset")
+    folder = train(text, text.unit("few", file=text.train_file(tmp_path, "kd", edit))) / "few/1"
+    assert trace(folder, "end")[0]["distinct"] == {"train": 32, "transfer": 0}
+
+
+def test_no_trial_inherits_what_an_earlier_one_left_in_memory(text, train, tmp_path):
+    patch = "import torch\n\ntorch.nn.functional.kl_div = lambda *args, **kwargs: args[0].sum() * 0\n\n\n"
+    file = text.train_file(tmp_path, "kd", ("def train(experiment)", f"{patch}def train(experiment)"))
+    folder = train(text, text.unit("patches", file=file), text.unit("kd"))
+    assert report(folder / "patches/1")["status"] == report(folder / "kd/1")["status"] == "ok"
+    assert sha256(folder / "kd/1/weights.safetensors") == sha256(text.trials / "kd/1/weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "error"),
+    [
+        ("raise MemoryError", "memory", "MemoryError"),
+        ('raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")', "memory", "can't allocate memory"),
+        ("raise OSError(28, 'No space left on device')", "disk", "No space left"),
+        ("raise FloatingPointError('the loss is nan')", "diverged", "the loss is nan"),
+        ("raise ValueError('no')", "crash", "ValueError: no"),
+        ("import os; os._exit(7)", "crash", "the trial's process ended with exit code 7"),
+        ("import os; os.kill(os.getpid(), 9)", "crash", "the trial's process ended with signal 9"),
+    ],
+)
+def test_each_way_to_fail_has_its_own_name_in_the_report(text, train, tmp_path, code, kind, error):
+    (tmp_path / "train.py").write_text(f"def train(experiment):\n    {code}")
+    said = report(train(text, text.unit("fails", file=str(tmp_path / "train.py"), teacher=False)) / "fails/1")
+    assert (said["status"], said["kind"]) == ("failed", kind) and error in said["error"]
+
+
+# ── probe ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+UNTAUGHT = ("alpha * soft", "alpha * soft.detach()")
+PROBED = {
+    "kd": ("kd", [], {"logits": True}),
+    "kd_selective": ("kd_selective", [], {"logits": True, "features-2": True, "features-3": True}),
+    "the term has no gradient": ("kd", [UNTAUGHT], {"logits": False}),
+    "the weight is next to nothing": ("kd", [("+ method.alpha * soft", "+ 1e-9 * soft")], {"logits": False}),
+    "the weight is zero": ("kd", [("+ method.alpha * soft", "+ 0 * method.alpha * soft")], {"logits": False}),
+    "features without a weight": (
+        "kd_selective",
+        [("self.beta * feature", "0 * self.beta * feature")],
+        {"logits": True, "features-2": False, "features-3": False},
+    ),
+    "a teacher of its own": (
+        "kd",
+        [
+            (
+                'inputs["teacher_logits"]',
+                "self.experiment.teacher.model()(**self.experiment.model_inputs(inputs)).logits",
+            )
+        ],
+        {"logits": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROBED)
+def test_shuffling_the_teacher_tells_what_training_depends_on(lab, tmp_path, case):
+    probed(lab, tmp_path, *PROBED[case])
+
+
+def test_layer_that_is_left_out_makes_no_difference(text, tmp_path):
+    edit = ("features(inputs, layers=self.teacher_layers)", "features(inputs, layers=self.teacher_layers[-1:] * 2)")
+    probed(text, tmp_path, "kd_selective", [edit], {"logits": True, "features-2": False, "features-3": True})
+
+
+def probed(lab, tmp_path, arm: str, edits: list[tuple[str, str]], expected: dict[str, bool]) -> None:
+    layers = METHOD | {"name": arm, "layers": 2}
+    unit = lab.unit("probed", file=lab.train_file(tmp_path / "file", arm, *edits), method=layers)
+    here("probe", lab.trial_job(unit, out=str(tmp_path), student_layers=3))
+    found = json.loads((tmp_path / "probed/probe.json").read_text())["variants"]
+    assert found == ["as-is", "again", *expected]
+    measured = measure(tmp_path / "probed", STEPS, tmp_path / "scratch")
+    assert measured.again == 0 < measured.moved
+    assert {name: name in measured.outputs for name in measured.shuffled} == expected
+
+
 def test_a_finished_trial_is_not_repeated(text, train, tmp_path):
     done = tmp_path / "trials/kd/1"
     done.mkdir(parents=True)
@@ -396,6 +562,9 @@ def test_prediction_finds_the_start_the_end_and_the_distance_of_each_student(lab
         after = torch.nn.utils.parameters_to_vector(trained.parameters()).detach()
         assert said["fingerprint"] == models.fingerprint(trained) != said["initial"]
         assert said["change"] == pytest.approx(float((after - before).norm()), rel=1e-4)
+        assert said["furthest"] == pytest.approx(float((after - before).abs().max()), rel=1e-4)
+        assert (said["size"], said["largest"]) == pytest.approx((float(before.norm()), float(before.abs().max())))
+        assert (said["class"], said["parameters"]) == (type(trained).__name__, models.parameters(trained))
         logits = load_file(lab.logits / arm / "logits.safetensors")["logits"]
         assert logits.shape == (SIZES["test_rows"], len(task["labels"])) and logits.isfinite().all()
 

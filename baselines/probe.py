@@ -1,0 +1,60 @@
+"""The probe process: a few steps of an edited train.py as it is, again, and with one teacher output shuffled at a time.
+
+    python -m baselines.probe JOB.json …
+
+What is left is one folder of weights per variant, and the weights that all of them start from. The harness compares
+them: where shuffling an output over the rows changes nothing, nothing was learned from it. Each variant is a trial in a
+process of its own.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from baselines import models
+from baselines.errors import main
+from baselines.methods.selective import init_from_teacher, layer_pairs
+from baselines.teachers import load
+from baselines.trial import apart, run, save
+
+START, AS_IS, AGAIN = "start", "as-is", "again"
+
+
+def probe(job: dict) -> None:
+    """job: a trial job whose units have one seed each; student_layers."""
+    torch.set_num_threads(job["threads"])
+    for unit in job["units"]:
+        out, [seed] = Path(job["out"]) / unit["arm"], unit["seeds"]
+        variants = [AS_IS, AGAIN, *_outputs(job, unit)]
+        apart(lambda unit=unit, seed=seed, out=out: _start(job, unit, seed, out / START))
+        for variant in variants:
+            if run(job, unit | {"ablate": variant}, seed, out / variant) != "ok":
+                break
+        (out / "probe.json").write_text(json.dumps({"schema": 1, "variants": variants}))
+
+
+def _start(job: dict, unit: dict, seed: int, folder: Path) -> None:
+    """The weights before the first step, as our own code makes them."""
+    task = json.loads((Path(job["seen"]) / "task.json").read_text())
+    student = models.build(unit["model"], task, seed)
+    if unit["method"].get("init_layers", "none") != "none":
+        init_from_teacher(student, load(Path(job["teacher"]), task), unit["method"]["init_layers"])
+    folder.mkdir(parents=True, exist_ok=True)
+    save(student, student, folder)
+
+
+def _outputs(job: dict, unit: dict) -> list[str]:
+    """The teacher outputs that the planned method is made of."""
+    method = unit["method"]
+    if not unit["teacher"]:
+        return []
+    if method["name"] != "kd_selective":
+        return ["logits"]
+    depth = len(json.loads((Path(job["teacher"]) / "teacher.json").read_text())["widths"])
+    pairs = layer_pairs(method["layer_map"], depth, job["student_layers"], method["layers"])
+    return ["logits", *(f"features-{layer}" for layer in sorted({teacher for _, teacher in pairs}))]
+
+
+if __name__ == "__main__":
+    main(probe)

@@ -1,0 +1,150 @@
+"""Planned beside executed, from records as trials leave them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.fields import samples
+from tests.agent.records import Records
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path)
+
+
+def status(records: Records, field: str) -> tuple[str, str]:
+    row = records.rows[field]
+    return row.executed, row.status
+
+
+def test_honest_trials_match_in_every_field(records: Records) -> None:
+    rows = records.rows
+    assert {row.status for row in rows.values()} == {"MATCH"}
+    training = set(type(records.track.training).model_fields)
+    for part in ("training", "teacher_training"):
+        assert {f"{part}.{name}" for name in training} <= rows.keys()
+    assert {"method.temperature", "method.alpha", "seeds", "threads", "samples", "input_size"} <= rows.keys()
+    assert {"task.train_rows", "task.transfer_rows", "task.dev_rows", "task.test_rows", "task.hash"} <= rows.keys()
+    assert {name for name, row in rows.items() if row.where == "outside"} == {
+        *("task.dev_rows", "task.test_rows", "task.labels", "task.hash", "student", "teacher")
+    }
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 0.5),
+        ("batch_size", 1),
+        ("optimizer", "sgd"),
+        ("accumulation", 7),
+        ("weight_decay", 0.3),
+        ("max_grad_norm", 1e9),
+        ("precision", "bf16"),
+    ],
+)
+def test_setting_that_differs_at_any_time_deviates(records: Records, when: str, name: str, value: Any) -> None:
+    line = records.trace(1, records.track.training, records.track.steps)[when]
+    records.write("proposed", 1, **{when: {"executed": line["executed"] | {name: value}}})
+    executed, found = status(records, f"training.{name}")
+    assert found == "DEVIATED" and f"{value:g}" if isinstance(value, float) else str(value) in executed
+
+
+@pytest.mark.parametrize(
+    ("field", "end", "executed"),
+    [
+        ("training.epochs", {"step": 3, "updates": 3}, "3 steps"),
+        ("training.epochs", {"updates": 99}, "with 99 updates of the optimizer"),
+        ("training.schedule", {"schedule": "0.5 instead of 0.1 at update 3"}, "0.5 instead of 0.1 at update 3"),
+        ("samples", {"forward_rows": 7}, "7"),
+        ("samples", {"samples": 10**6}, "1000000"),
+        ("task.transfer_rows", {"distinct": {"train": 50, "transfer": 0}}, "0"),
+        ("input_size", {"largest": 9}, "9"),
+    ],
+)
+def test_what_one_trial_ended_with_deviates(records: Records, field: str, end: Any, executed: str) -> None:
+    for seed in (0, 1):
+        records.write("proposed", seed, end=end)
+    found = records.rows[field]
+    assert found.status == "DEVIATED" and executed in found.executed
+
+
+def test_other_seed_or_threads_than_planned_deviate(records: Records) -> None:
+    start = records.trace(1, records.track.training, records.track.steps)["start"]["executed"]
+    records.write("proposed", 1, start={"executed": start | {"seed": 7, "threads": 5, "warmup": 99}})
+    assert status(records, "seeds") == ("[0, 7]", "DEVIATED")
+    assert status(records, "threads") == ("1, 5", "DEVIATED")
+    assert records.rows["training.warmup"].status == "DEVIATED"
+
+
+@pytest.mark.parametrize("line", ["start", "end"])
+def test_what_one_trial_left_no_trace_of_is_not_seen(records: Records, line: str) -> None:
+    records.write("proposed", 1, **{line: None})
+    assert status(records, "training.learning_rate") == ("not seen", "NOT_SEEN")
+    assert {row.status for row in records.rows.values() if row.where == "outside"} == {"MATCH"}
+
+
+@pytest.mark.parametrize("reads", [{}, {"temperature": 4}, {"temperature": 4, "alpha": 0}])
+def test_setting_that_train_py_never_read_is_not_seen(records: Records, reads: dict[str, int]) -> None:
+    records.write("proposed", 0, end={"reads": reads})
+    assert status(records, "method.alpha") == ("not seen", "NOT_SEEN")
+
+
+def test_setting_that_the_plan_leaves_out_must_not_be_read(tmp_path: Path) -> None:
+    records = Records(tmp_path, **{"method.unused": ["temperature"]})
+    assert status(records, "method.temperature") == ("read by train.py", "DEVIATED")
+    for seed in (0, 1):
+        records.write("proposed", seed, end={"reads": {"alpha": 3}})
+    assert status(records, "method.temperature") == ("not used", "MATCH")
+
+
+def test_batch_that_the_harness_split_is_the_planned_one(records: Records) -> None:
+    trace = records.trace(0, records.track.training, records.track.steps)
+    split = {"batch_size": records.track.training.batch_size // 2, "accumulation": 2}
+    due = samples(records.track, 2)
+    for seed in (0, 1):
+        lines = {when: {"executed": trace[when]["executed"] | split} for when in ("start", "end")}
+        lines["start"]["executed"]["seed"] = seed
+        lines["end"] |= {"forward_rows": due, "samples": due}
+        records.write("proposed", seed, **lines)
+    assert records.rows["training.batch_size"].status == "DEVIATED"  # train.py did it, not the harness
+    for seed in (0, 1):
+        records.write("proposed", seed, trial={"micro": 2}, **lines)
+    for field in ("training.batch_size", "training.accumulation", "samples"):
+        assert records.rows[field].status == "MATCH", records.rows[field]
+
+
+@pytest.mark.parametrize(
+    ("field", "facts", "executed"),
+    [
+        ("task.test_rows", {"answers": {"dev": (200, 10), "test": (499, 10)}}, "499"),
+        ("task.hash", {"data_same": False}, "other files"),
+        ("teacher", {"teacher_prediction": {"class": "Other", "parameters": 1}}, "Other, 1 parameters"),
+    ],
+)
+def test_what_was_found_outside_deviates(records: Records, field: str, facts: Any, executed: str) -> None:
+    records.facts = facts
+    assert status(records, field) == (executed, "DEVIATED")
+
+
+def test_layers_that_were_not_probed_deviate_from_the_planned_number(tmp_path: Path) -> None:
+    records = Records(tmp_path, "kd_selective")
+    assert status(records, "teacher layers in the loss") == ("3", "MATCH")
+    records.probe({"logits": 0.1, "features-3": 0.1})
+    assert status(records, "teacher layers in the loss") == ("1", "DEVIATED")
+
+
+@pytest.mark.parametrize(("train", "transfer", "size", "steps", "rows"), [(64, 32, 16, 6, 96), (64, 36, 16, 7, 112)])
+def test_full_batches_are_counted_over_epochs(
+    tmp_path: Path, train: int, transfer: int, size: int, steps: int, rows: int
+) -> None:
+    wanted = {"sizes.train_rows": train, "sizes.transfer_rows": transfer, "training.batch_size": size}
+    track = Records(tmp_path, **wanted, **{"training.epochs": steps / -(-(train + transfer) // size)}).track
+    assert (track.steps, samples(track, 1)) == (steps, rows)
+
+
+def test_partial_batches_count_where_few_rows_are_labelled(tmp_path: Path) -> None:
+    wanted = {"sizes.train_rows": 10, "sizes.transfer_rows": 26, "training.batch_size": 16, "training.epochs": 2}
+    assert samples(Records(tmp_path, **wanted).track, 1) == 72
