@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check clean
+.PHONY: install run test check probes cheats clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -20,6 +20,13 @@ run: install
 
 test: install
 	$(BIN)/python -m pytest $(ARGS)
+
+probes: install # 48 hostile probes under each isolation level, 36 hostile workspaces; WRITE=--write puts them into docs/security.md
+	$(BIN)/python -m tests.probes $(WRITE)
+	$(BIN)/python -m tests.workspaces $(WRITE)
+
+cheats: install # scripted cheating authors, end to end from the command line, and honest controls
+	$(BIN)/python -m tests.cheats $(WRITE)
 
 check: install
 	$(BIN)/ruff check .

@@ -1,0 +1,60 @@
+"""Every hostile workspace, read carelessly and by us.
+
+    python -m tests.workspaces [--write | --json]
+
+Exits with 1 unless each bites a careless parent and none bites us. `--write` puts the table into docs/security.md.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.workspaces.hostile import CONTROLS, WORKSPACES
+from tests.workspaces.trying import Tried, tried
+
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+START, END = "<!-- workspaces -->", "<!-- /workspaces -->"
+
+
+def main(words: list[str]) -> int:
+    hostile, controls = ([tried(each) for each in group] for group in (WORKSPACES, CONTROLS))
+    if "--json" in words:
+        print(json.dumps([asdict(each) for each in (*hostile, *controls)]))
+        return 0
+    held = sum(each.bites and each.holds for each in hostile)
+    passed = sum(each.holds for each in controls)
+    text = f"{table([*hostile, *controls])}\n\n{held} of {len(hostile)} hostile workspaces, "
+    text += f"{passed} of {len(controls)} controls\n"
+    print(text)
+    if "--write" in words:
+        write(text)
+    return 0 if held == len(hostile) and passed == len(controls) else 1
+
+
+def table(rows: list[Tried]) -> str:
+    lines = ["| workspace | careless parent | kdagent |", "|---|---|---|"]
+    for row in rows:
+        wrong = "" if row.holds else " **WRONG**"
+        careless = row.careless if row.bites else f"{row.careless} **does not bite**"
+        lines.append(f"| {row.name} | {_cell(careless)} | {_cell(row.ours)}{wrong} |")
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Between the markers, which are added where they are missing."""
+    page = PAGE.read_text() if PAGE.exists() else ""
+    if START not in page:
+        page += f"\n{START}\n{END}\n"
+    before, rest = page.split(START, 1)
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(f"{before}{START}\n{text}{END}{rest.split(END, 1)[1]}")
+
+
+def _cell(text: str) -> str:
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text).replace("|", "\\|")
+    return shown if len(shown) <= 90 else shown[:90] + "…"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
