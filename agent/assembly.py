@@ -1,18 +1,21 @@
-"""Assembly: results.json from what a run holds on disk. Every number is computed here, from logits and labels."""
+"""Assembly: results.json from what a run holds on disk, and from nothing else, so that anybody derives it again.
 
-import hashlib
+Every number is computed here, from logits, labels, traces and the event log.
+"""
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agent import __version__, evidence, runs
+from agent import evidence, runs
 from agent.compare import Comparison, Guard, compare, gap, judge
-from agent.environment import environment
+from agent.conversation import Conversation, Exchange
 from agent.errors import TrainingError
 from agent.events import EventLog
-from agent.gateway import Gateway
+from agent.fields import fields, run_fields
+from agent.guards import guards
 from agent.options import Options
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
@@ -21,7 +24,9 @@ from agent.results import (
     Attempt,
     Code,
     Data,
+    FieldRow,
     Isolation,
+    Known,
     Latency,
     Measured,
     Model,
@@ -35,10 +40,10 @@ from agent.results import (
     summaries,
 )
 from agent.score import Scores, majority_accuracy, score
-from sandbox.isolation import Backend
 from sandbox.workspace import Workspace
 
 Status = Literal["complete", "partial", "failed", "cancelled"]
+Outcome = Literal["kept", "discarded", "rejected"]
 
 REFERENCE_FILES = {
     "student_only": "student_only",
@@ -54,33 +59,43 @@ class Assembly:
     paths: RunPaths
     plan: Plan
     facts: dict[str, Any]
-    events: EventLog
-    backend: Backend
-    gateway: Gateway
+    warnings: tuple[str, ...]
+    events: tuple[dict[str, Any], ...]
 
-    def results(self, state: dict[str, Any], status: Status, reason: str, seconds: dict[str, float]) -> Results:
+    @classmethod
+    def read(cls, paths: RunPaths) -> "Assembly":
+        facts = json.loads(paths.facts.read_text())
+        plan = Plan.model_validate_json(paths.plan.read_text())
+        return cls(paths, plan, facts["tracks"], tuple(facts["warnings"]), tuple(EventLog(paths.events).read()))
+
+    def results(self) -> Results:
+        tracks = tuple(self._track(track) for track in self.plan.tracks)
+        seen, exchanges = self.observed, Conversation(self.paths.conversation)
+        status, reason = self._status()
         measured = Measured(
             schema=1,
-            run=self.paths.id,
+            run=self._run["id"],
             status=status,
             status_reason=reason,
-            created=runs.read(self.paths)["created"],
-            version=__version__,
+            created=self._run["created"],
+            version=seen["version"],
             idea=self.plan.idea,
             title=self.plan.title,
-            source=self._source(),
+            source=_source(seen["source"], exchanges.exchanges),
             plan=self.plan,
             plan_hash=self.plan.hash,
-            isolation=self._isolation(),
-            environment=environment(),
-            tracks=tuple(self._track(track, state) for track in self.plan.tracks),
-            attempts=tuple(Attempt(summary=self.plan.tracks[0].method.name, **h) for h in state.get("history", [])),
-            code=self._code(state),
+            isolation=Isolation.model_validate(seen["isolation"]),
+            environment={name: Known.model_validate(said) for name, said in seen["environment"].items()},
+            fields=self._run_fields(tracks, sum(seen["seconds"].values()), exchanges.tokens),
+            tracks=tracks,
+            attempts=tuple(Attempt(summary=self.plan.tracks[0].method.name, **entry) for entry in self.history),
+            code=self._code(),
             exposures=self._exposures(),
-            seconds={name: round(value, 1) for name, value in seconds.items()},
-            tokens=self.gateway.tokens,
+            seconds=seen["seconds"],
+            tokens=exchanges.tokens,
             command=self._options.command,
-            warnings=tuple(json.loads(self.paths.facts.read_text())["warnings"]),
+            deviations=self._deviations(),
+            warnings=self.warnings,
         )
         return conclude(measured)
 
@@ -94,70 +109,125 @@ class Assembly:
             values += [each.metrics[self.plan.primary_metric] for each in scores]
         return sum(values) / len(values)
 
+    # ── what the log says ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def said(self, kind: str) -> list[dict[str, Any]]:
+        """The data of every event of that kind."""
+        return [event["data"] for event in self.events if event["kind"] == kind]
+
+    @property
+    def observed(self) -> dict[str, Any]:
+        """What was seen once, when the test rows were predicted."""
+        return self.said("measured")[0]
+
+    @property
+    def commits(self) -> dict[str, str]:
+        """The commit of every arm but the proposed one, and of the start."""
+        found: dict[str, str] = self.said("workspace")[-1]["commits"]
+        return found
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was decided about each attempt, in their order."""
+        names = ("number", "commit", "dev_score", "outcome", "reason")
+        return [{name: data[name] for name in names} for data in self.said("decided")]
+
+    @property
+    def kept(self) -> dict[str, Any] | None:
+        """The attempt that became the proposed arm."""
+        return next((entry for entry in reversed(self.history) if entry["outcome"] == "kept"), None)
+
+    @property
+    def _proposed(self) -> str:
+        return attempt_name(self.kept["number"]) if self.kept else ""
+
+    @property
+    def _run(self) -> dict[str, Any]:
+        return runs.read(self.paths)
+
+    def _status(self) -> tuple[Status, str]:
+        if self.observed["late"] and any(trial["status"] == "failed" for trial in self.said("trial")):
+            return "partial", "the time budget ran out"
+        return ("complete", "") if self.kept else ("failed", "no attempt trained")
+
     # ── one track ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _track(self, track: Track, state: dict[str, Any]) -> TrackResult:
-        kept, facts = state.get("kept", 0), self.facts[track.name]
-        names = {arm: arm for arm in self.plan.reference_arms} | ({"proposed": attempt_name(kept)} if kept else {})
+    def _track(self, track: Track) -> TrackResult:
+        facts, names = self.facts[track.name], self._names()
         records = {arm: evidence.trials(self.paths, self.plan, name, track.name) for arm, name in names.items()}
         scores = {arm: self._scores(name, track, "test") for arm, name in names.items()}
-        teacher, majority = self._teacher(track), majority_accuracy(self._labels(track, "test"))
-        rows = evidence.fields(self.plan, track, records["proposed"]) if kept else ()
-        guards = self._guards(track, records, rows, scores, majority, state) if kept else ()
+        teacher, majority = self._teacher(track), majority_accuracy(self.labels(track, "test"))
+        seen = self._evidence(track, records) if self.kept else None
+        rows = fields(seen) if seen else ()
+        checks = guards(seen, rows) if seen else ()
         return TrackResult(
             name=track.name,
             data=_data(facts),
             teacher=_model(facts, "teacher", track.teacher.checkpoint),
             student=_model(facts, "student", track.student.checkpoint),
             fields=rows,
-            arms=tuple(self._arm(arm, track, records[arm], scores[arm], state) for arm in names),
+            arms=tuple(self._arm(arm, track, records[arm], scores[arm]) for arm in names),
             teacher_scores=teacher.metrics,
             majority_accuracy=majority,
-            comparisons=self._comparisons(scores, guards),
-            guards=guards,
+            comparisons=self._comparisons(scores, checks),
+            guards=checks,
             gap=gap(teacher, scores["student_only"]) if scores["student_only"] else None,
             published=() if self._options.data else published(track.task.name),
         )
 
-    def _guards(
-        self,
-        track: Track,
-        records: dict[str, list[evidence.TrialRecord]],
-        rows: Sequence[Any],
-        scores: dict[str, list[Scores]],
-        majority: float,
-        state: dict[str, Any],
-    ) -> tuple[Guard, ...]:
-        before = next(e["data"]["weights"][track.name] for e in self.events.read() if e["kind"] == "teachers")
-        same = before == weights_hash(state["teachers"][track.name])
-        accuracies = {arm: [each.accuracy for each in found] for arm, found in scores.items()}
-        overlap = self.facts[track.name]["overlap"]
-        return evidence.guards(self.plan, track, records, rows, same, accuracies, majority, overlap)
+    def _evidence(self, track: Track, records: dict[str, list[evidence.TrialRecord]]) -> evidence.Evidence:
+        """What the checks of a track look at."""
+        facts, labels, names = self.facts[track.name], self.labels(track, "test"), self._names()
+        teacher, before = evidence.TrialRecord(self.paths.teacher(track.name)), self.said("teachers")[0]["weights"]
+        return evidence.Evidence(
+            plan=self.plan,
+            track=track,
+            arms=records,
+            accuracies={
+                arm: [each.accuracy for each in self._scores(name, track, "test")] for arm, name in names.items()
+            },
+            majority=majority_accuracy(labels),
+            overlap=facts["overlap"],
+            models=facts["models"],
+            answers=self._answers(track),
+            teacher=teacher,
+            teacher_prediction=teacher.prediction,
+            teacher_same=before[track.name] == self.observed["teachers"][track.name],
+            data_same=facts["files"] == self.observed["data"][track.name],
+            probe_file=self.paths.probe(self._proposed, track.name),
+        )
 
-    def _comparisons(self, scores: dict[str, list[Scores]], guards: Sequence[Guard]) -> tuple[Comparison, ...]:
+    def _answers(self, track: Track) -> dict[str, tuple[int, int]]:
+        """Rows and classes that the logits of every proposed trial have, per split."""
+        found = dict[str, tuple[int, int]]()
+        for split in ("dev", "test"):
+            shapes = {logits.shape for logits in self._logits(self._proposed, track, split)}
+            if len(shapes) == 1:
+                found[split] = tuple(shapes.pop())
+        return found
+
+    def _names(self) -> dict[str, str]:
+        """Arm in the report → arm on disk."""
+        proposed = {"proposed": self._proposed} if self.kept else {}
+        return {arm: arm for arm in self.plan.reference_arms} | proposed
+
+    def _comparisons(self, scores: dict[str, list[Scores]], checks: Sequence[Guard]) -> tuple[Comparison, ...]:
         """The proposed arm beside every reference arm; each pair on the same rows and seeds."""
         plan, found = self.plan, list[Comparison]()
         for arm in plan.reference_arms:
             if len(scores.get("proposed", [])) == len(scores[arm]) == len(plan.seeds):
                 compared = compare("proposed", arm, scores["proposed"], scores[arm])
-                found += judge(compared, guards, plan.primary_metric, plan.least_effect, plan.level)
+                found += judge(compared, checks, plan.primary_metric, plan.least_effect, plan.level)
         return tuple(found)
 
-    def _arm(
-        self,
-        arm: str,
-        track: Track,
-        records: Sequence[evidence.TrialRecord],
-        scores: list[Scores],
-        state: dict[str, Any],
-    ) -> Arm:
+    def _arm(self, arm: str, track: Track, records: Sequence[evidence.TrialRecord], scores: list[Scores]) -> Arm:
         finished = [seed for seed, record in zip(self.plan.seeds, records, strict=True) if not record.failure]
         done = [record for record in records if not record.failure]
         failures = [f"seed {r.folder.name}: {r.failure[:300]}" for r in records if r.failure]
         return Arm(
             name=arm,
             method=REFERENCE_FILES.get(arm, track.method.name),
-            commit=state["commits"][arm] if arm != "proposed" else _kept_commit(state),
+            commit=self.kept["commit"] if self.kept and arm == "proposed" else self.commits[arm],
             summaries=summaries(scores) if scores else {},
             trials=tuple(Trial(seed=seed, scores=each.metrics) for seed, each in zip(finished, scores, strict=True)),
             latency=_latency(records),
@@ -168,41 +238,53 @@ class Assembly:
 
     def _scores(self, arm: str, track: Track, split: str) -> list[Scores]:
         """Scores of every trial that predicted, in the order of the seeds."""
-        labels = self._labels(track, split)
-        logits = (self.paths.trial(arm, track.name, seed) / f"{split}.safetensors" for seed in self.plan.seeds)
-        return [score(_tensor(path, "logits"), labels) for path in logits if path.exists()]
+        labels = self.labels(track, split)
+        return [score(logits, labels) for logits in self._logits(arm, track, split)]
+
+    def _logits(self, arm: str, track: Track, split: str) -> list[Any]:
+        files = (self.paths.trial(arm, track.name, seed) / f"{split}.safetensors" for seed in self.plan.seeds)
+        return [_tensor(path, "logits") for path in files if path.exists()]
 
     def _teacher(self, track: Track) -> Scores:
         logits = self.paths.teacher(track.name) / "test.safetensors"
         if not logits.exists():
             raise TrainingError(f"the teacher of {track.name} made no prediction", f"see {self.paths.logs}")
-        return score(_tensor(logits, "logits"), self._labels(track, "test"))
+        return score(_tensor(logits, "logits"), self.labels(track, "test"))
 
-    def _labels(self, track: Track, split: str) -> Any:
-        return _tensor(Path(self.facts[track.name]["folder"]) / "labels" / f"{split}.safetensors", "labels")
+    def labels(self, track: Track, split: str) -> Any:
+        return _tensor(self.paths.label_file(track.name, split), "labels")
 
     # ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def _options(self) -> Options:
-        return Options.from_json(runs.read(self.paths)["options"])
+        return Options.from_json(self._run["options"])
 
-    def _source(self) -> Source:
-        source = self.gateway.source
-        return Source(name=source.name, model=source.model, took_part=source.name != "recipes")
-
-    def _isolation(self) -> Isolation:
-        b = self.backend
-        return Isolation(backend=b.name, level=b.level, protects=b.protects, not_protected=b.not_protected)
-
-    def _code(self, state: dict[str, Any]) -> Code:
-        workspace, start = Workspace.open(self.paths.repository), state["commits"]["start"]
-        updated = _kept_commit(state) if state.get("kept") else start
+    def _code(self) -> Code:
+        workspace, start = Workspace.open(self.paths.repository), self.commits["start"]
+        updated = self.kept["commit"] if self.kept else start
         diff = workspace.diff(start, updated)
         return Code(original=workspace.read(start), updated=workspace.read(updated), diff=diff)
 
+    def _run_fields(self, tracks: Sequence[TrackResult], seconds: float, tokens: int) -> tuple[FieldRow, ...]:
+        outcomes = [json.loads(path.read_text()) for path in self.paths.jobs.glob("*/outcome.json")]
+        longest = max((e["seconds"] / max(1, e["trials"]) for e in outcomes if e["process"] == "trial"), default=0.0)
+        memory = max((each["memory"] for each in outcomes), default=0)
+        return run_fields(self.plan, tracks, len(self.history), seconds, tokens, longest, memory)
+
+    def _deviations(self) -> tuple[str, ...]:
+        """Trials that the harness split into micro-batches."""
+        found = []
+        for path in sorted(self.paths.folder.glob("trials/*/*/*/trial.json")):
+            micro, (arm, track, seed) = json.loads(path.read_text()).get("micro", 1), path.parts[-4:-1]
+            if micro > 1:
+                size = self.plan.track(track).training.batch_size
+                split = f"{micro} micro-batches of {size // micro} rows"
+                found.append(f"{track}: memory ran out, so {arm} seed {seed} was trained in {split} instead of {size}")
+        return tuple(found)
+
     def _exposures(self) -> dict[str, int]:
-        arms = [e["data"]["arm"] for e in self.events.read() if e["kind"] == "test predicted"]
+        arms = [data["arm"] for data in self.said("test predicted")]
         return {"proposed" if arm.startswith("attempt-") else arm: arms.count(arm) for arm in arms}
 
 
@@ -210,17 +292,20 @@ def attempt_name(attempt: int) -> str:
     return f"attempt-{attempt}"
 
 
-def weights_hash(folder: str) -> str:
-    return file_hash(Path(folder) / "weights.safetensors")
+def decision(dev_score: float | None, history: Sequence[dict[str, Any]]) -> tuple[Outcome, str]:
+    """Whether an attempt is kept, the best on the dev rows so far, and why."""
+    best = max((entry["dev_score"] for entry in history if entry["outcome"] == "kept"), default=None)
+    if dev_score is None:
+        return "rejected", "a trial failed"
+    if best is None or dev_score > best:
+        return "kept", "the first that trained" if best is None else "the best on the dev rows so far"
+    return "discarded", "not better on the dev rows than the one kept"
 
 
-def file_hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _kept_commit(state: dict[str, Any]) -> str:
-    return next(str(entry["commit"]) for entry in state["history"] if entry["number"] == state["kept"])
+def _source(asked: dict[str, str], exchanges: Sequence[Exchange]) -> Source:
+    """Who was asked in the end; a model took part where any exchange was with one."""
+    took_part = any(name != "recipes" for name in (asked["name"], *(each.source for each in exchanges)))
+    return Source(name=asked["name"], model=asked["model"], took_part=took_part)
 
 
 def _latency(records: Sequence[evidence.TrialRecord]) -> Latency | None:

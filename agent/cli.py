@@ -1,7 +1,7 @@
 """The command line. Errors become one line, a hint and an exit code; only bugs keep their traceback.
 
-Exit codes: 0 done (a worse student is a result, not an error) · 1 the doctor found something missing · 2 usage, plan or
-data · 3 language model · 4 credentials · 5 training · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads on.
+Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something · 2 usage, plan
+or data · 3 language model · 4 credentials · 5 training · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads on.
 """
 
 import argparse
@@ -25,12 +25,24 @@ COMMANDS = {
     "resume": "go on with a run that was stopped, or approve its plan",
     "show": "what a run planned and found",
     "report": "write a run's report again, byte for byte",
+    "verify": "derive every number of a run again, and hold every file against its log",
+    "review": "approve, reject or comment a plan or a report; amend a plan",
+    "diff": "what differs between two runs",
+    "export": "write a run as one file",
+    "import": "read a run from such a file; nothing of it is run",
     "runs": "list the runs",
+    "tag": "name a run, so that runs --tag finds it",
+    "rm": "delete runs",
+    "gc": "what no run needs any more, and with --yes its end",
     "tasks": "the tasks there are",
     "methods": "the methods there are",
     "doctor": "check this machine: git, torch, isolation, data, endpoint",
+    "lint": "what is wrong with reported metrics, by their own arithmetic",
 }
-TIMES = {"": 1, "s": 1, "m": 60, "h": 3600}
+RUN = "a run's id, a unique beginning of it, @last, or @last~2"
+STATUS = ("planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled", "unreadable")
+VERDICTS = ("better", "worse", "inconclusive", "invalid")
+TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,13 +61,20 @@ def parser() -> argparse.ArgumentParser:
     _run(commands.add_parser("run", help="plan, train, compare, report", epilog=EPILOG, formatter_class=wide))
     for name, about in COMMANDS.items():
         command = _common(commands.add_parser(name, help=about))
-        if name in ("resume", "show", "report"):
-            command.add_argument("run", metavar="RUN", help="a run's id, a unique beginning of it, or @last")
+        if name in ("resume", "show", "report", "verify", "review", "export", "tag"):
+            command.add_argument("run", metavar="RUN", help=RUN)
+        if name in SHELF:
+            SHELF[name](command)
         if name == "resume":
             command.add_argument("--yes", action="store_true", help="approve the plan")
         if name == "doctor":
             _text(command, "--data-dir", metavar="DIR", help="also look for the known tasks there")
             _text(command, "--base-url", metavar="URL", help="also ask this endpoint")
+        if name == "lint":
+            command.add_argument(
+                "metrics", nargs="+", metavar="METRICS.json", help="what a Trainer's evaluation reported"
+            )
+            _text(command, "--plan", metavar="PLAN.json|RUN", help="what was planned: a plan's file, or a run")
     return top
 
 
@@ -75,9 +94,74 @@ def _run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", type=int, metavar="N", help="language model tokens, at most")
     _text(command, "--model", metavar="NAME", help="language model (default: the embedded recipes)")
     _text(command, "--base-url", metavar="URL", help="an OpenAI-compatible endpoint")
-    command.add_argument("--isolation", default="auto", choices=("auto", "bwrap", "process"), help="default: auto")
+    command.add_argument(
+        "--isolation", default="auto", choices=("auto", "bwrap", "landlock", "process"), help="default: auto"
+    )
+    command.add_argument("--tag", type=tag, action="append", default=[], metavar="NAME", help="name the run")
     command.add_argument("--plan-only", action="store_true", help="stop after showing the plan")
     command.add_argument("--yes", action="store_true", help="approve the plan without asking")
+
+
+def _review(command: argparse.ArgumentParser) -> None:
+    decision = command.add_mutually_exclusive_group()
+    for word in ("approve", "reject"):
+        decision.add_argument(f"--{word}", dest="decision", action="store_const", const=word)
+    _text(command, "--comment", metavar="TEXT", help="say something, with a decision or alone")
+    about = "a new run with this plan field changed; repeat for several"
+    command.add_argument("--edit", type=setting, action="append", default=[], metavar="FIELD=VALUE", help=about)
+    _text(command, "--author", metavar="NAME", help="who reviews (default: git's user.name, else the login name)")
+
+
+def _diff(command: argparse.ArgumentParser) -> None:
+    command.add_argument("first", metavar="RUN", help=RUN)
+    command.add_argument("second", metavar="RUN", help="the run that is compared with it")
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", nargs="?", help="default: the run's id, .tar.gz, here")
+    command.add_argument("--weights", action="store_true", help="with the trained weights")
+    command.add_argument("--data", action="store_true", help="with the prepared data, where they are small")
+
+
+def _import(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="what kdagent export wrote")
+
+
+def _runs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--status", choices=STATUS, metavar="|".join(STATUS))
+    command.add_argument("--verdict", choices=VERDICTS, metavar="|".join(VERDICTS))
+    _text(command, "--task", metavar="NAME", help="with this task")
+    command.add_argument("--tag", action="append", default=[], metavar="NAME", help="with this name; repeat for both")
+    command.add_argument("--since", type=since, metavar="DATE|TIME", help="2026-11-20, or 36h, or 7d")
+
+
+def _tag(command: argparse.ArgumentParser) -> None:
+    command.add_argument("tag", type=tag, nargs="+", metavar="NAME")
+    command.add_argument("--remove", action="store_true", help="take the names away")
+
+
+def _rm(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", nargs="+", metavar="RUN", help=RUN)
+    command.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _gc(command: argparse.ArgumentParser) -> None:
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="only say what it would free (the default)")
+    what.add_argument("--yes", action="store_true", help="free it")
+
+
+SHELF = {
+    "review": _review,
+    "diff": _diff,
+    "export": _export,
+    "import": _import,
+    "runs": _runs,
+    "tag": _tag,
+    "rm": _rm,
+    "gc": _gc,
+}
+"""Commands about runs there are → what they take."""
 
 
 def _common(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -109,10 +193,28 @@ def seeds(text: str) -> list[int]:
 
 
 def seconds(text: str) -> float:
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)", text)
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", text)
     if not found or not float(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not a time: give 90s, 30m or 2h")
     return float(found[1]) * TIMES[found[2]]
+
+
+def since(text: str) -> str:
+    """A date, or a time that is as long ago, as runs note when they were made."""
+    from datetime import UTC, datetime, timedelta
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.now(UTC) - timedelta(seconds=min(seconds(text), 1e9))
+    known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return known.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def tag(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no name: letters, digits, dots and dashes are")
+    return text
 
 
 def setting(text: str) -> tuple[str, Any]:

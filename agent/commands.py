@@ -13,20 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import config, planner, runs
+from agent import config, runs, seal, shelf
 from agent.errors import BudgetError, DataError, Interrupted, PlanError, ReviewPending, TrainingError, UsageError
 from agent.options import Options
 from agent.paths import RunPaths
-from agent.plan import Budget
 from sandbox.errors import KdagentError
+from sandbox.output import printable
 
 if TYPE_CHECKING:
     from agent.gateway import Source
+    from agent.plan import Budget, Plan
     from agent.progress import Progress
     from agent.steps import Steps
 
-ENDED: dict[str, runs.Status] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
-"""What results.json calls a run that came to its end → what run.json calls it."""
+REJECTED = "the plan was rejected"
 LASTING = (UsageError, PlanError, BudgetError)  # they would come again if the run went on
 
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """A new run, from the idea to the report."""
     options, settings = _options(arguments), _settings(arguments)
     _refuse_early(options, settings)
-    paths = runs.create(settings.runs, options.idea, options.to_json())
+    paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
     return _advance(paths, options, settings, arguments.json)
 
 
@@ -42,12 +42,23 @@ def resume(arguments: argparse.Namespace) -> int:
     """Go on where a run stopped."""
     settings = _settings(arguments)
     paths = runs.find(settings.runs, arguments.run)
-    options = Options.from_json(runs.read(paths)["options"])
+    options = _own(paths, "resumed")
     options = replace(options, plan_only=False, yes=options.yes or arguments.yes)
     return _advance(paths, options, settings, arguments.json)
 
 
+def _own(paths: RunPaths, action: str) -> Options:
+    """The options of a run that was made here; those of an imported one may be anybody's."""
+    record = runs.read(paths)
+    options = Options.from_json(record["options"])
+    if "imported" in record:
+        raise UsageError(f"run {paths.id} was imported: it cannot be {action}", f"ask for your own: {options.command}")
+    return options
+
+
 def _options(arguments: argparse.Namespace) -> Options:
+    from agent import planner
+
     return Options(
         idea=planner.check_idea(_standard_input() if arguments.idea == "-" else arguments.idea),
         scale=arguments.scale,
@@ -91,6 +102,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
 
 def _refuse_early(options: Options, settings: config.Settings) -> None:
     """Raises what can be known to be wrong before a run exists."""
+    from agent import planner
     from sandbox.isolation import choose
     from sandbox.workspace import Workspace
 
@@ -104,6 +116,8 @@ def _refuse_early(options: Options, settings: config.Settings) -> None:
 
 
 def _check_data(options: Options) -> None:
+    from agent import planner
+
     if options.data and (options.data_dir or options.tasks):
         raise UsageError("--data is a task of its own: it goes with neither --task nor --data-dir", "leave one out")
     if not options.data_dir:
@@ -132,8 +146,8 @@ def _noted(paths: RunPaths) -> Iterator[None]:
         if isinstance(error, ReviewPending | Interrupted):
             status = "awaiting_review" if isinstance(error, ReviewPending) else "cancelled"
         reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # a full disk must not hide why
-            runs.update(paths, status=status, reason=reason)
+        with suppress(OSError, KdagentError):  # a full disk or a damaged log must not hide why
+            seal.stop(paths, status, reason)
         if isinstance(error, KdagentError) and type(error) not in LASTING:
             approve = " --yes" * isinstance(error, ReviewPending)
             again = f"go on with: {_resume(paths)}{approve}"
@@ -153,31 +167,39 @@ def _drive(
 ) -> int:
     from rich.console import Console
 
+    from agent import review
+    from agent.environment import packages
     from agent.graph import advance
     from agent.progress import Progress
     from agent.show import plan_table
 
     progress = Progress(Console(stderr=as_json), quiet=as_json)
     steps = _steps(paths, options, settings, progress, cancelled)
+    seal.resume(paths)
     runs.update(paths, status="running", reason="")
+    if not paths.packages.exists():
+        runs.write_whole(paths.packages, packages())
     plan = steps.make_plan()
+    runs.update(paths, tracks=[track.name for track in plan.tracks])
     if not steps.events.count("planned", hash=plan.hash):
         raise DataError(f"{paths.plan} is not the plan that was frozen", "restore the file, or start a new run")
     if not as_json:
         plan_table(progress.console, plan, json.loads(paths.facts.read_text()))
     if options.plan_only:
-        runs.update(paths, status="planned")
+        seal.stop(paths, "planned", "")
         _finish(paths, as_json, f"planned; go on with: {_resume(paths)} --yes")
         return 0
     state = advance(steps, paths.state)
     if "review" in state["waiting"]:
-        state = advance(steps, paths.state, answer=_ask(as_json))
+        approved, how = (True, "with --yes") if options.yes else (_ask(as_json), "at the terminal")
+        review.add(paths, "approve" if approved else "reject", how, review.author())
+        state = advance(steps, paths.state)
     found = runs.results(paths)
     if not found:
-        runs.update(paths, status="cancelled", reason="the plan was rejected")
-        _finish(paths, as_json, "the plan was rejected")
+        seal.stop(paths, "cancelled", REJECTED)
+        _finish(paths, as_json, REJECTED)
         return 0
-    runs.update(paths, status=ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
+    runs.update(paths, status=runs.ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
     _finish(paths, as_json, found.status_reason)
     return TrainingError.exit_code if found.status == "failed" else 0
 
@@ -194,7 +216,9 @@ def _steps(
     started = time.monotonic()
     backend, budget = choose(options.isolation), _budget(paths, options)
     weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
-    progress.say(f"run {paths.id}\nisolation: {backend.name}, level {backend.level}{weak}")
+    progress.say(
+        f"run {paths.id}\nisolation: {backend.name}, level {backend.level}, self-test {backend.selftest}{weak}"
+    )
     harness = Harness(
         paths, settings, backend, progress, cancelled, lambda: started + budget.seconds - time.monotonic()
     )
@@ -202,8 +226,11 @@ def _steps(
     return Steps(paths, options, settings, gateway, harness)
 
 
-def _budget(paths: RunPaths, options: Options) -> Budget:
+def _budget(paths: RunPaths, options: Options) -> "Budget":
     """The plan's, or what it is going to be."""
+    from agent import planner
+    from agent.plan import Budget
+
     plan = runs.plan(paths)
     return plan.budget if plan else Budget.model_validate(planner.draft(options).values["budget"])
 
@@ -278,14 +305,13 @@ def _finish(paths: RunPaths, as_json: bool, note: str) -> None:
 
 def report(arguments: argparse.Namespace) -> int:
     """Render the report again from results.json."""
-    from agent.report import render_report
+    from agent import review
 
     paths = runs.find(_settings(arguments).runs, arguments.run)
-    results = runs.results(paths)
-    if not results:
+    if not runs.results(paths):
         status = runs.read(paths)["status"]
         raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"go on with: {_resume(paths)}")
-    runs.write_whole(paths.report, render_report(results))
+    review.write(paths)
     if arguments.json:
         print(json.dumps({"schema": 1, "run": paths.id, "report": str(paths.report)}))
     else:
@@ -301,23 +327,61 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def list_runs(arguments: argparse.Namespace) -> int:
-    found = [_listed(paths) for paths in runs.every(_settings(arguments).runs)]
-    if arguments.json:
-        print(json.dumps({"schema": 1, "runs": found}))
-        return 0
-    for record in found:
-        print(f"{record['id']}  {record['status']:<16}{record.get('verdict', ''):<14}{record['options']['idea'][:60]}")
-    if not found:
-        print('no runs yet; start one: kdagent run "efficient KD for small models" --yes')
-    return 0
+def review_run(arguments: argparse.Namespace) -> int:
+    """Show, make or amend; 8 while a review is pending."""
+    from agent import review
+
+    settings = _settings(arguments)
+    paths = runs.find(settings.runs, arguments.run)
+    if arguments.edit:
+        return _amend(paths, arguments, settings)
+    decision: review.Decision | None = arguments.decision or ("comment" if arguments.comment else None)
+    if decision:
+        with runs.locked(paths):
+            said = review.add(paths, decision, arguments.comment or "", arguments.author or review.author())
+            if said.about == "plan" and decision != "comment":
+                rejected: tuple[runs.Status, str] = ("cancelled", REJECTED)
+                seal.stop(paths, *(rejected if decision == "reject" else ("planned", "")))
+    _say_reviews(paths, arguments.json)
+    return ReviewPending.exit_code if not decision and not review.decided(paths) else 0
 
 
-def _listed(paths: RunPaths) -> dict[str, Any]:
-    try:
-        return runs.read(paths)
-    except UsageError:
-        return {"id": paths.id, "status": "unreadable", "options": {"idea": ""}}
+def _say_reviews(paths: RunPaths, as_json: bool) -> None:
+    from agent import review
+
+    (about, _), pending, said = review.under_review(paths), not review.decided(paths), review.read(paths)
+    if as_json:
+        known = {"run": runs.read(paths), "about": about, "pending": pending}
+        print(json.dumps({"schema": 1} | known | {"reviews": [each.model_dump() for each in said]}))
+        return
+    for each in said:
+        text = " ".join(each.text.split())
+        print(printable(f"{each.time}  {each.about:<7}{each.decision:<8} {each.author}: {text}"))
+    print(_review_next(paths, about, pending))
+
+
+def _review_next(paths: RunPaths, about: str, pending: bool) -> str:
+    """Where the reviewed thing is, and what can be done."""
+    if pending:
+        look = paths.report if about == "report" else paths.plan
+        return f"the {about} waits for a review: read {look}, then kdagent review {paths.id} --approve or --reject"
+    return f"report: {paths.report}" if about == "report" else f"go on with: {_resume(paths)}"
+
+
+def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Settings) -> int:
+    """A new run with a new plan that names the old one as its parent; the old run stays as it is."""
+    from agent import review
+
+    if arguments.decision or arguments.comment:
+        raise UsageError("--edit makes a new run, and --approve, --reject and --comment are about this one", "use one")
+    options, plan = _own(paths, "amended"), review.planned(paths)
+    edits = dict(arguments.edit)
+    values = {name: value for name, value in options.values.items() if name not in edits} | edits
+    kept = review.proposal(plan).model_dump(mode="json", exclude_none=True)
+    options = replace(options, values=values, amends=plan.hash, proposal=kept, yes=False, plan_only=True)
+    _refuse_early(options, settings)
+    amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
+    return _advance(amended, options, settings, arguments.json)
 
 
 def tasks(arguments: argparse.Namespace) -> int:
@@ -349,13 +413,67 @@ def doctor(arguments: argparse.Namespace) -> int:
     return examine(_settings(arguments), arguments.data_dir or "", arguments.base_url or "", arguments.json)
 
 
+def verify(arguments: argparse.Namespace) -> int:
+    """Hold a run, or a copy of its folder anywhere, against its own record; 1 when something differs."""
+    from dataclasses import asdict
+
+    from agent.verify import verify
+
+    copied = Path(arguments.run).absolute()
+    paths = RunPaths(copied) if (copied / "run.json").is_file() else runs.find(_settings(arguments).runs, arguments.run)
+    if runs.in_use(paths):
+        raise UsageError(f"run {paths.id} is in use by another kdagent process", "wait for it, or stop it first")
+    found = verify(paths)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "verified": not found.findings} | asdict(found)))
+    else:
+        for line in (*found.findings, *(f"not checked: {note}" for note in found.notes), found.verdict):
+            print(printable(str(line)))
+    return int(bool(found.findings))
+
+
+def lint(arguments: argparse.Namespace) -> int:
+    """What is wrong with reported metrics; 1 when something is."""
+    from dataclasses import asdict
+
+    from agent.contradictions import contradictions, facts
+    from agent.reported import read
+
+    evaluations = [each for name in arguments.metrics for each in read(Path(name))]
+    found = contradictions(evaluations, _held_against(arguments))
+    said = [(each.name, dict(facts(each))) for each in evaluations]
+    if arguments.json:
+        known = [{"about": name, "facts": sentences} for name, sentences in said]
+        print(json.dumps({"schema": 1, "evaluations": known, "findings": [asdict(each) for each in found]}))
+    else:
+        for name, sentences in said:
+            print("\n".join([name, *(f"  {fact:<9} {sentence}" for fact, sentence in sentences.items())]))
+        print("\n".join(f"{each.level} {each.about}: {each.message}" for each in found) or "nothing is wrong")
+    return int(any(each.level == "E" for each in found))
+
+
+def _held_against(arguments: argparse.Namespace) -> "Plan | None":
+    """The plan that was named: its file, or the run that has it."""
+    named = arguments.plan
+    if not named:
+        return None
+    found = (
+        runs.read_plan(Path(named)) if Path(named).is_file() else runs.plan(runs.find(_settings(arguments).runs, named))
+    )
+    if not found:
+        raise UsageError(f"run {named} has no plan yet", "name a plan.json, or a run that was planned")
+    return found
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "resume": resume,
     "show": show,
     "report": report,
-    "runs": list_runs,
+    "verify": verify,
+    "review": review_run,
     "tasks": tasks,
     "methods": methods,
     "doctor": doctor,
-}
+    "lint": lint,
+} | shelf.COMMANDS

@@ -13,7 +13,8 @@ from typing import Literal
 from agent import config
 from agent.errors import UsageError
 from agent.runs import check_folder
-from sandbox.isolation import Bubblewrap
+from sandbox.errors import IsolationUnavailable
+from sandbox.isolation import choose
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,14 @@ def _torch() -> Finding:
 
 
 def _isolation() -> Finding:
-    problem = Bubblewrap().problem()
-    if problem is None:
-        return Finding("isolation", "ok", "bwrap, level 3")
-    fix = "install bubblewrap, for example: apt install bubblewrap"
-    return Finding("isolation", "weak", f"process, level 0: {problem}", fix)
+    try:
+        backend = choose()
+    except IsolationUnavailable as error:
+        return Finding("isolation", "missing", error.message, error.hint)
+    status: Literal["ok", "weak"] = "ok" if backend.level else "weak"
+    return Finding(
+        "isolation", status, f"{backend.name}, level {backend.level}, self-test contained {backend.selftest}"
+    )
 
 
 def _folder(name: str, folder: Path, setting: str) -> Finding:

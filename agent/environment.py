@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 from agent.results import Known
@@ -40,6 +40,12 @@ def environment() -> dict[str, Known]:
         **{name: (lambda name=name: os.environ[name]) for name in VARIABLES},  # type: ignore[misc]
     }
     return {name: _known(read) for name, read in facts.items()}
+
+
+def packages() -> str:
+    """Every installed package with its version, one a line, as pip takes them."""
+    found = {f"{each.name}=={each.version}" for each in distributions()}
+    return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
 
 
 def _known(read: Callable[[], str]) -> Known:

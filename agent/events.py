@@ -1,4 +1,8 @@
-"""The event log: append-only JSON lines, each with the hash of the line before it, each on disk before it counts."""
+"""The event log: append-only JSON lines, each with the hash of the line before it, each on disk before it counts.
+
+An event that notes files carries `files`, the SHA-256 of each by its name in the run, and `lines` (see `agent.seal`).
+Schema 1 noted no files: such a log is read, not continued.
+"""
 
 import hashlib
 import json
@@ -9,6 +13,8 @@ from typing import Any
 
 from agent.errors import DataError
 
+SCHEMA = 2
+
 
 class EventLog:
     """Appending is for one process at a time, the one that holds the run."""
@@ -17,20 +23,30 @@ class EventLog:
         self.path = path
 
     def append(self, kind: str, **data: Any) -> None:
-        """Add one event and wait until it is on disk. A line that a crash tore is cut off: nothing was built on it."""
+        """Add one event and wait until it is on disk. A line that a crash tore is cut off: nothing was built on it.
+
+        Raises DataError for a log of another schema.
+        """
         events = self.read()
+        if old := next((event["schema"] for event in events if event["schema"] != SCHEMA), None):
+            raise DataError(f"{self.path} has schema {old}, this kdagent writes {SCHEMA}", "start a new run")
         previous = events[-1]["hash"] if events else ""
-        event = {"schema": 1, "seq": len(events), "time": now(), "kind": kind, "data": data, "previous": previous}
+        event = {"schema": SCHEMA, "seq": len(events), "time": now(), "kind": kind, "data": data, "previous": previous}
         event["hash"] = event_hash(event)
         with self.path.open("ab") as stream:
             stream.truncate(len(self._whole()))
-            stream.write(json.dumps(event, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+            stream.write(event_line(event))
             stream.flush()
             os.fsync(stream.fileno())
 
+    def once(self, kind: str, **data: Any) -> None:
+        """The same, unless the log holds it: a step that a crash cut off is done again and says the same."""
+        if not self.count(kind, **data):
+            self.append(kind, **data)
+
     def read(self) -> list[dict[str, Any]]:
-        """Every whole event. Raises DataError for a line that is none."""
-        return [_event(line, f"{self.path}:{number}") for number, line in enumerate(self._whole().splitlines(), 1)]
+        """Every whole event. Raises DataError for a line that is none, and for a schema this version does not know."""
+        return [parse(line, f"{self.path}:{number}") for number, line in enumerate(self._whole().splitlines(), 1)]
 
     def count(self, kind: str, **data: Any) -> int:
         """How many events of this kind carry these values."""
@@ -42,14 +58,22 @@ class EventLog:
         return text[: text.rfind(b"\n") + 1]
 
 
-def _event(line: bytes, where: str) -> dict[str, Any]:
+def parse(line: bytes, where: str) -> dict[str, Any]:
+    """The event of a line. Raises DataError."""
     try:
         event = json.loads(line)
     except ValueError:
         event = None
-    if not isinstance(event, dict) or not event.keys() >= {"seq", "kind", "data", "previous", "hash"}:
+    keys = {"schema", "seq", "kind", "data", "previous", "hash"}
+    if not isinstance(event, dict) or not event.keys() >= keys or not isinstance(event["data"], dict):
         raise DataError(f"{where} is no event", "the file was changed by hand: restore it")
+    if event["schema"] not in (1, SCHEMA):
+        raise DataError(f"{where} has schema {event['schema']}, known are 1 and {SCHEMA}", "use a newer kdagent")
     return event
+
+
+def event_line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
 def event_hash(event: dict[str, Any]) -> str:

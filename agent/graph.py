@@ -16,8 +16,9 @@ for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):  # tracing would 
 from langgraph.checkpoint.sqlite import SqliteSaver  # noqa: E402
 from langgraph.graph import END, START, StateGraph  # noqa: E402
 from langgraph.graph.state import CompiledStateGraph  # noqa: E402
-from langgraph.types import Command, interrupt  # noqa: E402
+from langgraph.types import interrupt  # noqa: E402
 
+from agent import review  # noqa: E402
 from agent.steps import REPAIRS, Steps  # noqa: E402
 
 
@@ -49,7 +50,9 @@ class Flow:
         return {"plan": self.steps.make_plan().hash}
 
     def review(self, state: State) -> State:
-        return {"approved": bool(self.steps.options.yes or interrupt({"plan": state["plan"]}))}
+        """Waits for a decision; it is on record before it counts."""
+        found = review.decided(self.steps.paths) or interrupt({"plan": state["plan"]})
+        return {"approved": found.decision == "approve"}
 
     def workspace(self, state: State) -> State:
         return {"commits": self.steps.make_workspace(), "attempt": 1, "repairs": 0, "history": [], "kept": 0}
@@ -90,7 +93,7 @@ class Flow:
 
     def compare(self, state: State) -> State:
         self.steps.measure(state["kept"], state["teachers"])
-        return {"verdict": self.steps.conclude(dict(state)).verdict}
+        return {"verdict": self.steps.conclude().verdict}
 
     def report(self, state: State) -> State:
         self.steps.report()
@@ -163,16 +166,16 @@ def build(steps: Steps) -> StateGraph[State]:
     return graph
 
 
-def advance(steps: Steps, checkpoint: Path, answer: bool | None = None) -> dict[str, Any]:
+def advance(steps: Steps, checkpoint: Path) -> dict[str, Any]:
     """Run the graph until it ends or waits for a review, from its last checkpoint if there is one.
 
-    `answer` is the reviewer's: None when nobody was asked yet. The state that was reached comes back.
+    The state that was reached comes back.
     """
     with SqliteSaver.from_conn_string(str(checkpoint)) as saver:
         graph: CompiledStateGraph[State] = build(steps).compile(checkpointer=saver)
         thread = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000}
         begun = graph.get_state(thread).values  # type: ignore[arg-type]
-        start: Any = Command(resume=answer) if answer is not None else None if begun else {"approved": False}
+        start: Any = None if begun else {"approved": False}
         graph.invoke(start, thread, durability="sync")  # type: ignore[call-overload]
         state = graph.get_state(thread)  # type: ignore[arg-type]
         return dict(state.values) | {"waiting": state.next}

@@ -20,11 +20,15 @@ class Options:
     """A task of the user's own: a CSV or parquet file, a folder of them, or an image folder."""
     model: str = ""
     base_url: str = ""
-    isolation: Literal["auto", "bwrap", "process"] = "auto"
+    isolation: Literal["auto", "bwrap", "landlock", "process"] = "auto"
     yes: bool = False
     plan_only: bool = False
     values: dict[str, Any] = field(default_factory=dict)
     """Plan fields the user fixed, by path: `seeds`, `temperature`, `training.epochs`, `ag_news.method.alpha`."""
+    amends: str = ""
+    """Hash of the plan that this one amends."""
+    proposal: dict[str, Any] = field(default_factory=dict)
+    """What a model had proposed for the amended plan; it is not asked again."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

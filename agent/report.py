@@ -2,14 +2,18 @@
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.compare import JUDGED
 from agent.plan import HIGHER_IS_BETTER, Plan, Record
 from agent.render import render
 from agent.results import Results, Summary, figure_interval
 from agent.score import UNITS, figure
+
+if TYPE_CHECKING:
+    from agent.review import Review
 
 
 def write_report(folder: Path, results: Results) -> Path:
@@ -19,11 +23,12 @@ def write_report(folder: Path, results: Results) -> Path:
     return path
 
 
-def render_report(results: Results) -> str:
+def render_report(results: Results, reviews: "Sequence[Review]" = ()) -> str:
     """The report in Markdown. Every text but code is escaped; code stands in fences."""
     return render(
         "report/report.md.j2",
         results=escaped(results.model_copy(update={"plan": _filled(results.plan)})),
+        reviews=escaped(tuple(reviews)),
         code=results.code,
         command=results.command,
         metrics=(*JUDGED, "nll"),

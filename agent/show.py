@@ -12,6 +12,7 @@ from agent.paths import RunPaths
 from agent.plan import Plan, Track
 from agent.report import fill
 from agent.results import Results
+from sandbox.output import printable
 
 
 def plan_table(console: Console, plan: Plan, record: dict[str, Any]) -> None:
@@ -51,7 +52,8 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    for line in text.split("\n"):  # of an imported run anybody may have written it
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_run(paths: RunPaths, as_json: bool) -> None:
@@ -64,6 +66,8 @@ def show_run(paths: RunPaths, as_json: bool) -> None:
     console = Console()
     reason = f" ({record['reason']})" if record.get("reason") else ""
     _say(console, f"run {paths.id}: {record['status']}{reason}\nidea: {record['options']['idea']}")
+    if imported := record.get("imported"):
+        _say(console, f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
     if plan:
         plan_table(console, plan, json.loads(paths.facts.read_text()))
     if results:

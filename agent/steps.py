@@ -9,26 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import config, planner, runs
-from agent.assembly import REFERENCE_FILES, Assembly, Status, attempt_name, file_hash, weights_hash
+from agent import __version__, config, planner, review, runs, seal
+from agent.assembly import REFERENCE_FILES, Assembly, attempt_name, decision
 from agent.edits import apply
+from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.events import EventLog
 from agent.gateway import Gateway, Message
-from agent.harness import Arm, Harness
+from agent.harness import MOST_TRACE, Arm, Harness, hashes
 from agent.lints import Lint, lint
 from agent.options import Options
 from agent.paths import RunPaths
-from agent.plan import Plan
+from agent.plan import Plan, Proposal
 from agent.planner import Draft
 from agent.render import render
 from agent.reply import parse_proposal
 from agent.report import render_report
 from agent.results import Results
+from sandbox import intake
 from sandbox.checks import check
 from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
+MOST_LABELS = 1 << 30  # bytes
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -52,16 +55,34 @@ class Steps:
         if self.paths.plan.exists():
             return self.plan
         draft = planner.draft(self.options)
-        proposal = self.gateway.ask("plan", self._plan_prompt(draft), parse_proposal)
+        proposal = self._proposal(draft)
         planner.merge(draft, proposal)
         names = draft.values["tracks"]
         facts = self.harness.prepare(names, {name: self._source(name) for name in names})
         plan = planner.freeze(draft, self.options, proposal, facts)
         warnings = self._lint(plan, facts)
         runs.write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
-        self.events.append("planned", hash=plan.hash, warnings=warnings)  # first: a plan on disk is one on record
-        runs.write_whole(self.paths.plan, json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1))
+        self._keep_labels(facts)
+        text = json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1)
+        known = (self.paths.run.name, self.paths.idea.name, self.paths.facts.name, *seal.record(self.paths, "labels/"))
+        noted = seal.notes(self.paths, known, {self.paths.plan.name: text})
+        self.events.append("planned", hash=plan.hash, warnings=warnings, **noted)  # first: a plan on disk is on record
+        runs.write_whole(self.paths.plan, text)
         return plan
+
+    def _keep_labels(self, facts: dict[str, Any]) -> None:
+        """The cache may be deleted; what the run is scored against stays."""
+        for track, found in facts.items():
+            for split in ("dev", "test"):
+                target = self.paths.label_file(track, split)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                intake.copy(Path(found["folder"]), f"labels/{split}.safetensors", target, MOST_LABELS)
+
+    def _proposal(self, draft: Draft) -> Proposal:
+        """What a model makes of the idea; an amended plan keeps what one had made of it."""
+        if self.options.proposal:
+            return Proposal(**self.options.proposal)
+        return self.gateway.ask("plan", self._plan_prompt(draft), parse_proposal)
 
     def _plan_prompt(self, draft: Draft) -> list[Message]:
         tracks = draft.values["tracks"]
@@ -110,18 +131,28 @@ class Steps:
         for arm in self.plan.reference_arms:
             source = _train_file(REFERENCE_FILES[arm])
             commits[arm] = workspace.commit(arm, source, f"Reference arm {arm}", parent=start.id).id
-        self.events.append("workspace", commits=commits)
+        self.events.once("workspace", commits=commits)
         return commits
 
     def train_references(self, commits: dict[str, str]) -> dict[str, str]:
         """Teachers and every reference arm. Returns the teachers' folders."""
         plan, facts = self.plan, self.facts
         teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
-        self.events.append("teachers", weights={name: weights_hash(folder) for name, folder in teachers.items()})
+        self._keep_teachers(teachers)
         arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
         self.harness.train(plan, arms, facts, teachers, ours=True)
         self._note_trials([arm.name for arm in arms])
         return teachers
+
+    def _keep_teachers(self, teachers: dict[str, str]) -> None:
+        """What each teacher traced about its training, and which weights it has."""
+        for track, folder in teachers.items():
+            place = self.paths.teacher(track)
+            place.mkdir(parents=True, exist_ok=True)
+            intake.copy(Path(folder), "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
+        weights = {name: weights_hash(folder) for name, folder in teachers.items()}
+        if not self.events.count("teachers", weights=weights):
+            self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/"))
 
     def _reference(self, name: str, commit: str) -> Arm:
         alone = name in ("student_only", "all_labels")
@@ -129,7 +160,7 @@ class Steps:
         return Arm(name, commit, methods, teacher=not alone, reveal_transfer=name == "all_labels")
 
     def _note_trials(self, arms: Sequence[str]) -> None:
-        """One event per finished trial, with the hash of its weights."""
+        """One event per finished trial, with the hash of its files."""
         plan = self.plan
         for arm, track, seed in (
             (arm, track.name, seed) for arm in arms for track in plan.tracks for seed in plan.seeds
@@ -137,9 +168,14 @@ class Steps:
             if not self.events.count("trial", arm=arm, track=track, seed=seed):
                 place = self.paths.trial(arm, track, seed)
                 weights = place / "weights.safetensors"
-                digest = file_hash(weights) if weights.exists() else ""
+                digest = runs.file_hash(weights) if weights.exists() else ""
                 status = json.loads((place / "trial.json").read_text())["status"]
-                self.events.append("trial", arm=arm, track=track, seed=seed, status=status, weights=digest)
+                named = {"arm": arm, "track": track, "seed": seed}
+                noted = self._fresh(f"trials/{arm}/{track}/{seed}/")
+                self.events.append("trial", **named, status=status, weights=digest, **noted)
+
+    def _fresh(self, start: str) -> dict[str, dict[str, str]]:
+        return seal.fresh(self.paths, self.events, start)
 
     # ── an attempt ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,7 +200,11 @@ class Steps:
         feedback = [{"attempt": h["number"], "outcome": h["outcome"], "dev_score": h["dev_score"]} for h in history]
         if problem:
             feedback.append(
-                {"attempt": attempt, "outcome": f"failed before it could train:\n{problem[-3000:]}", "dev_score": None}
+                {
+                    "attempt": attempt,
+                    "outcome": f"failed before it could train:\n{_both_ends(problem)}",
+                    "dev_score": None,
+                }
             )
         prompt = render(
             "prompts/edit.md.j2",
@@ -182,7 +222,7 @@ class Steps:
         commit = Workspace.open(self.paths.repository).commit(
             f"attempt-{attempt}", source, f"Attempt {attempt}", parent=base
         )
-        self.events.append("attempt", number=attempt, commit=commit.id, tree=commit.tree)
+        self.events.once("attempt", number=attempt, commit=commit.id, tree=commit.tree)
         return commit.id
 
     def check(self, commit: str, base: str) -> str:
@@ -218,15 +258,11 @@ class Steps:
         self, attempt: int, commit: str, dev_score: float | None, problem: str, history: list[dict[str, Any]]
     ) -> dict[str, Any]:
         """Whether the attempt is kept: the best on the dev rows so far."""
-        best = max((entry["dev_score"] for entry in history if entry["outcome"] == "kept"), default=None)
-        if dev_score is None:
-            outcome, reason = "rejected", problem.strip()[:500] or "a trial failed"
-        elif best is None or dev_score > best:
-            outcome, reason = "kept", "the best on the dev rows so far" if best else "the first that trained"
-        else:
-            outcome, reason = "discarded", "not better on the dev rows than the one kept"
+        outcome, reason = decision(dev_score, history)
+        reason = problem.strip()[:500] if dev_score is None and problem.strip() else reason
         entry = {"number": attempt, "commit": commit, "dev_score": dev_score, "outcome": outcome, "reason": reason}
-        self.events.append("decided", **entry)
+        if not self.events.count("decided", **entry):
+            self.events.append("decided", **entry, **self._fresh(f"trials/{attempt_name(attempt)}/"))
         return entry
 
     def time_left(self) -> bool:
@@ -235,32 +271,59 @@ class Steps:
     # ── comparison and report ───────────────────────────────────────────────────────────────────────────────────────
 
     def measure(self, kept: int, teachers: dict[str, str]) -> None:
-        """Predict the test rows, once per final arm, and count that they were met."""
+        """Predict the test rows, once per final arm, count that they were met, and note what is seen only now."""
         arms = ["teacher", *self.plan.reference_arms, *([attempt_name(kept)] if kept else [])]
         new = [arm for arm in arms if not self.events.count("test predicted", arm=arm)]
         self.harness.predict(self.plan, new, self.facts, "test", teachers)
         for arm in new:
-            self.events.append("test predicted", arm=arm)
+            self.events.append("test predicted", arm=arm, **self._fresh(f"trials/{arm}/"))
+        if not self.events.count("measured"):
+            self.events.append("measured", **self._observed(teachers))
 
-    def conclude(self, state: dict[str, Any]) -> Results:
+    def _observed(self, teachers: dict[str, str]) -> dict[str, Any]:
+        """What of the results cannot be derived from the run's files."""
+        backend, source = self.harness.backend, self.gateway.source
+        isolation = {name: getattr(backend, name) for name in ("level", "selftest", "protects", "not_protected")}
+        return {
+            "version": __version__,
+            "source": {"name": source.name, "model": source.model},
+            "environment": {name: known.model_dump() for name, known in environment().items()},
+            "isolation": {"backend": backend.name} | isolation,
+            "seconds": {name: round(value, 1) for name, value in self.harness.progress.seconds.items()},
+            "late": not self.time_left(),
+            "teachers": {name: weights_hash(folder) for name, folder in teachers.items()},
+            "data": {name: hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
+        }
+
+    def conclude(self) -> Results:
         """results.json: everything measured, and what follows from it."""
-        late = not self.time_left() and self.events.count("trial", status="failed")
-        status: Status = "partial" if late else "complete" if state["kept"] else "failed"
-        reason = "the time budget ran out" if late else "" if state["kept"] else "no attempt trained"
-        results = self._assembly.results(state, status, reason, self.harness.progress.seconds)
+        results = self._assembly.results()
         runs.write_whole(self.paths.results, results.model_dump_json(by_alias=True, indent=1))
         return results
 
     def report(self) -> Path:
-        """report.md, from results.json and nothing else."""
+        """report.md, from results.json and nothing else. With it the record is complete."""
         results = Results.model_validate_json(self.paths.results.read_text())
-        runs.write_whole(self.paths.report, render_report(results))
-        self.events.append("reported", verdict=results.verdict, report=file_hash(self.paths.report))
+        runs.write_whole(self.paths.report, render_report(results, review.read(self.paths)))
+        if not self.events.count("reported"):
+            noted = seal.notes(self.paths, (self.paths.results.name, self.paths.report.name))
+            self.events.append("reported", verdict=results.verdict, **noted)
+        if not self.events.count("sealed"):
+            self.events.append("sealed", **self._fresh(""))
         return self.paths.report
 
     @property
     def _assembly(self) -> Assembly:
-        return Assembly(self.paths, self.plan, self.facts, self.events, self.harness.backend, self.gateway)
+        return Assembly.read(self.paths)
+
+
+def weights_hash(folder: str) -> str:
+    return runs.file_hash(Path(folder) / "weights.safetensors")
+
+
+def _both_ends(text: str, most: int = 4000) -> str:
+    """The first findings and the last lines of a traceback."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n…\n{text[-most // 2 :]}"
 
 
 def _train_file(name: str) -> str:

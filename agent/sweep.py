@@ -1,0 +1,101 @@
+"""What nothing needs any more: leftovers of runs, and what the cache holds for no run that is there."""
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent import runs
+from agent.errors import UsageError
+from agent.paths import RunPaths
+from sandbox.folder import measure, remove
+
+KEY = re.compile(rb"[0-9a-f]{32}")
+HIDDEN = (".import-", ".removed-")
+"""Runs half made and half removed, by the beginning of their names."""
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    size: int
+    """Bytes on the disk."""
+    why: str
+
+
+@dataclass
+class Waste:
+    items: list[Item] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """What was left alone, and why."""
+
+
+def waste(folder: Path, cache: Path) -> Waste:
+    """Everything that can go. The cache is left alone while any run may still be about to name what it uses."""
+    found, needed = Waste(), set[str]()
+    for paths in runs.every(folder):
+        try:
+            with runs.still(paths):
+                runs.read(paths)
+                needed |= _keys(paths)
+                found.items += [_item(each, f"scratch of {paths.id}") for each in _inside(paths.scratch)]
+        except (UsageError, OSError) as error:
+            found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
+    found.items += [_item(each, "left by an import or a removal") for each in _hidden(folder)]
+    if not found.kept:
+        found.items += [_item(each, f"no run in {folder} refers to it") for each in _unneeded(cache, needed)]
+    return found
+
+
+def free(item: Item) -> bool:
+    """Whether it is gone now; what somebody has just begun to use stays."""
+    with _alone(item.path) as ours:
+        if ours:
+            remove(item.path)
+            item.path.with_suffix(".lock").unlink(missing_ok=True)
+    return ours
+
+
+def _keys(paths: RunPaths) -> set[str]:
+    """Everything in a record that may be the name of an entry of the cache."""
+    files = (paths.facts, paths.events, *paths.jobs.glob("*/job-*.json"))
+    return {key.decode() for path in files if path.exists() for key in KEY.findall(path.read_bytes())}
+
+
+def _unneeded(cache: Path, needed: set[str]) -> Iterator[Path]:
+    for kind in ("data", "teachers"):
+        for path in _inside(cache / kind):
+            if path.suffix != ".lock" and path.stem not in needed:
+                yield path
+
+
+def _hidden(folder: Path) -> Iterator[Path]:
+    return (path for path in _inside(folder) if path.name.startswith(HIDDEN))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return (
+        sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()) if folder.is_dir() else []
+    )
+
+
+def _item(path: Path, why: str) -> Item:
+    return Item(path, measure(path).disk, why)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether no process is filling that folder of the cache now (see `agent.harness`)."""
+    lock = path.with_suffix(".lock")
+    if not lock.exists():
+        yield True
+        return
+    with lock.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
