@@ -82,8 +82,9 @@ def export(paths: RunPaths, target: Path, weights: bool = False, data: bool = Fa
 
     Raises UsageError when `target` exists or the data are too large, DataError for a file that no archive may hold.
     """
-    if target.exists():
-        raise UsageError(f"{target} exists", "name another file, or remove it")
+    if target.exists() or not target.parent.is_dir():
+        problem = "exists" if target.exists() else "cannot be made: its folder does not exist"
+        raise UsageError(f"{target} {problem}", "name another file")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         bundle, part = Path(folder, BUNDLE), Path(folder, target.name)
         if paths.repository.exists():
@@ -137,11 +138,12 @@ def _facts(paths: RunPaths) -> dict[str, Any]:
 def _revisions(paths: RunPaths) -> dict[str, dict[str, str]]:
     """What must be found again to do the run again, and how to know that it is the same."""
     found = {}
-    trained = {name: e["data"]["weights"] for e in EventLog(paths.events).read() if (name := e["kind"]) == "teachers"}
+    trained = [event["data"]["weights"] for event in EventLog(paths.events).read() if event["kind"] == "teachers"]
     for track, facts in _facts(paths).items():
-        models = {f"{who}_{key}": model["spec"][key] for who, model in facts["models"].items() for key in ("revision",)}
         data = {key: str(facts[key]) for key in ("source", "revision", "hash", "encoded")}
-        found[track] = data | models | {"teacher_weights": trained.get("teachers", {}).get(track, "")}
+        models = {f"{who}_revision": str(model["spec"]["revision"]) for who, model in facts["models"].items()}
+        teacher = {"teacher_weights": trained[-1].get(track, "")} if trained else {}
+        found[track] = data | models | teacher
     return found
 
 
@@ -184,7 +186,7 @@ def unpack(file: Path, folder: Path) -> RunPaths:
         raise UsageError(f"{file} is no file", "name what kdagent export wrote")
     part = RunPaths(Path(tempfile.mkdtemp(prefix=".import-", dir=folder)))
     try:
-        with _damage(file):
+        with runs.locked(part), _damage(file):
             with GzipFile(file) as stream:
                 manifest = _read_manifest(stream, folder)
                 _extract(stream, manifest, part.folder)

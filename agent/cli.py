@@ -1,7 +1,8 @@
 """The command line. Errors become one line, a hint and an exit code; only bugs keep their traceback.
 
-Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something · 2 usage, plan
-or data · 3 language model · 4 credentials · 5 training · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads on.
+Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something · 2 usage,
+plan or data · 3 language model · 4 credentials · 5 training · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads
+on.
 """
 
 import argparse

@@ -134,7 +134,9 @@ def _metrics(
     second = plans[1]
     checks = [g for results in found if results for t in results.tracks if t.name == name for g in t.guards]
     compared = compare(paths[1].id, paths[0].id, theirs, ours)
-    return Metrics(name, judge(compared, checks, second.primary_metric, second.least_effect, second.level))
+    return Metrics(
+        name, judge(compared, list(dict.fromkeys(checks)), second.primary_metric, second.least_effect, second.level)
+    )
 
 
 def _obstacle(

@@ -129,7 +129,9 @@ def import_run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"schema": 1, "run": runs.read(paths)}))
     else:
-        print(f"imported {paths.id}: it can be looked at; nothing of it was run, and nothing of it was checked yet")
+        print(
+            f"imported {paths.id}; nothing of it was run, and nothing of it was checked yet: kdagent verify {paths.id}"
+        )
     return 0
 
 

@@ -23,6 +23,8 @@ class Item:
     size: int
     """Bytes on the disk."""
     why: str
+    lock: Path
+    """Held by whoever uses it."""
 
 
 @dataclass
@@ -40,21 +42,21 @@ def waste(folder: Path, cache: Path) -> Waste:
             with runs.still(paths):
                 runs.read(paths)
                 needed |= _keys(paths)
-                found.items += [_item(each, f"scratch of {paths.id}") for each in _inside(paths.scratch)]
+                found.items += [_item(each, f"scratch of {paths.id}", paths.lock) for each in _inside(paths.scratch)]
         except (UsageError, OSError) as error:
             found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
-    found.items += [_item(each, "left by an import or a removal") for each in _hidden(folder)]
+    found.items += [_item(each, "left by an import or a removal", RunPaths(each).lock) for each in _hidden(folder)]
     if not found.kept:
-        found.items += [_item(each, f"no run in {folder} refers to it") for each in _unneeded(cache, needed)]
+        why = f"no run in {folder} refers to it"
+        found.items += [_item(each, why, each.with_suffix(".lock")) for each in _unneeded(cache, needed)]
     return found
 
 
 def free(item: Item) -> bool:
     """Whether it is gone now; what somebody has just begun to use stays."""
-    with _alone(item.path) as ours:
+    with _alone(item.lock) as ours:
         if ours:
             remove(item.path)
-            item.path.with_suffix(".lock").unlink(missing_ok=True)
     return ours
 
 
@@ -67,7 +69,7 @@ def _keys(paths: RunPaths) -> set[str]:
 def _unneeded(cache: Path, needed: set[str]) -> Iterator[Path]:
     for kind in ("data", "teachers"):
         for path in _inside(cache / kind):
-            if path.suffix != ".lock" and path.stem not in needed:
+            if path.stem not in needed:
                 yield path
 
 
@@ -81,14 +83,13 @@ def _inside(folder: Path) -> list[Path]:
     )
 
 
-def _item(path: Path, why: str) -> Item:
-    return Item(path, measure(path).disk, why)
+def _item(path: Path, why: str, lock: Path) -> Item:
+    return Item(path, measure(path).disk, why, lock)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether no process is filling that folder of the cache now (see `agent.harness`)."""
-    lock = path.with_suffix(".lock")
+def _alone(lock: Path) -> Iterator[bool]:
+    """Whether nobody holds this lock; while it lasts, nobody else does."""
     if not lock.exists():
         yield True
         return

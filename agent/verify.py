@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from importlib.metadata import version
 from itertools import zip_longest
@@ -23,7 +23,6 @@ from agent import __version__, audit, review, runs, seal
 from agent.assembly import Assembly
 from agent.audit import Finding
 from agent.compare import count
-from agent.conversation import Conversation
 from agent.errors import DataError, UsageError
 from agent.events import SCHEMA, event_hash, event_line
 from agent.paths import RunPaths
@@ -173,17 +172,17 @@ def _files(paths: RunPaths, events: list[dict[str, Any]], made: Verification) ->
     noted, there, imported = seal.noted(events), set(seal.record(paths)), _imported(paths)
     absent = [name for name in noted if name not in there and not name.startswith("repository/")]
     weights = [name for name in absent if name.endswith("/weights.safetensors")]
-    for name in noted.keys() & there:
+    for name in sorted(noted.keys() & there):
         yield from _file(paths, name, noted[name], imported)
     for name in sorted(set(absent) - set(weights)):
         yield Finding(name, 0, "missing", f"a file of SHA-256 {noted[name].sha256}")
     if weights:
-        made.notes.append(f"{len(weights)} files of weights: they are not here; no number is derived from them")
+        made.notes.append(f"{count(len(weights), 'file')} of weights: not here; no number is derived from weights")
     unknown = [name for name in sorted(there - noted.keys()) if not (imported and name.startswith("data/"))]
     if seal.closing(events):
         yield from (Finding(name, 0, "a file", "absent: the log does not note it") for name in unknown)
     elif unknown:
-        made.notes.append(f"{len(unknown)} files: the run was cut off before it could note them")
+        made.notes.append(f"{count(len(unknown), 'file')}: the run was cut off before the log could note them")
     made.counts["files"] = len(noted.keys() & there)
 
 
@@ -267,28 +266,38 @@ def _run(paths: RunPaths, closing: dict[str, Any] | None, derived: Derived, made
 
 def _derive(paths: RunPaths) -> Derived:
     try:
-        return _from(Assembly.read(paths))
-    except Exception as error:  # an error is never a pass
-        said = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-        problem = f"numbers that cannot be derived again ({said})"
-        return Derived((Finding(paths.results.name, 0, problem[:300], "what follows from the record"),))
-
-
-def _from(record: Assembly) -> Derived:
-    """What follows from a record that was read."""
-    paths, findings = record.paths, list(audit.audit(record))
+        record = Assembly.read(paths)
+    except Exception as error:  # here and below: an error is never a pass
+        return Derived((_underivable(paths.plan, error),))
     made = {commit for each in audit.commits(record).values() for commit in each}
-    counts = {"commits": len(made), "exchanges": len(Conversation(paths.conversation).exchanges)}
-    run: dict[str, Any] = {"tracks": [track.name for track in record.plan.tracks]}
+    tracks = [track.name for track in record.plan.tracks]
+    before = Derived(tuple(audit.audit(record)), {"commits": len(made)}, run={"tracks": tracks})
     if not record.said("measured"):
-        return Derived(tuple(findings), counts, run=run)
+        return before
+    try:
+        return _measured(record, before)
+    except Exception as error:
+        return replace(before, findings=(*before.findings, _underivable(paths.results, error)))
+
+
+def _measured(record: Assembly, before: Derived) -> Derived:
+    """The same, with the results and the report."""
     results = record.results()
-    text, report = results.model_dump_json(by_alias=True, indent=1), render_report(results, review.read(paths))
+    text, report = results.model_dump_json(by_alias=True, indent=1), render_report(results, review.read(record.paths))
     numbers = {"results.json": len(NUMBER.findall(text)), "report.md": len(NUMBER.findall(report))}
-    counts = {f"numbers in {name}": count for name, count in numbers.items()} | counts
-    run |= {"status": runs.ENDED[results.status], "reason": results.status_reason, "verdict": results.verdict}
-    findings += audit.arithmetic(results)
-    return Derived(tuple(findings), counts, {"results.json": text, "report.md": report}, run, tuple(_since(results)))
+    ended = {"status": runs.ENDED[results.status], "reason": results.status_reason, "verdict": results.verdict}
+    return Derived(
+        findings=(*before.findings, *audit.arithmetic(results)),
+        counts={f"numbers in {name}": found for name, found in numbers.items()} | before.counts,
+        texts={"results.json": text, "report.md": report},
+        run=before.run | ended,
+        notes=tuple(_since(results)),
+    )
+
+
+def _underivable(path: Path, error: Exception) -> Finding:
+    said = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
+    return Finding(path.name, 0, f"nothing that can be derived ({said})"[:300], "what follows from the record")
 
 
 def _since(results: Results) -> Iterator[str]:

@@ -109,7 +109,8 @@ def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Pat
                 states[layer][index] = value[: lengths[index]].clone() if task["kind"] == "text" else value.clone()
     for layer, values in states.items():
         _save(out / f"features-{layer}.safetensors", values, lengths, ragged=task["kind"] == "text")
-    _save_whole(out / "logits.safetensors", {"logits": logits})
+    if not (out / "logits.safetensors").exists():
+        _save_whole(out / "logits.safetensors", {"logits": logits})
 
 
 def _save(path: Path, values: list, lengths: list[int], ragged: bool) -> None:
@@ -120,9 +121,11 @@ def _save(path: Path, values: list, lengths: list[int], ragged: bool) -> None:
 
 
 def _save_whole(path: Path, tensors: dict) -> None:
-    """A reader never meets half a file."""
-    save_file(tensors, path.with_suffix(".part"))
-    path.with_suffix(".part").rename(path)
+    """A reader never meets half a file, nor one that only its writer may read: other runs share the folder."""
+    part = path.with_suffix(".part")
+    save_file(tensors, part)
+    part.chmod(0o644)  # save_file leaves it to its owner alone
+    part.rename(path)
 
 
 if __name__ == "__main__":

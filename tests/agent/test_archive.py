@@ -114,6 +114,8 @@ def test_existing_file_is_not_overwritten(paths: RunPaths, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="exists"):
         archive.export(paths, tmp_path / "run.tar.gz")
     assert (tmp_path / "run.tar.gz").read_text() == "mine"
+    with pytest.raises(UsageError, match="its folder does not exist"):
+        archive.export(paths, tmp_path / "gone" / "run.tar.gz")
 
 
 def test_run_in_use_is_not_exported(paths: RunPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +148,7 @@ def test_imported_run_is_the_exported_one(paths: RunPaths, tmp_path: Path, elsew
     ours, theirs = content(paths.folder), content(found.folder)
     left = {"lock", "state.sqlite", "plan.json.part", "scratch/left.py", "run.json"}
     repository = {name for name in (*ours, *theirs) if name.startswith("repository/")}
-    assert {n: d for n, d in theirs.items() if n not in {*repository, "run.json"}} == {
+    assert {n: d for n, d in theirs.items() if n not in {*repository, "run.json", "lock"}} == {
         n: d for n, d in ours.items() if n not in {*repository, *left}
     }
     before, after = (Workspace.open(each.repository) for each in (paths, found))
@@ -410,7 +412,7 @@ def test_honest_forgery_is_taken(elsewhere: Path, tmp_path: Path) -> None:
     """The hostile ones differ from this one."""
     (tmp_path / "x.tar.gz").write_bytes(honest({"run.json": record(), "repository.bundle": bundle(), "a.py": b"x"}))
     found = archive.unpack(tmp_path / "x.tar.gz", elsewhere)
-    assert sorted(path.name for path in found.folder.iterdir()) == ["a.py", "repository", "run.json"]
+    assert sorted(path.name for path in found.folder.iterdir()) == ["a.py", "lock", "repository", "run.json"]
     assert not (found.repository / "hooks").exists()
     assert (found.folder / "a.py").stat().st_mode & 0o777 == 0o644
 

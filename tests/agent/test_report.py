@@ -55,6 +55,7 @@ SECTIONS = [
     "## Benchmark Results",
     "## Code Changes",
     "## Reproducibility",
+    "## Review",
     "## Limitations",
     "## Conclusion",
 ]

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pty
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from agent import runs
+from agent import runs, sweep
 from agent.cli import main
 from agent.errors import DataError, Interrupted, UsageError
 from agent.paths import RunPaths
@@ -279,6 +280,22 @@ def test_runs_are_removed_only_when_that_was_meant(tmp_path: Path, capsys: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["2026-b"]
 
 
+@pytest.mark.parametrize(("answer", "left"), [(b"y\n", []), (b"\n", ["2026-a"]), (b"\x04", ["2026-a"])])
+def test_person_at_the_terminal_is_asked_before_a_run_is_removed(
+    tmp_path: Path, answer: bytes, left: list[str]
+) -> None:
+    made(tmp_path, "2026-a")
+    person, terminal = pty.openpty()
+    words = [sys.executable, "-m", "agent", "rm", "2026-a", "--runs-dir", str(tmp_path)]
+    pipes = {"stdin": terminal, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, **pipes) as process:
+        os.write(person, answer)
+        out, err = process.communicate(timeout=60)
+    os.close(terminal), os.close(person)
+    assert b"2026-a  planned" in err and b"[y/N]" in out
+    assert [path.name for path in tmp_path.iterdir()] == left and process.returncode == (0 if answer == b"y\n" else 2)
+
+
 def test_run_in_use_is_neither_removed_nor_tagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, "2026-a", "2026-b")
     with runs.locked(RunPaths(tmp_path / "2026-a")):
@@ -346,15 +363,25 @@ def test_gc_frees_what_no_run_needs(stocked: Path) -> None:
     assert left(stocked) == {"data", "teacher"}
     assert [path.name for path in folder.iterdir()] == ["2026-a"]
     assert list((folder / "2026-a" / "scratch").iterdir()) == []
-    assert len(list(stocked.glob("*/*.lock"))) == 2
 
 
-def test_gc_leaves_a_folder_that_is_being_filled(stocked: Path) -> None:
-    lock = (stocked / "data" / KEYS["old data"]).with_suffix(".lock")
-    with lock.open("w") as stream:
+def test_gc_leaves_what_is_being_filled(stocked: Path) -> None:
+    folder, lock = stocked.parent / "runs", (stocked / "data" / KEYS["old data"]).with_suffix(".lock")
+    (folder / ".import-x").mkdir()
+    with lock.open("w") as stream, runs.locked(RunPaths(folder / ".import-x")):
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert main(["gc", "--runs-dir", str(stocked.parent / "runs"), "--yes"]) == 0
+        assert main(["gc", "--runs-dir", str(folder), "--yes"]) == 0
     assert left(stocked) == {"data", "teacher", "old data"}
+    assert sorted(path.name for path in folder.iterdir()) == [".import-x", "2026-a"]
+
+
+def test_gc_leaves_the_scratch_of_a_run_that_has_just_gone_on(stocked: Path) -> None:
+    paths = RunPaths(stocked.parent / "runs" / "2026-a")
+    paths.lock.touch()
+    [item] = [each for each in sweep.waste(paths.folder.parent, stocked).items if each.path.parent == paths.scratch]
+    with runs.locked(paths):
+        assert not sweep.free(item)
+    assert item.path.exists() and sweep.free(item) and not item.path.exists()
 
 
 @pytest.mark.parametrize("unknown", ["in use", "unreadable"])

@@ -86,7 +86,7 @@ def test_untouched_run_is_verified_whole(paths: RunPaths, known: dict[str, Deriv
     assert (found.findings, found.notes) == ([], [])
     files = len(seal.record(paths))
     assert found.counts["files"] == files > 100
-    assert found.counts["commits"] == 6 and found.counts["exchanges"] >= 2
+    assert found.counts["commits"] == 6
     assert found.counts["numbers in results.json"] > 800 and found.counts["numbers in report.md"] > 500
     assert found.verdict.startswith("verified: copy: ") and found.head in found.verdict
 
@@ -131,7 +131,7 @@ def test_run_killed_before_its_seal_is_verified_and_says_what_was_not_noted(path
     found = verify(paths)
     assert found.findings == []
     assert found.notes[0].startswith("events.jsonl:")
-    assert any("files: the run was cut off" in note for note in found.notes)
+    assert any(note.endswith("the run was cut off before the log could note them") for note in found.notes)
     runs.update(paths, status="succeeded")
     assert [finding.file for finding in verify(paths).findings] == ["run.json"]
 
@@ -178,7 +178,7 @@ def test_weights_may_be_left_out_and_it_is_said(paths: RunPaths, known: dict[str
     (paths.folder / TRIAL / "weights.safetensors").unlink()
     found = verify(paths, known)
     assert found.findings == []
-    assert found.notes == ["1 files of weights: they are not here; no number is derived from them"]
+    assert found.notes == ["1 file of weights: not here; no number is derived from weights"]
 
 
 @pytest.mark.slow
@@ -289,7 +289,7 @@ def test_event_that_holds_no_sense_is_a_finding_and_no_crash(paths: RunPaths) ->
     rewrite(paths, altered("decided", dev_score="much"))
     assert said(paths)
     rewrite(paths, altered("measured", environment=[]))
-    assert any("numbers that cannot be derived again" in line for line in said(paths))
+    assert any("results.json: nothing that can be derived (" in line for line in said(paths))
 
 
 # ── records of other versions, and records in use ───────────────────────────────────────────────────────────────────
