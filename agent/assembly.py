@@ -3,6 +3,7 @@
 Every number is computed here, from logits, labels, traces and the event log.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from agent import evidence, runs
 from agent.compare import Comparison, Guard, compare, gap, judge
+from agent.config import ROOT
 from agent.conversation import Conversation, Exchange
 from agent.errors import TrainingError
 from agent.events import EventLog
@@ -20,6 +22,7 @@ from agent.options import Options
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
 from agent.results import (
+    PUBLISHED,
     Arm,
     Attempt,
     Code,
@@ -290,6 +293,12 @@ class Assembly:
 
 def attempt_name(attempt: int) -> str:
     return f"attempt-{attempt}"
+
+
+def code_hash() -> str:
+    """Of everything that decides how results and reports follow from a record."""
+    files = (*ROOT.glob("agent/*.py"), *ROOT.glob("templates/report/*"), PUBLISHED)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def decision(dev_score: float | None, history: Sequence[dict[str, Any]]) -> tuple[Outcome, str]:

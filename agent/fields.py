@@ -137,12 +137,17 @@ def _method(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
 
 def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     track, records = evidence.track, evidence.proposed
-    for split, planned in (("train", track.task.train_rows), ("transfer", track.task.transfer_rows)):
+    for split, planned in _due(track).items():
         yield sheet.row(f"task.{split}_rows", planned, _same(_distinct(record, split, track) for record in records))
     expected = samples(track, 1)
     yield sheet.row("samples", expected, _same(_samples(record, track) for record in records))
     largest = _same(record.ended("largest") for record in records)
     yield sheet.row("input_size", f"at most {track.task.input_size}", largest, lambda n: n <= track.task.input_size)
+
+
+def _due(track: Track) -> dict[str, int]:
+    """Rows the proposed arm learns from, per split; without a teacher the transfer rows have nothing to say."""
+    return {"train": track.task.train_rows, "transfer": track.task.transfer_rows * (track.method.name != "finetune")}
 
 
 def _distinct(record: TrialRecord, split: str, track: Track) -> int | None:
@@ -151,11 +156,11 @@ def _distinct(record: TrialRecord, split: str, track: Track) -> int | None:
     counts = [seen.get(name) for name in ("train", "transfer")]
     if not all(isinstance(count, int) for count in counts):
         return None
-    missed = track.pool_rows - sum(int(count) for count in counts if count is not None)
+    due_rows = sum(_due(track).values())
+    missed = due_rows - sum(int(count) for count in counts if count is not None)
     batch = track.training.batch_size * track.training.accumulation
-    due = min(track.pool_rows, samples(track, record.micro))
-    planned = {"train": track.task.train_rows, "transfer": track.task.transfer_rows}[split]
-    left_over = missed <= track.pool_rows - due + batch and seen[split] > 0
+    due, planned = min(due_rows, samples(track, record.micro)), _due(track)[split]
+    left_over = 0 <= missed <= due_rows - due + batch and (seen[split] > 0) == (planned > 0)
     return planned if left_over else int(seen[split])
 
 
@@ -177,7 +182,7 @@ def batches(track: Track, micro: int) -> int:
 def samples(track: Track, micro: int) -> int:
     """Rows in the batches of all steps. As experiment.training_arguments() has it, an epoch's last batch is left out
     unless it is full, or fewer rows than a batch are labelled."""
-    rows, size = track.pool_rows, track.training.batch_size // micro
+    rows, size = sum(_due(track).values()), track.training.batch_size // micro
     full = track.task.train_rows >= size
     per_epoch = rows // size if full else math.ceil(rows / size)
     updates = math.ceil(per_epoch / (track.training.accumulation * micro))

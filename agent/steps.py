@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import __version__, config, planner, review, runs, seal
-from agent.assembly import REFERENCE_FILES, Assembly, attempt_name, decision
+from agent.assembly import REFERENCE_FILES, Assembly, attempt_name, code_hash, decision
 from agent.edits import apply
 from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
@@ -286,6 +286,7 @@ class Steps:
         isolation = {name: getattr(backend, name) for name in ("level", "selftest", "protects", "not_protected")}
         return {
             "version": __version__,
+            "code": code_hash(),
             "source": {"name": source.name, "model": source.model},
             "environment": {name: known.model_dump() for name, known in environment().items()},
             "isolation": {"backend": backend.name} | isolation,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import __version__, audit, review, runs, seal
-from agent.assembly import Assembly
+from agent.assembly import Assembly, code_hash
 from agent.audit import Finding
 from agent.compare import count
 from agent.errors import DataError, UsageError
@@ -67,7 +67,9 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        counted = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        counted = ", ".join(
+            f"{number:,} {what.removesuffix('s') if number == 1 else what}" for what, number in self.counts.items()
+        )
         if self.findings:
             return f"NOT VERIFIED: {self.run}: {count(len(self.findings), 'finding')}; checked: {counted or 'nothing'}"
         return f"verified: {self.run}: {counted}; the log ends with {self.head or 'no event'}"
@@ -218,14 +220,17 @@ def _place(path: Path, row: bytes) -> int:
 
 
 def _broken_line(path: Path) -> int:
-    """The line in which a text stops being JSON."""
+    """The line in which run.json stops being JSON, or names what it does not hold."""
     try:
-        json.loads(path.read_text(errors="replace"))
+        text = path.read_text(errors="replace")
+        json.loads(text)
     except json.JSONDecodeError as error:
         return error.lineno
-    except (OSError, ValueError, RecursionError):
-        pass
-    return 0
+    except (OSError, RecursionError):
+        return 0
+    known = (' "schema": 1,', *(f' "{name}": ' for name in (*seal.FIXED[1:], *DUE, *FREE)))
+    lines = enumerate(text.split("\n"), 1)
+    return next((number for number, line in lines if line.startswith(' "') and not line.startswith(known)), 0)
 
 
 def _same_object(path: Path) -> bool:
@@ -246,8 +251,10 @@ def _run(paths: RunPaths, closing: dict[str, Any] | None, derived: Derived, made
     except UsageError:
         yield Finding(paths.run.name, _broken_line(paths.run), "no record of a run", "one")
         return
-    due = {name: value for name, value in found.items() if name in (*seal.FIXED, *FREE, *DUE)}
-    due |= {name: value for name, value in derived.run.items() if name in found}
+    if found.keys() - {*seal.FIXED, *DUE, *FREE}:
+        yield Finding(paths.run.name, _broken_line(paths.run), "a name that is none of its own", "one that is")
+        return
+    due = found | {name: value for name, value in derived.run.items() if name in found}
     if found["status"] == "running" and not found.get("reason"):
         due |= {"status": "running", "reason": ""}
     elif closing and closing["kind"] == "stopped":
@@ -291,7 +298,7 @@ def _measured(record: Assembly, before: Derived) -> Derived:
         counts={f"numbers in {name}": found for name, found in numbers.items()} | before.counts,
         texts={"results.json": text, "report.md": report},
         run=before.run | ended,
-        notes=tuple(_since(results)),
+        notes=tuple(_since(results, record.observed["code"])),
     )
 
 
@@ -300,13 +307,13 @@ def _underivable(path: Path, error: Exception) -> Finding:
     return Finding(path.name, 0, f"nothing that can be derived ({said})"[:300], "what follows from the record")
 
 
-def _since(results: Results) -> Iterator[str]:
+def _since(results: Results, code: str) -> Iterator[str]:
     """What computes numbers and is not as it was."""
-    now = {"kdagent": __version__} | {name: version(name) for name in COMPUTE}
-    was = {"kdagent": results.version} | {name: results.environment[name].value for name in COMPUTE}
-    for name in now:
-        if now[name] != was[name]:
-            yield f"{name} is {now[name]}, the run had {was[name]}: last digits may differ for that"
+    if code != code_hash():
+        yield f"kdagent {results.version} made the run with other code than this {__version__}: it may derive other words"
+    for name in COMPUTE:
+        if (now := version(name)) != (was := results.environment[name].value):
+            yield f"{name} is {now}, the run had {was}: last digits may differ for that"
 
 
 # ── texts ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -45,6 +45,7 @@ class Records:
             "test": {
                 "status": "ok",
                 "initial": f"i{seed}",
+                "fingerprint": "f",
                 "change": 0.5,
                 "furthest": 0.01,
                 "size": 1.0,

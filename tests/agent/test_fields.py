@@ -148,3 +148,12 @@ def test_full_batches_are_counted_over_epochs(
 def test_partial_batches_count_where_few_rows_are_labelled(tmp_path: Path) -> None:
     wanted = {"sizes.train_rows": 10, "sizes.transfer_rows": 26, "training.batch_size": 16, "training.epochs": 2}
     assert samples(Records(tmp_path, **wanted).track, 1) == 72
+
+
+def test_without_a_teacher_the_transfer_rows_are_left_out(tmp_path: Path) -> None:
+    records = Records(tmp_path, "finetune")
+    assert {row.status for row in records.rows.values() if row.field != "task.transfer_rows"} == {"MATCH"}
+    assert records.rows["task.transfer_rows"].status == "DEVIATED"  # these records show them all
+    for seed in (0, 1):
+        records.write("proposed", seed, end={"distinct": {"train": records.track.task.train_rows, "transfer": 0}})
+    assert status(records, "task.transfer_rows") == ("0", "MATCH")

@@ -65,6 +65,7 @@ def by_hand(experiment, model, rounds):
     return model
 '''
 COVERT = BY_HAND.replace("model.train()", "model.eval()").replace("return model", "model.train()")
+BY_THE_BOOK = changed("kd", (START, "def by_the_book(experiment):\n"))
 WITHIN = BY_HAND.replace("/ 2", "/ 4")
 DECOY = """
 def train(experiment):
@@ -73,6 +74,15 @@ def train(experiment):
     experiment.student.load_state_dict(by_hand(experiment, real, 60).state_dict())
     return experiment.student
 """
+FORGE = DECOY.replace(
+    "    return experiment.student\n",
+    """    path = experiment.out / "trace.jsonl"
+    *before, end = path.read_text().splitlines(keepends=True)
+    forged = json.loads(end) | {"weights": fingerprint(experiment.student, experiment.names)}
+    path.write_text("".join(before) + json.dumps(forged) + "\\n")
+    return experiment.student
+""",
+)
 SWAP_AT_END = f"""{END.splitlines()[0]}
     teacher = experiment.teacher.model().state_dict()
     for name, value in trainer.model.state_dict().items():
@@ -205,10 +215,19 @@ AUTHORS = (
         must_end=("none", "invalid", "inconclusive"),
     ),
     Author(
-        "C16",
+        "C16a",
         "trains a decoy by the book, and hands in weights trained by hand on dev rows, within reach of the plan",
         (plan("kd"),),
-        tries(f"import copy\n\n{changed('kd', (START, 'def by_the_book(experiment):' + chr(10)))}\n{WITHIN}\n{DECOY}"),
+        tries(f"import copy\n\n{BY_THE_BOOK}\n{WITHIN}\n{DECOY}"),
+        must_end=ACCUSED,
+    ),
+    Author(
+        "C16b",
+        "does the same and writes into its trace that these weights are the trainer's",
+        (plan("kd"),),
+        tries(
+            f"import copy\nimport json\n\nfrom baselines.models import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"
+        ),
         must_end=ACCUSED,
     ),
     Author(
