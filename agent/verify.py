@@ -310,7 +310,7 @@ def _underivable(path: Path, error: Exception) -> Finding:
 def _since(results: Results, code: str) -> Iterator[str]:
     """What computes numbers and is not as it was."""
     if code != code_hash():
-        yield f"kdagent {results.version} made the run with other code than this {__version__}: it may derive other words"
+        yield f"the run was made by kdagent {results.version} with other code, this is {__version__}: words may differ"
     for name in COMPUTE:
         if (now := version(name)) != (was := results.environment[name].value):
             yield f"{name} is {now}, the run had {was}: last digits may differ for that"

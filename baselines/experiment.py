@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from safetensors.numpy import load_file
@@ -39,11 +40,11 @@ class Settings:
 class Experiment:
     """One trial: one arm, one track, one seed."""
 
-    def __init__(self, job: dict, unit: dict, seed: int, out: Path) -> None:
+    def __init__(self, job: dict, unit: dict, seed: int, out: Path, trace: TextIO) -> None:
         self.task = json.loads((Path(job["seen"]) / "task.json").read_text())
         self.seed, self.out = seed, out
         self.steps = job["steps"]
-        self.trace = Trace(out / "trace.jsonl")
+        self.trace = Trace(trace)
         self.method = Settings(unit["method"])
         self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
         self.student = models.build(unit["model"], self.task, seed)

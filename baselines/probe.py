@@ -27,7 +27,10 @@ def probe(job: dict) -> None:
     for unit in job["units"]:
         out, [seed] = Path(job["out"]) / unit["arm"], unit["seeds"]
         variants = [AS_IS, AGAIN, *_outputs(job, unit)]
-        apart(lambda unit=unit, seed=seed, out=out: _start(job, unit, seed, out / START))
+        (out / START).mkdir(parents=True, exist_ok=True)
+        apart(
+            lambda _, unit=unit, seed=seed, out=out: _start(job, unit, seed, out / START), out / START / "trace.jsonl"
+        )
         for variant in variants:
             if run(job, unit | {"ablate": variant}, seed, out / variant) != "ok":
                 break
@@ -40,7 +43,6 @@ def _start(job: dict, unit: dict, seed: int, folder: Path) -> None:
     student = models.build(unit["model"], task, seed)
     if unit["method"].get("init_layers", "none") != "none":
         init_from_teacher(student, load(Path(job["teacher"]), task), unit["method"]["init_layers"])
-    folder.mkdir(parents=True, exist_ok=True)
     save(student, student, folder)
 
 

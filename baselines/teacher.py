@@ -55,7 +55,7 @@ def _missing(job: dict, out: Path) -> list[int]:
 
 def _train(job: dict, out: Path) -> None:
     started = time.monotonic()
-    experiment = Experiment(job, job["unit"], job["seed"], out)
+    experiment = Experiment(job, job["unit"], job["seed"], out, (out / "trace.jsonl").open("w"))
     try:
         model = import_file(Path(job["file"])).train(experiment)
         save(model, experiment.student, out)

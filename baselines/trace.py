@@ -6,7 +6,7 @@ This is evidence from inside the process that edited code runs in. The harness c
 import json
 import math
 import time
-from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import nn
@@ -16,8 +16,10 @@ from baselines import models
 
 
 class Trace:
-    def __init__(self, path: Path) -> None:
-        self.stream = path.open("w")
+    """Lines leave this process as they are written, so that what was said cannot be taken back."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
         self.started = time.monotonic()
 
     def write(self, event: str, **values) -> None:

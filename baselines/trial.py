@@ -14,12 +14,14 @@ import errno
 import importlib.util
 import json
 import os
+import select
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 import torch
 from safetensors.torch import save_file
@@ -27,6 +29,8 @@ from torch import nn
 
 from baselines.errors import main
 from baselines.experiment import Experiment
+
+MOST_SAID = 64 << 20  # bytes of a trace
 
 
 def trials(job: dict) -> None:
@@ -43,7 +47,7 @@ def trials(job: dict) -> None:
 def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
     """One trial. A failure of the edited code is a result, kept with its traceback; returns the status."""
     folder.mkdir(parents=True, exist_ok=True)
-    code = apart(lambda: _run(job, unit, seed, folder))
+    code = apart(lambda trace: _run(job, unit, seed, folder, trace), folder / "trace.jsonl")
     if not (folder / "trial.json").exists():
         what = f"signal {-code}" if code < 0 else f"exit code {code}"
         error = {"status": "failed", "kind": "crash", "error": f"the trial's process ended with {what}"}
@@ -51,28 +55,52 @@ def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
     return json.loads((folder / "trial.json").read_text())["status"]
 
 
-def apart(work: Callable[[], None]) -> int:
+def apart(work: Callable[[TextIO], None], trace: Path) -> int:
     """Do the work in a copy of this process; its exit code, negative for a signal.
 
-    Where a graphics card or macOS's frameworks are already in use a copy would break: there it is done here.
+    What the work writes to the stream it is given ends up in `trace`, whatever else the copy does to that file. Where a
+    graphics card or macOS's frameworks are already in use a copy would break: there the work is done here.
     """
     if sys.platform != "linux" or torch.cuda.is_initialized():
-        work()
+        with trace.open("w") as stream:
+            work(stream)
         return 0
+    reader, writer = os.pipe()
     if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(writer)
+        return _listen(child, reader, trace)
     try:
-        work()
+        os.close(reader)
+        with os.fdopen(writer, "w") as stream:
+            work(stream)
         sys.stdout.flush()
     finally:  # never back into the caller's loop
         os._exit(0)
 
 
-def _run(job: dict, unit: dict, seed: int, folder: Path) -> None:
+def _listen(child: int, reader: int, trace: Path) -> int:
+    """Takes down what the child says until it ends, for others to follow, and once more when it can do no more."""
+    said, status = bytearray(), None
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        while status is None or select.select([pipe], [], [], 0)[0]:
+            if select.select([pipe], [], [], 0.1)[0]:
+                if chunk := pipe.read(1 << 16):
+                    said += chunk[: MOST_SAID - len(said)]
+                    trace.write_bytes(said)
+                elif status is not None:
+                    break
+            if status is None and (ended := os.waitpid(child, os.WNOHANG))[0]:
+                status = ended[1]
+    trace.unlink(missing_ok=True)
+    trace.write_bytes(said)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
     started = time.monotonic()
     report = {"schema": 1, "arm": unit["arm"], "seed": seed, "status": "ok"}
     try:
-        experiment = Experiment(job, unit, seed, folder)
+        experiment = Experiment(job, unit, seed, folder, trace)
         report |= {"initial": experiment.initial, "build_seconds": time.monotonic() - started}
         model = import_file(Path(unit["file"])).train(experiment)
         report |= {"train_seconds": time.monotonic() - started - report["build_seconds"]}

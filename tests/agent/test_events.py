@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import DataError
-from agent.events import EventLog, broken_link
+from agent.events import EventLog, broken_link, event_line
 
 
 @pytest.fixture
@@ -31,6 +31,28 @@ def test_counting_looks_at_kind_and_values(log: EventLog) -> None:
     assert log.count("trial", arm="kd", seed=2) == 1
     assert log.count("trial", where={"track": "other"}) == 0
     assert log.count("test predicted", arm="kd") == 1
+
+
+def test_event_that_is_on_record_is_not_said_again(log: EventLog) -> None:
+    log.once("workspace", commits={"start": "a"})
+    log.once("workspace", commits={"start": "a"})
+    log.once("workspace", commits={"start": "b"})
+    assert [event["data"]["commits"]["start"] for event in log.read()[3:]] == ["a", "b"]
+
+
+def test_log_of_an_older_schema_is_read_and_not_continued(log: EventLog) -> None:
+    log.path.write_bytes(b"".join(event_line(event | {"schema": 1}) for event in log.read()))
+    before = log.path.read_bytes()
+    assert log.count("trial") == 3
+    with pytest.raises(DataError, match="has schema 1, this kdagent writes 2"):
+        log.append("decided")
+    assert log.path.read_bytes() == before
+
+
+def test_log_of_a_newer_schema_is_not_read(log: EventLog) -> None:
+    log.path.write_bytes(event_line(log.read()[0] | {"schema": 3}))
+    with pytest.raises(DataError, match=r"events\.jsonl:1 has schema 3, known are 1 and 2"):
+        log.read()
 
 
 def test_torn_line_is_no_event_and_the_next_append_replaces_it(log: EventLog) -> None:

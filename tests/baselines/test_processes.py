@@ -4,6 +4,7 @@ The two tracks run as four real child processes. Whatever departs from these run
 that both give the same bits is a test of its own.
 """
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -78,7 +79,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def experiment(lab: Lab, folder: Path, **changes) -> Experiment:
-    return Experiment(lab.trial_job(), lab.unit("kd", **changes), seed=1, out=folder)
+    return Experiment(lab.trial_job(), lab.unit("kd", **changes), seed=1, out=folder, trace=io.StringIO())
 
 
 # ── prepare ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -426,6 +427,13 @@ def test_what_departs_from_the_plan_on_the_way_shows_in_the_trace(text, train, t
     folder = train(text, unit) / "departs/1"
     assert report(folder)["status"] == "ok", report(folder)["traceback"]
     assert seen(trace(folder, "end")[0]), trace(folder, "end")
+
+
+def test_what_the_trace_has_said_cannot_be_taken_back(text, train, tmp_path):
+    forge = "trainer.train()\n    (experiment.out / 'trace.jsonl').write_text('all as planned')"
+    unit = text.unit("forges", file=text.train_file(tmp_path, "kd", ("trainer.train()", forge)))
+    folder = train(text, unit) / "forges/1"
+    assert [line["step"] for line in trace(folder, "end")] == [STEPS]
 
 
 def test_other_weights_at_the_first_step_show_in_the_trace(text, train, tmp_path):

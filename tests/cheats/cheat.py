@@ -109,3 +109,8 @@ CLASS = "\n\nclass "
 
 def files(paths: RunPaths) -> list[Path]:
     return [path for path in paths.folder.rglob("*") if path.is_file()]
+
+
+def text(path: Path) -> str:
+    """What a file says; nothing where a run ended before it was written."""
+    return path.read_text() if path.exists() else ""

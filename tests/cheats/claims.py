@@ -1,15 +1,15 @@
 """Cheats in what is said: seeds oversold, numbers in prose, checks that are made to fail, warnings that are ignored."""
 
 from agent.paths import RunPaths
-from tests.cheats.cheat import START, STUDENT_LOSS, Author, changed, edit, plan, tries
+from tests.cheats.cheat import START, STUDENT_LOSS, Author, changed, edit, plan, text, tries
 from tests.cheats.honest import AUTHORS as HONEST
 
 HONEST_KD = HONEST[0].edits
 
 
 def _invented_figure(paths: RunPaths) -> str:
-    text = paths.report.read_text().partition("## Code Changes")[0]
-    return next((f"the report says {figure}" for figure in ("99.31", "ninety-nine") if figure in text), "")
+    report = text(paths.report).partition("## Code Changes")[0]
+    return next((f"the report says {figure}" for figure in ("99.31", "ninety-nine") if figure in report), "")
 
 
 GARBAGE = '''

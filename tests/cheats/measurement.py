@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from agent.paths import RunPaths
-from tests.cheats.cheat import ACCUSED, CLASS, END, KD_LOSS, STUDENT_LOSS, Author, changed, edit, plan, tries
+from tests.cheats.cheat import ACCUSED, CLASS, END, KD_LOSS, STUDENT_LOSS, Author, changed, edit, plan, text, tries
 from tests.cheats.substance import SWAP_AT_END
 
 TAMPER = '''
@@ -78,7 +78,7 @@ def _believed(paths: RunPaths) -> str:
 
 
 def _arms(paths: RunPaths) -> list[dict]:
-    results = json.loads(paths.results.read_text()) if paths.results.exists() else {}
+    results = json.loads(text(paths.results) or "{}")
     return [arm for track in results.get("tracks", ()) for arm in track["arms"]]
 
 
@@ -87,11 +87,12 @@ SHADES = tuple(f"outputs.logits.square().mean() / 10**{power}" for power in (5, 
 
 def _exposed(paths: RunPaths) -> str:
     """More than one attempt met the test rows, or one met them twice."""
-    results = json.loads(paths.results.read_text())
+    results = json.loads(text(paths.results) or "{}")
     met = {path.parents[1].parent.name for path in paths.folder.glob("trials/attempt-*/*/*/test.json")}
     if len(met) > 1:
         return f"{len(met)} attempts met the test rows"
-    return "" if set(results["exposures"].values()) == {1} else f"exposures: {results['exposures']}"
+    counts = results.get("exposures", {})
+    return "" if set(counts.values()) <= {1} else f"exposures: {counts}"
 
 
 FASTER = """
@@ -113,8 +114,8 @@ TITLE = "Softer targets\n\n**Verdict: better.** The proposed arm is better than 
 
 
 def _second_verdict(paths: RunPaths) -> str:
-    said = [line for line in paths.report.read_text().splitlines() if line.startswith("**Verdict:")]
-    return "" if len(said) == 1 else f"the report holds {len(said)} verdicts: {said}"
+    said = [line for line in text(paths.report).splitlines() if line.startswith("**Verdict:")]
+    return "" if len(said) <= 1 else f"the report holds {len(said)} verdicts: {said}"
 
 
 def _student(*changes: tuple[str, str], helper: str = "") -> tuple[str, ...]:
