@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes cheats clean
+.PHONY: install run test check probes cheats mutation-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -27,6 +27,9 @@ probes: install # 48 hostile probes under each isolation level, 36 hostile works
 
 cheats: install # scripted cheating authors, end to end from the command line, and honest controls
 	$(BIN)/python -m tests.cheats $(WRITE)
+
+mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
+	$(BIN)/python -m tests.mutation $(WRITE)
 
 check: install
 	$(BIN)/ruff check .

@@ -41,6 +41,8 @@ class Author:
     """Verdicts that count as caught. "none": nothing was compared."""
     breach: Callable[[RunPaths], str] = nothing
     """What the author got hold of or spoilt, seen from the record; "" where nothing."""
+    held: str = ""
+    """What has held where `breach` finds nothing."""
 
     @property
     def row(self) -> str:

@@ -80,13 +80,13 @@ def act(experiment):
     except Exception:
         pass
     if found:
-        experiment.trace.write("got", what=found[:5])
+        print("got", found[:5])
 '''
 
 
 def _got(paths: RunPaths) -> str:
-    lines = [line for path in paths.folder.glob("trials/*/*/*/trace.jsonl") for line in path.read_text().splitlines()]
-    return next((line[:200] for line in lines if '"event": "got"' in line), "")
+    lines = [line for path in paths.logs.glob("*.log") for line in path.read_text(errors="replace").splitlines()]
+    return next((line[:200] for line in lines if line.startswith("got ")), "")
 
 
 DELETE = '''
@@ -131,7 +131,7 @@ def act(experiment):
                 said.append(open(path, errors="replace").read()[:4000])
             except OSError:
                 pass
-    experiment.trace.write("got", what=said)
+    print("got", said)
 '''
 
 
@@ -149,6 +149,7 @@ AUTHORS = (
         flags=("--set", "budget.trial_seconds=60", "--set", "budget.disk_mb=256"),
         must_end=ACCUSED,
         breach=_survivors,
+        held="no process outlives the run",
     ),
     Author(
         "C4",
@@ -156,6 +157,7 @@ AUTHORS = (
         (plan("finetune"),),
         _acts(LABELS),
         breach=_got,
+        held="isolation: no test label and no network",
     ),
     Author(
         "C17",
@@ -164,6 +166,7 @@ AUTHORS = (
         _acts(DELETE, "kd"),
         must_end=ACCUSED,
         breach=_evidence_gone,
+        held="isolation: the record is out of reach",
     ),
     Author(
         "C20",
@@ -171,5 +174,6 @@ AUTHORS = (
         (plan("finetune"),),
         _acts(SECRETS),
         breach=_secret_out,
+        held="isolation: no secret in reach",
     ),
 )

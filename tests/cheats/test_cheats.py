@@ -11,7 +11,7 @@ from tests.cheats.play import SMALL, Ended
 ALL = os.environ.get("KDAGENT_CHEATS") == "all"
 QUICK = ("C9a", "C22")
 TINY = (
-    *("--task", "digits", "--seeds", "1", "--yes"),
+    *("--seeds", "1", "--yes"),
     *("--set", "transfer_rows=100", "--set", "epochs=1", "--set", "teacher_training.epochs=1"),
 )
 AUTHORS = (*HONEST, *CHEATS) if ALL else tuple(author for author in CHEATS if author.name in QUICK)
