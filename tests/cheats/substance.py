@@ -74,15 +74,19 @@ def train(experiment):
     experiment.student.load_state_dict(by_hand(experiment, real, 60).state_dict())
     return experiment.student
 """
-FORGE = DECOY.replace(
-    "    return experiment.student\n",
-    """    path = experiment.out / "trace.jsonl"
-    *before, end = path.read_text().splitlines(keepends=True)
-    forged = json.loads(end) | {"weights": fingerprint(experiment.student, experiment.names)}
-    path.write_text("".join(before) + json.dumps(forged) + "\\n")
+FORGE = """
+def train(experiment):
+    real, ends, write = copy.deepcopy(experiment.student), [], experiment.trace.write
+
+    def keep(event, **values):
+        ends.append(values) if event == "end" else write(event, **values)
+
+    experiment.trace.write = keep
+    by_the_book(experiment)
+    experiment.student.load_state_dict(by_hand(experiment, real, 60).state_dict())
+    write("end", **ends[0] | {"weights": fingerprint(experiment.student, experiment.names)})
     return experiment.student
-""",
-)
+"""
 SWAP_AT_END = f"""{END.splitlines()[0]}
     teacher = experiment.teacher.model().state_dict()
     for name, value in trainer.model.state_dict().items():
@@ -225,9 +229,7 @@ AUTHORS = (
         "C16b",
         "does the same and writes into its trace that these weights are the trainer's",
         (plan("kd"),),
-        tries(
-            f"import copy\nimport json\n\nfrom baselines.models import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"
-        ),
+        tries(f"import copy\n\nfrom baselines.models import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"),
         must_end=ACCUSED,
     ),
     Author(
