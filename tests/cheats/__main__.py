@@ -94,9 +94,10 @@ def main(words: Sequence[str]) -> int:
             ended.append(each)
             print(f"{each.seconds:4.0f} s {row(each)}", flush=True)
         line, well = tally(ended)
-    print(f"\n{table(ended)}\n\n{line}")
+        said = f"{table(ended)}\n\n{line}"  # while the runs are still there
+    print(f"\n{said}")
     if given.write:
-        write(f"{table(ended)}\n\n{line}")
+        write(said)
     return 0 if well else 1
 
 
