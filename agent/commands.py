@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agent.plan import Budget, Plan
     from agent.progress import Progress
     from agent.steps import Steps
+    from sandbox.isolation import Backend
 
 REJECTED = "the plan was rejected"
 LASTING = (UsageError, PlanError, BudgetError)  # they would come again if the run went on
@@ -33,9 +34,9 @@ LASTING = (UsageError, PlanError, BudgetError)  # they would come again if the r
 def run(arguments: argparse.Namespace) -> int:
     """A new run, from the idea to the report."""
     options, settings = _options(arguments), _settings(arguments)
-    _refuse_early(options, settings)
+    backend = _refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
-    return _advance(paths, options, settings, arguments.json)
+    return _advance(paths, options, settings, arguments.json, backend)
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -100,8 +101,8 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
     return replace(settings, runs=Path(arguments.runs_dir).absolute()) if arguments.runs_dir else settings
 
 
-def _refuse_early(options: Options, settings: config.Settings) -> None:
-    """Raises what can be known to be wrong before a run exists."""
+def _refuse_early(options: Options, settings: config.Settings) -> "Backend":
+    """Raises what can be known to be wrong before a run exists; the isolation that was tried on the way."""
     from agent import planner
     from sandbox.isolation import choose
     from sandbox.workspace import Workspace
@@ -111,8 +112,9 @@ def _refuse_early(options: Options, settings: config.Settings) -> None:
     runs.check_folder(settings.runs, "--runs-dir")
     runs.check_folder(settings.cache, "KDAGENT_CACHE")
     Workspace(settings.runs)  # nothing is made there; it looks for git
-    choose(options.isolation)
+    backend = choose(options.isolation)
     source(options, settings)
+    return backend
 
 
 def _check_data(options: Options) -> None:
@@ -130,10 +132,12 @@ def _check_data(options: Options) -> None:
         raise UsageError(problem, "name a task that is in the folder with --task")
 
 
-def _advance(paths: RunPaths, options: Options, settings: config.Settings, as_json: bool) -> int:
-    """Drive the run to its next stop, and keep its status true whatever happens."""
+def _advance(
+    paths: RunPaths, options: Options, settings: config.Settings, as_json: bool, backend: "Backend | None" = None
+) -> int:
+    """Drive the run to its next stop, and keep its status true whatever happens. A `backend` has been tried already."""
     with runs.locked(paths), _cancellable() as cancelled, _noted(paths), runs.refusals():
-        return _drive(paths, options, settings, as_json, cancelled)
+        return _drive(paths, options, settings, as_json, cancelled, backend)
 
 
 @contextmanager
@@ -163,7 +167,12 @@ def _resume(paths: RunPaths) -> str:
 
 
 def _drive(
-    paths: RunPaths, options: Options, settings: config.Settings, as_json: bool, cancelled: threading.Event
+    paths: RunPaths,
+    options: Options,
+    settings: config.Settings,
+    as_json: bool,
+    cancelled: threading.Event,
+    backend: "Backend | None",
 ) -> int:
     from rich.console import Console
 
@@ -174,7 +183,7 @@ def _drive(
     from agent.show import plan_table
 
     progress = Progress(Console(stderr=as_json), quiet=as_json)
-    steps = _steps(paths, options, settings, progress, cancelled)
+    steps = _steps(paths, options, settings, progress, cancelled, backend)
     seal.resume(paths)
     runs.update(paths, status="running", reason="")
     if not paths.packages.exists():
@@ -205,7 +214,12 @@ def _drive(
 
 
 def _steps(
-    paths: RunPaths, options: Options, settings: config.Settings, progress: "Progress", cancelled: threading.Event
+    paths: RunPaths,
+    options: Options,
+    settings: config.Settings,
+    progress: "Progress",
+    cancelled: threading.Event,
+    backend: "Backend | None",
 ) -> "Steps":
     from agent.conversation import Conversation
     from agent.gateway import Gateway
@@ -214,7 +228,7 @@ def _steps(
     from sandbox.isolation import choose
 
     started = time.monotonic()
-    backend, budget = choose(options.isolation), _budget(paths, options)
+    backend, budget = backend or choose(options.isolation), _budget(paths, options)
     weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
     progress.say(
         f"run {paths.id}\nisolation: {backend.name}, level {backend.level}, self-test {backend.selftest}{weak}"
@@ -379,9 +393,9 @@ def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Sett
     values = {name: value for name, value in options.values.items() if name not in edits} | edits
     kept = review.proposal(plan).model_dump(mode="json", exclude_none=True)
     options = replace(options, values=values, amends=plan.hash, proposal=kept, yes=False, plan_only=True)
-    _refuse_early(options, settings)
+    backend = _refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
-    return _advance(amended, options, settings, arguments.json)
+    return _advance(amended, options, settings, arguments.json, backend)
 
 
 def tasks(arguments: argparse.Namespace) -> int:
