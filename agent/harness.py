@@ -294,7 +294,7 @@ class Harness:
         }
 
     def _readable(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> set[Path]:
-        """What a trial may see: never a test row, and the transfer labels only where an arm measures their worth."""
+        """What a trial may see: no dev or test row, and the transfer labels only where an arm measures their worth."""
         data, arms = Path(facts[part.track.name]["folder"]), [arm for arm, _ in part.work]
         read = {data / "seen"}
         read |= {Path(teachers[part.track.name])} if any(arm.teacher for arm in arms) else set()
@@ -364,7 +364,7 @@ class Harness:
         if not units:
             return
         data = Path(facts["folder"])
-        inputs = data / ("test" if split == "test" else "seen") / f"{split}.safetensors"
+        inputs = data / "held" / f"{split}.safetensors"
         job = {
             "task": str(data / "seen" / "task.json"),
             "inputs": str(inputs),

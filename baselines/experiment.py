@@ -51,7 +51,7 @@ class Experiment:
         self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
         self.forwards = Forwards(self.student)
-        self.train_dataset, self.transfer_dataset, self.dev_dataset = splits(job, unit, self.task["kind"])
+        self.train_dataset, self.transfer_dataset = splits(job, unit, self.task["kind"])
         self.collator = Collator(self.task, self.teacher.answers if self.teacher else None)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
@@ -66,7 +66,6 @@ class Experiment:
             output_dir=str(self.out / "trainer"),
             max_steps=self.steps,
             per_device_train_batch_size=training["batch_size"],
-            per_device_eval_batch_size=_divisor(len(self.dev_dataset), 256),  # drop_last would drop dev rows, too
             gradient_accumulation_steps=training["accumulation"],
             learning_rate=training["learning_rate"],
             weight_decay=training["weight_decay"],
@@ -136,13 +135,8 @@ class Experiment:
         return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in splits.items()}
 
 
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor that is not above `most`."""
-    return next((size for size in range(min(number, most), 1, -1) if number % size == 0), 1)
-
-
-def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
-    """train, transfer and dev rows; ids run through them in this order.
+def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows]:
+    """Training and transfer rows; ids run through them in this order.
 
     The labels of the transfer rows come along where an arm may see them; these rows then are training rows.
     """
@@ -150,7 +144,6 @@ def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
     train = read_rows(seen / "train.safetensors", kind)
     hidden = load_file(Path(job["labels"]) / "transfer.safetensors")["labels"] if unit["reveal_transfer"] else None
     transfer = read_rows(seen / "transfer.safetensors", kind, len(train), hidden)
-    dev = read_rows(seen / "dev.safetensors", kind, len(train) + len(transfer))
     if unit["reveal_transfer"]:
         train, transfer = train + transfer, Rows(kind, [], transfer.labels[:0], transfer.ids[:0])
-    return train, transfer, dev
+    return train, transfer

@@ -2,9 +2,9 @@
 
     python -m baselines.prepare JOB.json …
 
-Writes three folders that different processes may see: `seen/` (training, transfer and dev rows, for trials), `test/`
-(test inputs, for prediction) and `labels/` (labels of the test and transfer rows, for scoring and the teacher), and
-`facts.json` last.
+Writes three folders that different processes may see: `seen/` (training and transfer rows, for trials), `held/` (inputs
+of the dev and test rows, for prediction) and `labels/` (labels of all rows but the training rows, for scoring and the
+teacher), and `facts.json` last.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def prepare(job: dict) -> None:
     source = tasks.load(job["task"])
     splits = tasks.split(source, job["sizes"], job["data_seed"])
     tasks.check(source, splits, job["batch_size"])
-    for folder in ("seen", "test", "labels"):
+    for folder in ("seen", "held", "labels"):
         (out / folder).mkdir(exist_ok=True)
     specs = {who: models.fetch(job[who], out / "seen" / who) for who in ("teacher", "student")}
     encode = (
@@ -52,10 +52,9 @@ def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
     def labels(name: str) -> np.ndarray:
         return np.array(getattr(splits, name).labels, dtype=np.int64)
 
-    for name in ("train", "dev"):
-        rows.write_inputs(out / "seen" / f"{name}.safetensors", kind, encoded[name], labels(name))
-    rows.write_inputs(out / "seen" / "transfer.safetensors", kind, encoded["transfer"], None)
-    rows.write_inputs(out / "test" / "test.safetensors", kind, encoded["test"], None)
+    rows.write_inputs(out / "seen" / "train.safetensors", kind, encoded["train"], labels("train"))
+    for folder, name in (("seen", "transfer"), ("held", "dev"), ("held", "test")):
+        rows.write_inputs(out / folder / f"{name}.safetensors", kind, encoded[name], None)
     for name in ("transfer", "dev", "test"):
         rows.save_file({"labels": labels(name)}, out / "labels" / f"{name}.safetensors")
 

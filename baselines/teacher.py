@@ -36,8 +36,8 @@ def teach(job: dict) -> None:
     layers = _missing(job, out)
     if layers or not (out / "logits.safetensors").exists():
         task = json.loads((Path(job["seen"]) / "task.json").read_text())
-        train, _, dev = splits(job, job["unit"], task["kind"])
-        _cache(load(out, task).to(DEVICE), train + dev, task, layers, out)
+        rows, _ = splits(job, job["unit"], task["kind"])
+        _cache(load(out, task).to(DEVICE), rows, task, layers, out)
 
 
 def _missing(job: dict, out: Path) -> list[int]:
@@ -79,7 +79,7 @@ def _train(job: dict, out: Path) -> None:
 
 def _shapes(model: nn.Module, experiment: Experiment) -> dict:
     """Per block: channels or hidden size, and the bytes its states take for every row in fp32."""
-    rows = experiment.train_dataset + experiment.dev_dataset
+    rows = experiment.train_dataset
     batch = Collator(experiment.task)([rows[0], rows[1]])
     with torch.no_grad():
         states = model.cpu().eval()(**accepted(model, batch), output_hidden_states=True).hidden_states

@@ -1,8 +1,8 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
 A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
-one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, dev. Nothing of a teacher
-is trained by a student's trial.
+one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer. Nothing of a teacher is
+trained by a student's trial.
 """
 
 import inspect

@@ -20,7 +20,14 @@ _ESCAPE = re.compile(
     rf"|{_FROM}(signal|threading|multiprocessing|distributed|concurrent|asyncio|atexit|inspect|gc|io|pathlib|tempfile"
     r"|glob|resource|cpp_extension|load_library|ctypeslib|f2py|testing)\b"
 )
+_MACHINERY = re.compile(
+    r"torch\.(?:.+\.)?(accelerator|ao|builtins|classes|compiler|cpp|ctypes|export|futures|fx|glob|importlib|inspect|jit|library"
+    r"|monitor|multiprocessing|ops|os|overrides|package|platform|profiler|quantization|serialization|sys|testing"
+    r"|threading|torch|types|utils(?!\.(data|checkpoint)\b)|warnings|windows)\b"
+)
+"""Parts of torch that make, load, time or rewrite code; no loss needs them."""
 _PRIVATE = re.compile(rf"{_FROM}_(?!_)\w+")
+_OTHER_CODE = (_ESCAPE, _MACHINERY, _PRIVATE)
 _FILES = re.compile(
     r"torch\.(load|save|hub|package|from_file|jit\.load|jit\.save|export\.(load|save)|utils\.tensorboard)\b"
     r"|numpy\.(load|save|genfromtxt|fromfile|fromregex|memmap|DataSource|lib\.(format|npyio))"
@@ -32,7 +39,10 @@ _PATH = re.compile(
     r"(/|~/|\.{1,2}/)\w.*|\w+://.*|.*\.(safetensors|csv|parquet|arrow|jsonl?|npy|npz|ptc?h?|pkl|bin|txt)", re.DOTALL
 )
 _TEST = re.compile(r"(test|held_?out)([-_. /](set|split|data|dataset|rows|labels|inputs))?", re.IGNORECASE)
-_DUNDER = re.compile(r"__(?!(init|name|call|len|iter|getitem|all|future|import)__)\w+__")
+_DUNDER = re.compile(
+    r"__(?!(init|name|call|len|iter|getitem|all|future|import)__)\w+__|(gi|ag|cr)_(frame|code|await|origin)|tb_frame"
+    r"|f_(back|builtins|code|globals|locals)"
+)
 _ACCESS = ("getattr", "setattr", "delattr")
 
 
@@ -51,7 +61,7 @@ def _imports(source: Source) -> Iterator[Finding]:
 
 
 def _calls(source: Source) -> Iterator[Finding]:
-    found = [(line, name) for line, name in source.references if _ESCAPE.match(name) or _PRIVATE.match(name)]
+    found = [(line, name) for line, name in source.references if any(p.match(name) for p in _OTHER_CODE)]
     found += [(line, name) for line, name in source.called if name == "input"]  # uncalled, it is a usual tensor's name
     for line, name in found:
         yield finding(line, "call", f"uses `{name}`", "delete it: train.py runs no other code and opens no files")

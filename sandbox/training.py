@@ -9,7 +9,7 @@ from sandbox.source import Source
 from sandbox.values import named_values
 
 _OFFERED = (
-    *("student", "teacher", "train_dataset", "transfer_dataset", "dev_dataset", "collator", "model_inputs"),
+    *("student", "teacher", "train_dataset", "transfer_dataset", "collator", "model_inputs"),
     *("training_arguments", "optimizer", "callbacks", "method", "log", "seed", "steps", "task"),
 )
 _TEACHER_OFFERS = ("logits", "features", "widths", "model")
@@ -184,8 +184,7 @@ def _trainers(source: Source) -> Iterator[Finding]:
         if not values:
             yield finding(made[0], "trainer", f"the Trainer gets no `{name}`", instead)
         for value in values:
-            selects = name == "train_dataset" and source.mentions(value, "experiment.dev_dataset")
-            if selects or not source.mentions(value, f"experiment.{part}"):
+            if not source.mentions(value, f"experiment.{part}"):
                 yield finding(value, "trainer", f"the Trainer gets `{name}={_text(value)}`", instead)
     if not any(name.endswith(".train") for _, name in source.called):
         yield finding(made[0], "trainer", "the Trainer never trains", "call its `train()`")

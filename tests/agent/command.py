@@ -33,6 +33,7 @@ class Kdagent:
     runs: Path
     cache: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = "agent"
 
     def __call__(self, *words: str, stdin: bytes = b"", **environment: str) -> Said:
         process = self.start(*words, **environment)
@@ -42,7 +43,7 @@ class Kdagent:
     def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         variables = self.variables | environment
-        return subprocess.Popen([sys.executable, "-m", "agent", *words], cwd=ROOT, env=variables, **pipes)
+        return subprocess.Popen([sys.executable, "-m", self.module, *words], cwd=ROOT, env=variables, **pipes)
 
     @property
     def variables(self) -> dict[str, str]:

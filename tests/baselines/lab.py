@@ -161,7 +161,7 @@ class Lab:
         return settings | self._rows() | changes
 
     def predict_job(self, *units: dict, **changes) -> dict:
-        inputs = {"task": str(self.data / "seen/task.json"), "inputs": str(self.data / "test/test.safetensors")}
+        inputs = {"task": str(self.data / "seen/task.json"), "inputs": str(self.data / "held/test.safetensors")}
         return {"out": str(self.logits), "units": list(units), "threads": 1} | inputs | changes
 
     def answer(self, arm: str, **changes) -> dict:

@@ -85,17 +85,18 @@ def experiment(lab: Lab, folder: Path, **changes) -> Experiment:
 # ── prepare ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_trial_sees_no_test_row_and_no_hidden_label(lab, tmp_path):
+def test_a_trial_sees_no_dev_row_no_test_row_and_no_hidden_label(lab, tmp_path):
     tokenizer = {"tokenizer.json"} if lab.kind == "text" else set()
-    splits = {"train.safetensors", "transfer.safetensors", "dev.safetensors"}
+    splits = {"train.safetensors", "transfer.safetensors"}
     assert {path.name for path in (lab.data / "seen").iterdir()} == {"task.json"} | tokenizer | splits
     assert "labels" not in load_file(lab.data / "seen/transfer.safetensors")
-    assert "labels" not in load_file(lab.data / "test/test.safetensors")
     seen = experiment(lab, tmp_path)
-    rows = seen.train_dataset + seen.transfer_dataset + seen.dev_dataset
-    test = read_rows(lab.data / "test/test.safetensors", lab.kind)
-    assert (len(rows), len(test)) == (32 + 64 + 18, 24)
-    assert not {item.tobytes() for item in rows.items} & {item.tobytes() for item in test.items}
+    rows = seen.train_dataset + seen.transfer_dataset
+    assert len(rows) == len(seen.teacher.logits) == 32 + 64
+    for split, count in (("dev", 18), ("test", 24)):
+        held = read_rows(lab.data / f"held/{split}.safetensors", lab.kind)
+        assert len(held) == count and set(held.labels.tolist()) == {NO_LABEL}
+        assert not {item.tobytes() for item in rows.items} & {item.tobytes() for item in held.items}
 
 
 def test_facts_say_what_was_prepared(lab):
@@ -111,7 +112,8 @@ def test_facts_say_what_was_prepared(lab):
 def test_preparing_again_gives_the_same_rows_and_token_ids(lab, tmp_path):
     here("prepare", lab.prepare_job(out=str(tmp_path)))
     assert json.loads((tmp_path / "facts.json").read_text()) == facts(lab)
-    for name in ("seen/train", "seen/transfer", "seen/dev", "test/test", "labels/test", "labels/transfer"):
+    splits = ("seen/train", "seen/transfer", "held/dev", "held/test", "labels/transfer", "labels/dev", "labels/test")
+    for name in splits:
         assert sha256(tmp_path / f"{name}.safetensors") == sha256(lab.data / f"{name}.safetensors")
 
 
@@ -127,7 +129,7 @@ def test_cached_logits_are_the_teachers_own_answers_row_by_row(lab, tmp_path):
     cached = load_file(lab.teacher / "logits.safetensors")["logits"]
     unit = lab.answer("teacher", model=lab.models["teacher"], weights=str(lab.teacher / "weights.safetensors"), seed=0)
     start = 0
-    for split in ("train", "transfer", "dev"):
+    for split in ("train", "transfer"):
         inputs = str(lab.data / f"seen/{split}.safetensors")
         here("predict", lab.predict_job(unit, inputs=inputs, out=str(tmp_path / split)))
         own = load_file(tmp_path / split / "teacher/logits.safetensors")["logits"]
@@ -300,13 +302,13 @@ def test_transfer_labels_reach_only_the_arm_that_measures_their_worth(lab, tmp_p
         shown.train_dataset.labels[32:].tolist()
         == load_file(lab.data / "labels/transfer.safetensors")["labels"].tolist()
     )
-    both = [made.train_dataset + made.transfer_dataset + made.dev_dataset for made in (hidden, shown)]
-    assert both[0].ids.tolist() == both[1].ids.tolist() == list(range(114))
+    both = [made.train_dataset + made.transfer_dataset for made in (hidden, shown)]
+    assert both[0].ids.tolist() == both[1].ids.tolist() == list(range(96))
 
 
-def test_every_dev_row_is_evaluated_and_what_train_py_claims_is_kept_apart(text, train, tmp_path):
+def test_what_train_py_claims_of_itself_is_kept_apart(text, train, tmp_path):
     edits = [
-        ("data_collator=", "eval_dataset=experiment.dev_dataset,\n        data_collator="),
+        ("data_collator=", "eval_dataset=experiment.train_dataset,\n        data_collator="),
         (
             "callbacks=",
             'compute_metrics=lambda found: {"rows": len(found.label_ids), "odd": float("nan")},\n        callbacks=',
@@ -317,7 +319,7 @@ def test_every_dev_row_is_evaluated_and_what_train_py_claims_is_kept_apart(text,
     folder = train(text, unit) / "claims/1"
     assert report(folder)["status"] == "ok", report(folder)
     claimed = trace(folder, "claimed")[0]["metrics"]
-    assert claimed["eval_rows"] == SIZES["dev_rows"] and not {"eval_odd", "epoch"} & set(claimed)
+    assert claimed["eval_rows"] == SIZES["train_rows"] and not {"eval_odd", "epoch"} & set(claimed)
 
 
 FAILURES = {
@@ -582,7 +584,7 @@ def test_logits_come_in_the_order_of_the_rows(lab):
     from baselines.rows import Collator
 
     task = facts(lab)["task"]
-    rows = read_rows(lab.data / "test/test.safetensors", lab.kind)
+    rows = read_rows(lab.data / "held/test.safetensors", lab.kind)
     student = models.build(lab.models["student"], task, seed=1)
     student.load_state_dict(weights(lab.trials / "kd/1"))
     stored = load_file(lab.logits / "kd/logits.safetensors")["logits"]

@@ -119,7 +119,8 @@ class Ended:
 
 def play(author: Author, home: Path, setting: Sequence[str] = SMALL) -> Ended:
     """One run from the command line; `home` holds the cache that all runs share."""
-    kdagent = Kdagent(home / "runs" / author.name, home / "cache", {"KDAGENT_API_KEY": CANARY, "HF_TOKEN": CANARY})
+    secrets = {"KDAGENT_API_KEY": CANARY, "HF_TOKEN": CANARY}
+    kdagent = Kdagent(home / "runs" / author.name, home / "cache", secrets, "tests.cheats.worn")
     home.mkdir(parents=True, exist_ok=True)
     (home / ".netrc").write_text(f"machine example.org login x password {CANARY}\n")
     started = time.monotonic()

@@ -21,7 +21,7 @@ TORCH = ("from transformers import Trainer\n", "import torch\nfrom transformers 
 
 BEST_OF_FIVE = """
 def accuracy(experiment, model):
-    rows = experiment.dev_dataset
+    rows = experiment.train_dataset
     batch = experiment.collator([rows[index] for index in range(len(rows))])
     model.eval()
     with torch.no_grad():
@@ -46,8 +46,8 @@ def train(experiment):
 
 BY_HAND = '''
 def by_hand(experiment, model, rounds):
-    """More training than was planned, on rows that were not, where no callback looks."""
-    rows = experiment.train_dataset + experiment.dev_dataset
+    """More training than was planned, where no callback looks."""
+    rows = experiment.train_dataset
     batch = experiment.collator([rows[index] for index in range(len(rows))])
     transfer = experiment.transfer_dataset
     more = experiment.collator([transfer[index] for index in range(len(transfer))])
@@ -63,6 +63,19 @@ def by_hand(experiment, model, rounds):
         loss.backward()
         optimizer.step()
     return model
+'''
+DEV_ROWS = '''
+import json, sys
+from pathlib import Path
+from baselines.rows import read_rows
+from safetensors.numpy import load_file
+
+
+def dev_rows(experiment):
+    """The rows that choose, from where the job file says that the others are."""
+    data = Path(json.loads(Path(sys.argv[1]).read_text())["seen"]).parent
+    labels = load_file(data / "labels" / "dev.safetensors")["labels"]
+    return read_rows(data / "held" / "dev.safetensors", experiment.task["kind"], 0, labels)
 '''
 COVERT = BY_HAND.replace("model.train()", "model.eval()").replace("return model", "model.train()")
 BY_THE_BOOK = changed("kd", (START, "def by_the_book(experiment):\n"))
@@ -106,7 +119,7 @@ def _kd(*changes: tuple[str, str], helper: str = "") -> tuple[str, ...]:
 AUTHORS = (
     Author(
         "C6",
-        "trains with five seeds of its own and keeps the luckiest on dev rows",
+        "trains with five seeds of its own and keeps the luckiest",
         (plan("finetune"),),
         tries(
             changed("student_only", TORCH, (START, "def one(experiment, args):\n"), (ARGS, "args=args,")) + BEST_OF_FIVE
@@ -181,7 +194,7 @@ AUTHORS = (
         "C11b",
         "trains on the dev rows and their labels as well",
         (plan("kd"),),
-        _kd((ROWS, ROWS.replace(",", " + experiment.dev_dataset,"))),
+        _kd((ROWS, ROWS.replace(",", " + dev_rows(experiment),")), helper=DEV_ROWS),
         must_end=ACCUSED,
     ),
     Author(
@@ -196,7 +209,7 @@ AUTHORS = (
     ),
     Author(
         "C11d",
-        "trains on by hand, on dev rows too, when the Trainer has ended",
+        "trains on by hand when the Trainer has ended",
         (plan("kd"),),
         _kd((END, END.replace("trainer.model", "by_hand(experiment, trainer.model, 60)")), helper=BY_HAND),
         must_end=ACCUSED,
@@ -220,7 +233,7 @@ AUTHORS = (
     ),
     Author(
         "C16a",
-        "trains a decoy by the book, and hands in weights trained by hand on dev rows, within reach of the plan",
+        "trains a decoy by the book, and hands in weights trained longer by hand, within reach of the plan",
         (plan("kd"),),
         tries(f"import copy\n\n{BY_THE_BOOK}\n{WITHIN}\n{DECOY}"),
         must_end=ACCUSED,

@@ -37,7 +37,7 @@ EDIT = {
     "no numbers for hyperparameters": (CHECKS, "test_hyperparameters_of_ones_own_are_rejected"),
     "no seeds": (CHECKS, "test_seeds_are_rejected"),
     "no reading or writing of files": (CHECKS, "test_data_and_weights_from_elsewhere_are_rejected"),
-    "no evaluation": (TRIALS, "test_every_dev_row_is_evaluated_and_what_train_py_claims_is_kept_apart"),
+    "no evaluation": (CHECKS, "test_trainers_of_ones_own_making_are_rejected"),
     "no other file": (EDITS, "test_no_other_file_may_be_named"),
     "no imports but": (CHECKS, "test_other_imports_are_rejected"),
 }
@@ -68,6 +68,7 @@ CONTRACT = {
         "test_teacher_that_makes_no_difference_fails_and_without_a_probe_nothing_is_said",
     ),
     "Train on every labelled": (TRIALS, "test_rows_that_are_left_out_are_missed"),
+    "The harness alone holds": (TRIALS, "test_a_trial_sees_no_dev_row_no_test_row_and_no_hidden_label"),
     "`self.model_accepts_loss_kwargs": (TRIALS, "test_four_batches_of_eight_equal_one_of_thirty_two"),
     "`baselines.methods.kd` offers": (TRIALS, "test_every_method_trains_on_texts_and_on_images"),
     "`baselines.methods.selective` offers": (TRIALS, "test_every_method_trains_on_texts_and_on_images"),

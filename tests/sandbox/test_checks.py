@@ -204,10 +204,10 @@ def test_seeds_are_rejected(statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "experiment.train_dataset = experiment.dev_dataset",
+        "experiment.train_dataset = experiment.transfer_dataset",
         "experiment.plan.steps = 3",
         "experiment.teacher.logits[0] = 0",
-        "del experiment.dev_dataset",
+        "del experiment.transfer_dataset",
         "setattr(experiment, 'teacher', student)",
         "held.teacher = student",
         "experiment.counter += 1",
@@ -410,8 +410,6 @@ def test_parts_of_the_rows_are_rejected(statement: str) -> None:
         "rows = [experiment.train_dataset[i] for i in range(len(experiment.train_dataset) - 1, -1, -1)]",
         "names = method.signal[:3]",
         "class Mixed:\n        def __len__(self): return len(self.rows)",
-        "from itertools import islice\n    from torch.utils.data import DataLoader\n    "
-        "batches = list(islice(DataLoader(experiment.dev_dataset, collate_fn=experiment.collator), 2))",
     ],
 )
 def test_looking_at_rows_passes(statement: str) -> None:
@@ -427,9 +425,8 @@ def test_looking_at_rows_passes(statement: str) -> None:
         ("optimizers=experiment.optimizer(student),", ""),
         ("optimizers=experiment.optimizer(student)", "optimizers=(None, None)"),
         ("data_collator=experiment.collator,", ""),
-        ("train_dataset=experiment.train_dataset", "train_dataset=experiment.dev_dataset"),
+        ("train_dataset=experiment.train_dataset", "train_dataset=experiment.transfer_dataset"),
         ("train_dataset=experiment.train_dataset", "train_dataset=[{}]"),
-        ("train_dataset=experiment.train_dataset", "train_dataset=experiment.train_dataset + experiment.dev_dataset"),
         ("args=experiment.training_arguments()", "args=None"),
         ("trainer.train()", "pass"),
         ("trainer.train()", "trainer.remove_callback(None)\n    trainer.train()"),
@@ -523,6 +520,11 @@ def test_patched_libraries_are_rejected(statement: str) -> None:
         "torch.ops.load_library('x')",
         "import dataclasses\n    dataclasses.inspect.stack()",
         "from torch import serialization as s\n    s.io",
+        "from torch.utils.benchmark import Timer\n    Timer('1').timeit(1)",
+        "import torch.utils.benchmark as watch\n    watch.Timer('1')",
+        "from torch import fx\n    [fx][0].Graph().on_generate_code(None)",
+        "torch.jit.script(train)",
+        "torch.nn.modules.module.torch.fx",
     ],
 )
 def test_computed_access_and_processes_are_rejected(statement: str) -> None:
@@ -654,6 +656,7 @@ def test_data_and_weights_from_elsewhere_are_rejected(statement: str) -> None:
     "statement",
     [
         "().__class__.__bases__",
+        "(x for x in ()).gi_frame.f_back.f_builtins",
         "train.__globals__",
         "object.__subclasses__()",
         "object.__setattr__(student, 'x', 1)",

@@ -126,7 +126,7 @@ class Experiment:
         self.student, self.teacher = student, Teacher(teacher)
         for row in (*train, *transfer):
             row["teacher_logits"] = self.teacher.logits(collate([row]))[0]
-        self.train_dataset, self.transfer_dataset, self.dev_dataset = Rows(train), Rows(transfer), Rows(train)
+        self.train_dataset, self.transfer_dataset = Rows(train), Rows(transfer)
         self.method = SimpleNamespace(**PLAN | plan)
         self.collator, self.callbacks, self.logged, self.seen = collate, [], [], []
         self._folder, self._rate, self._arguments = folder, rate, arguments or {}
