@@ -1,8 +1,8 @@
 """The command line. Errors become one line, a hint and an exit code; only bugs keep their traceback.
 
 Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something · 2 usage,
-plan or data · 3 language model · 4 credentials · 5 training · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads
-on.
+plan or data · 3 language model · 4 credentials · 5 training · 6 a replay drifted from its record · 7 it cannot be
+replayed · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads on. A replay that does not match ends with 1.
 """
 
 import argparse
@@ -24,6 +24,7 @@ EPILOG = """examples:
 """
 COMMANDS = {
     "resume": "go on with a run that was stopped, or approve its plan",
+    "replay": "make a run again from its record, and compare",
     "show": "what a run planned and found",
     "report": "write a run's report again, byte for byte",
     "verify": "derive every number of a run again, and hold every file against its log",
@@ -41,6 +42,7 @@ COMMANDS = {
     "lint": "what is wrong with reported metrics, by their own arithmetic",
 }
 RUN = "a run's id, a unique beginning of it, @last, or @last~2"
+ISOLATION = ("auto", "bwrap", "landlock", "process")
 STATUS = ("planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled", "unreadable")
 VERDICTS = ("better", "worse", "inconclusive", "invalid")
 TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _run(commands.add_parser("run", help="plan, train, compare, report", epilog=EPILOG, formatter_class=wide))
     for name, about in COMMANDS.items():
         command = _common(commands.add_parser(name, help=about))
-        if name in ("resume", "show", "report", "verify", "review", "export", "tag"):
+        if name in ("resume", "replay", "show", "report", "verify", "review", "export", "tag"):
             command.add_argument("run", metavar="RUN", help=RUN)
         if name in SHELF:
             SHELF[name](command)
@@ -95,9 +97,7 @@ def _run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", type=int, metavar="N", help="language model tokens, at most")
     _text(command, "--model", metavar="NAME", help="language model (default: the embedded recipes)")
     _text(command, "--base-url", metavar="URL", help="an OpenAI-compatible endpoint")
-    command.add_argument(
-        "--isolation", default="auto", choices=("auto", "bwrap", "landlock", "process"), help="default: auto"
-    )
+    command.add_argument("--isolation", default="auto", choices=ISOLATION, help="default: auto")
     command.add_argument("--tag", type=tag, action="append", default=[], metavar="NAME", help="name the run")
     command.add_argument("--plan-only", action="store_true", help="stop after showing the plan")
     command.add_argument("--yes", action="store_true", help="approve the plan without asking")
@@ -111,6 +111,18 @@ def _review(command: argparse.ArgumentParser) -> None:
     about = "a new run with this plan field changed; repeat for several"
     command.add_argument("--edit", type=setting, action="append", default=[], metavar="FIELD=VALUE", help=about)
     _text(command, "--author", metavar="NAME", help="who reviews (default: git's user.name, else the login name)")
+
+
+def _replay(command: argparse.ArgumentParser) -> None:
+    levels = ("report", "agent", "full", "live")
+    about = "report: render it; agent: play the record, train nothing; full (default): train; live: ask a model anew"
+    command.add_argument("--level", choices=levels, default="full", help=about)
+    _text(command, "--data-dir", metavar="DIR", help="where the data are now")
+    _text(command, "--data", metavar="PATH", help="where the data of your own are now")
+    _text(command, "--model", metavar="NAME", help="at level live: the model to ask")
+    _text(command, "--base-url", metavar="URL", help="at level live: its endpoint")
+    command.add_argument("--isolation", choices=ISOLATION, help="default: as the run was")
+    command.add_argument("--yes", action="store_true", help="train the code of an imported run")
 
 
 def _diff(command: argparse.ArgumentParser) -> None:
@@ -153,6 +165,7 @@ def _gc(command: argparse.ArgumentParser) -> None:
 
 
 SHELF = {
+    "replay": _replay,
     "review": _review,
     "diff": _diff,
     "export": _export,

@@ -2,33 +2,22 @@
 
 import argparse
 import json
-import shlex
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import config, runs, seal, shelf
-from agent.errors import BudgetError, DataError, Interrupted, PlanError, ReviewPending, TrainingError, UsageError
+from agent.drive import REJECTED, Drive, resume_command, source
+from agent.errors import DataError, ReviewPending, UsageError
 from agent.options import Options
 from agent.paths import RunPaths
-from sandbox.errors import KdagentError
 from sandbox.output import printable
 
 if TYPE_CHECKING:
-    from agent.gateway import Source
-    from agent.plan import Budget, Plan
-    from agent.progress import Progress
-    from agent.steps import Steps
+    from agent.plan import Plan
     from sandbox.isolation import Backend
-
-REJECTED = "the plan was rejected"
-LASTING = (UsageError, PlanError, BudgetError)  # they would come again if the run went on
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     options, settings = _options(arguments), _settings(arguments)
     backend = _refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
-    return _advance(paths, options, settings, arguments.json, backend)
+    return Drive(paths, options, settings, arguments.json, backend).go()
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -45,7 +34,52 @@ def resume(arguments: argparse.Namespace) -> int:
     paths = runs.find(settings.runs, arguments.run)
     options = _own(paths, "resumed")
     options = replace(options, plan_only=False, yes=options.yes or arguments.yes)
-    return _advance(paths, options, settings, arguments.json)
+    drive = Drive(paths, options, settings, arguments.json)
+    return _again(drive) if options.replay else drive.go()
+
+
+def _again(drive: Drive) -> int:
+    """Go on with a replay that was stopped."""
+    from agent import replay
+
+    if drive.options.replay in ("report", "agent"):
+        problem = f"run {drive.paths.id} is a replay at level {drive.options.replay}, which takes seconds"
+        raise UsageError(problem, f"replay it again: kdagent replay {runs.read(drive.paths)['parent']}")
+    original = runs.find(drive.settings.runs, runs.read(drive.paths)["parent"])
+    return replay.replay(original, drive.paths, drive).go()
+
+
+def replay_run(arguments: argparse.Namespace) -> int:
+    """A run again from its record; 0 where it matches, 1 where it does not, 6 where the record does not fit."""
+    from agent import replay
+
+    settings, level = _settings(arguments), arguments.level
+    original = runs.find(settings.runs, arguments.run)
+    replay.replayable(original)
+    record, trains = runs.read(original), level in ("full", "live")
+    if "imported" in record and trains and not arguments.yes:
+        problem = f"run {original.id} was imported, and level {level} runs its train.py, isolated"
+        raise UsageError(problem, "read its report first, then add --yes; or replay it at --level agent")
+    options = _replayed(Options.from_json(record["options"]), arguments, "imported" in record)
+    runs.check_folder(settings.runs, "--runs-dir")
+    backend = _refuse_early(options, settings) if trains else None
+    made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)
+    return replay.replay(original, made, Drive(made, options, settings, arguments.json, backend)).go()
+
+
+def _replayed(options: Options, arguments: argparse.Namespace, foreign: bool) -> Options:
+    """The options of the replay. Somebody else's run is not trusted to choose how it is fenced in."""
+    return replace(
+        options,
+        replay=arguments.level,
+        yes=True,
+        plan_only=False,
+        isolation=arguments.isolation or ("auto" if foreign else options.isolation),
+        data_dir=_absolute(arguments.data_dir) or options.data_dir,
+        data=_absolute(arguments.data) or options.data,
+        model=arguments.model or options.model,
+        base_url=arguments.base_url or options.base_url,
+    )
 
 
 def _own(paths: RunPaths, action: str) -> Options:
@@ -113,7 +147,8 @@ def _refuse_early(options: Options, settings: config.Settings) -> "Backend":
     runs.check_folder(settings.cache, "KDAGENT_CACHE")
     Workspace(settings.runs)  # nothing is made there; it looks for git
     backend = choose(options.isolation)
-    source(options, settings)
+    if options.replay in ("", "live"):
+        source(options, settings)
     return backend
 
 
@@ -132,191 +167,6 @@ def _check_data(options: Options) -> None:
         raise UsageError(problem, "name a task that is in the folder with --task")
 
 
-def _advance(
-    paths: RunPaths, options: Options, settings: config.Settings, as_json: bool, backend: "Backend | None" = None
-) -> int:
-    """Drive the run to its next stop, and keep its status true whatever happens. A `backend` has been tried already."""
-    with runs.locked(paths), _cancellable() as cancelled, _noted(paths), runs.refusals():
-        return _drive(paths, options, settings, as_json, cancelled, backend)
-
-
-@contextmanager
-def _noted(paths: RunPaths) -> Iterator[None]:
-    """Write down why a run stopped, and say how to go on."""
-    try:
-        yield
-    except BaseException as error:
-        status: runs.Status = "failed"
-        if isinstance(error, ReviewPending | Interrupted):
-            status = "awaiting_review" if isinstance(error, ReviewPending) else "cancelled"
-        reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError, KdagentError):  # a full disk or a damaged log must not hide why
-            seal.stop(paths, status, reason)
-        if isinstance(error, KdagentError) and type(error) not in LASTING:
-            approve = " --yes" * isinstance(error, ReviewPending)
-            again = f"go on with: {_resume(paths)}{approve}"
-            error.hint = f"{error.hint}; {again}" if error.hint else again
-        raise
-
-
-def _resume(paths: RunPaths) -> str:
-    """The command that goes on with a run."""
-    folder = paths.folder.parent
-    elsewhere = "" if folder == config.Settings.read().runs else f" --runs-dir {shlex.quote(str(folder))}"
-    return f"kdagent resume {paths.id}{elsewhere}"
-
-
-def _drive(
-    paths: RunPaths,
-    options: Options,
-    settings: config.Settings,
-    as_json: bool,
-    cancelled: threading.Event,
-    backend: "Backend | None",
-) -> int:
-    from rich.console import Console
-
-    from agent import review
-    from agent.environment import packages
-    from agent.graph import advance
-    from agent.progress import Progress
-    from agent.show import plan_table
-
-    progress = Progress(Console(stderr=as_json), quiet=as_json)
-    steps = _steps(paths, options, settings, progress, cancelled, backend)
-    seal.resume(paths)
-    runs.update(paths, status="running", reason="")
-    if not paths.packages.exists():
-        runs.write_whole(paths.packages, packages())
-    plan = steps.make_plan()
-    runs.update(paths, tracks=[track.name for track in plan.tracks])
-    if not steps.events.count("planned", hash=plan.hash):
-        raise DataError(f"{paths.plan} is not the plan that was frozen", "restore the file, or start a new run")
-    if not as_json:
-        plan_table(progress.console, plan, json.loads(paths.facts.read_text()))
-    if options.plan_only:
-        seal.stop(paths, "planned", "")
-        _finish(paths, as_json, f"planned; go on with: {_resume(paths)} --yes")
-        return 0
-    state = advance(steps, paths.state)
-    if "review" in state["waiting"]:
-        approved, how = (True, "with --yes") if options.yes else (_ask(as_json), "at the terminal")
-        review.add(paths, "approve" if approved else "reject", how, review.author())
-        state = advance(steps, paths.state)
-    found = runs.results(paths)
-    if not found:
-        seal.stop(paths, "cancelled", REJECTED)
-        _finish(paths, as_json, REJECTED)
-        return 0
-    runs.update(paths, status=runs.ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
-    _finish(paths, as_json, found.status_reason)
-    return TrainingError.exit_code if found.status == "failed" else 0
-
-
-def _steps(
-    paths: RunPaths,
-    options: Options,
-    settings: config.Settings,
-    progress: "Progress",
-    cancelled: threading.Event,
-    backend: "Backend | None",
-) -> "Steps":
-    from agent.conversation import Conversation
-    from agent.gateway import Gateway
-    from agent.harness import Harness
-    from agent.steps import Steps
-    from sandbox.isolation import choose
-
-    started = time.monotonic()
-    backend, budget = backend or choose(options.isolation), _budget(paths, options)
-    weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
-    progress.say(
-        f"run {paths.id}\nisolation: {backend.name}, level {backend.level}, self-test {backend.selftest}{weak}"
-    )
-    harness = Harness(
-        paths, settings, backend, progress, cancelled, lambda: started + budget.seconds - time.monotonic()
-    )
-    gateway = Gateway(source(options, settings), Conversation(paths.conversation), budget.tokens)
-    return Steps(paths, options, settings, gateway, harness)
-
-
-def _budget(paths: RunPaths, options: Options) -> "Budget":
-    """The plan's, or what it is going to be."""
-    from agent import planner
-    from agent.plan import Budget
-
-    plan = runs.plan(paths)
-    return plan.budget if plan else Budget.model_validate(planner.draft(options).values["budget"])
-
-
-def source(options: Options, settings: config.Settings) -> "Source":
-    """The endpoint that was named, or the embedded recipes."""
-    model, base_url = options.model or settings.model, options.base_url or settings.base_url
-    if not model and not base_url:
-        from agent.recipes import Recipes
-
-        return Recipes()
-    if not model:
-        raise UsageError("an endpoint is named, but no model", "give --model NAME")
-    if {"@", "?"} & set(options.base_url):
-        problem = "--base-url holds a password or a query, and the run would record it"
-        raise UsageError(problem, "set KDAGENT_BASE_URL instead, which is not recorded")
-    from agent.gateway import Endpoint
-
-    return Endpoint(model, base_url or None, settings.api_key or None)
-
-
-def _ask(as_json: bool) -> bool:
-    """Ask the person in front of the terminal. Raises ReviewPending where there is none."""
-    if as_json or not sys.stdin or not sys.stdin.isatty():
-        raise ReviewPending("the plan waits for approval")
-    with _on_signal(signal.default_int_handler):  # nothing runs that would have to stop first
-        try:
-            return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
-        except EOFError:
-            raise ReviewPending("the plan waits for approval") from None
-
-
-@contextmanager
-def _cancellable() -> Iterator[threading.Event]:
-    """Ctrl-C asks running processes to stop, so that the record is whole when kdagent ends; twice ends it at once."""
-    cancelled = threading.Event()
-
-    def stop(number: int, frame: Any) -> None:
-        if cancelled.is_set():
-            raise KeyboardInterrupt
-        cancelled.set()
-
-    with _on_signal(stop):
-        yield cancelled
-
-
-@contextmanager
-def _on_signal(handler: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Let `handler` take Ctrl-C, and the request to end that `kill` and batch systems send."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-def _finish(paths: RunPaths, as_json: bool, note: str) -> None:
-    """The run's id and the report's path, last."""
-    results = runs.results(paths)
-    if as_json:
-        said = results.model_dump(mode="json", by_alias=True) if results else None
-        print(json.dumps({"schema": 1, "run": runs.read(paths), "report": str(paths.report), "results": said}))
-        return
-    if note:
-        print(note)
-    if results:
-        print(f"\n{results.verdict}: {results.conclusion}")
-    print(f"run: {paths.id}")
-    print(f"report: {paths.report}" if paths.report.exists() else f"plan: {paths.plan}")
-
-
 def report(arguments: argparse.Namespace) -> int:
     """Render the report again from results.json."""
     from agent import review
@@ -324,7 +174,7 @@ def report(arguments: argparse.Namespace) -> int:
     paths = runs.find(_settings(arguments).runs, arguments.run)
     if not runs.results(paths):
         status = runs.read(paths)["status"]
-        raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"go on with: {_resume(paths)}")
+        raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"go on with: {resume_command(paths)}")
     review.write(paths)
     if arguments.json:
         print(json.dumps({"schema": 1, "run": paths.id, "report": str(paths.report)}))
@@ -379,7 +229,7 @@ def _review_next(paths: RunPaths, about: str, pending: bool) -> str:
     if pending:
         look = paths.report if about == "report" else paths.plan
         return f"the {about} waits for a review: read {look}, then kdagent review {paths.id} --approve or --reject"
-    return f"report: {paths.report}" if about == "report" else f"go on with: {_resume(paths)}"
+    return f"report: {paths.report}" if about == "report" else f"go on with: {resume_command(paths)}"
 
 
 def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Settings) -> int:
@@ -395,7 +245,7 @@ def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Sett
     options = replace(options, values=values, amends=plan.hash, proposal=kept, yes=False, plan_only=True)
     backend = _refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
-    return _advance(amended, options, settings, arguments.json, backend)
+    return Drive(amended, options, settings, arguments.json, backend).go()
 
 
 def tasks(arguments: argparse.Namespace) -> int:
@@ -482,6 +332,7 @@ def _held_against(arguments: argparse.Namespace) -> "Plan | None":
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "resume": resume,
+    "replay": replay_run,
     "show": show,
     "report": report,
     "verify": verify,

@@ -20,6 +20,8 @@ class Settings:
     """One folder per run."""
     cache: Path
     """Prepared data and teachers, keyed by content; can be deleted at any time."""
+    arrow: Path
+    """The embedded text task, read from the installed packages once."""
     base_url: str
     model: str
     api_key: str
@@ -27,9 +29,11 @@ class Settings:
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         cache_home = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = Path(environment.get("KDAGENT_CACHE") or cache_home / "kdagent").absolute()
         return cls(
             runs=Path(environment.get("KDAGENT_RUNS") or ROOT / "runs").absolute(),
-            cache=Path(environment.get("KDAGENT_CACHE") or cache_home / "kdagent").absolute(),
+            cache=cache,
+            arrow=cache / "arrow",
             base_url=environment.get("KDAGENT_BASE_URL", ""),
             model=environment.get("KDAGENT_MODEL", ""),
             api_key=environment.get("KDAGENT_API_KEY") or environment.get("OPENAI_API_KEY", ""),

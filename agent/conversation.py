@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from agent.errors import ModelError
+from agent.errors import DriftError, ModelError
 from agent.plan import Record
 
 
@@ -190,7 +190,7 @@ class Recorded:
         self.metered = any(e.source == "openai" for e in self._record.exchanges)
 
     def complete(self, purpose: str, messages: Sequence[Message]) -> Reply:
-        """Raises ModelError where the recorded exchange failed, and where the record holds no such request."""
+        """Raises ModelError where the recorded exchange failed, DriftError where there is none for this request."""
         request = Request(self.name, self.model, purpose, tuple(messages))
         occurrence, self._asked[purpose] = self._asked[purpose], self._asked[purpose] + 1
         if reply := self._record.take(request):
@@ -198,7 +198,7 @@ class Recorded:
         for exchange in reversed(self._record.same(request)):
             if exchange.error:
                 raise ModelError(exchange.error)
-        raise ModelError(
+        raise DriftError(
             f"the record has no reply to {purpose} request {occurrence + 1}: {self._difference(request, occurrence)}",
             hint="the prompts, the model or the code under edit are not those of the recorded run",
         )

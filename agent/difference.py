@@ -82,6 +82,11 @@ def between(first: RunPaths, second: RunPaths) -> Difference:
     )
 
 
+def plan_changes(first: Plan, second: Plan) -> tuple[Change, ...]:
+    """Every field of the plans and of their data that differs."""
+    return (*_changes(_fields(first), _fields(second)), *_changes(_data(first), _data(second)))
+
+
 def _plan(paths: RunPaths) -> Plan:
     plan = runs.plan(paths)
     if not plan:

@@ -7,10 +7,12 @@ AgentError
 ├── ModelError           3  the language model failed, or never gave a usable reply
 │   ├── BudgetError      3  the next request would overspend the token budget
 │   ├── NoFurtherEdit    3  the model has no further edit to offer
+│   ├── DriftError       6  a record holds no answer to what is asked now, or something else follows from it
 │   └── ReplyError       3  one reply cannot be used; the message goes back to the model word for word
 │       └── EditError    3  its edit does not apply to train.py
 ├── CredentialsError     4  an endpoint needs a key that is missing or refused
 ├── TrainingError        5  a training process failed
+├── NoReplay             7  a run cannot be replayed: something that it takes is missing
 ├── ReviewPending        8  the plan waits for a person's approval
 └── Interrupted        130  Ctrl-C; the run can be resumed
 """
@@ -46,6 +48,10 @@ class NoFurtherEdit(ModelError):
     pass
 
 
+class DriftError(ModelError):
+    exit_code = 6
+
+
 class ReplyError(ModelError):
     pass
 
@@ -60,6 +66,10 @@ class CredentialsError(AgentError):
 
 class TrainingError(AgentError):
     exit_code = 5
+
+
+class NoReplay(AgentError):
+    exit_code = 7
 
 
 class ReviewPending(AgentError):

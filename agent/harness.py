@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ from sandbox.job import Job, Limits
 from sandbox.tensors import Tensor
 from sandbox.workspace import Workspace
 
+MOST_LABELS = 1 << 30  # bytes, as the next two
 MOST_LOGITS = 1 << 30
 MOST_TRACE = 64 << 20
 FEATURE_CACHE = 1 << 30  # bytes; a larger cache of teacher features would cost more than running the teacher
@@ -117,6 +119,14 @@ class Harness:
             model["spec"]["checkpoint"] = model["spec"]["checkpoint"].replace(".part/", "/")
         return facts | {"folder": str(folder), "files": hashes(folder)}
 
+    def keep_labels(self, facts: dict[str, Any]) -> None:
+        """The cache may be deleted; what the run is scored against stays with it."""
+        for track, found in facts.items():
+            for split in ("dev", "test"):
+                target = self.paths.label_file(track, split)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                intake.copy(Path(found["folder"]), f"labels/{split}.safetensors", target, MOST_LABELS)
+
     # ── teacher ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def teachers(self, plan: Plan, facts: dict[str, Any], train_file: str) -> dict[str, str]:
@@ -167,6 +177,14 @@ class Harness:
             self._run(f"teacher-{track.name}", "teacher", [job], folder, (data / "seen", labels), track)
         return folder
 
+    def keep_teachers(self, teachers: dict[str, str]) -> dict[str, str]:
+        """Keeps what each teacher traced about its training; the hash of the weights of each."""
+        for track, folder in teachers.items():
+            place = self.paths.teacher(track)
+            place.mkdir(parents=True, exist_ok=True)
+            intake.copy(Path(folder), "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
+        return {name: runs.file_hash(teacher_weights(folder)) for name, folder in teachers.items()}
+
     # ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def train(
@@ -190,7 +208,7 @@ class Harness:
         with self.progress.phase(f"pilot {arm.name}", [track.name for track in plan.tracks]):
             parts = [Part(track, [(arm, plan.seeds[0])], min(steps, track.steps)) for track in plan.tracks]
             said = self._parallel(lambda part: self._pilot(part, facts, teachers), parts)
-        return "\n\n".join(filter(None, said))
+        return _placeless("\n\n".join(filter(None, said)), self.paths.folder, self.settings.cache)
 
     def _pilot(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> str:
         arm, _ = part.work[0]
@@ -474,6 +492,20 @@ class Harness:
                 raise
 
 
+def teacher_weights(folder: str) -> Path:
+    return Path(folder) / "weights.safetensors"
+
+
+def _placeless(problem: str, *folders: Path) -> str:
+    """What an author is told must be the same on every machine and in every replay: no folder, no address."""
+    for folder in folders:
+        problem = problem.replace(str(folder), "…")
+    named = re.sub(
+        r'File "[^"\n]*?(?:lib/python[\d.]+/(?:site-packages/)?|(?=train\.py"|baselines/))', 'File "', problem
+    )
+    return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", named)
+
+
 def _kind(report: dict[str, Any], outcome: supervisor.Outcome) -> str:
     """What stopped a trial: a limit of the job, or what the trial says itself."""
     if report.get("status") == "ok":
@@ -536,7 +568,7 @@ def _online(settings: config.Settings) -> dict[str, str]:
         "HF_HOME": str(home),
         "HF_HUB_OFFLINE": offline,
         "HF_DATASETS_OFFLINE": offline,
-        "KDAGENT_ARROW_CACHE": str(settings.cache / "arrow"),
+        "KDAGENT_ARROW_CACHE": str(settings.arrow),
     }
     return found | {
         name: os.environ[name] for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "SSL_CERT_FILE") if name in os.environ

@@ -25,6 +25,8 @@ class Options:
     plan_only: bool = False
     values: dict[str, Any] = field(default_factory=dict)
     """Plan fields the user fixed, by path: `seeds`, `temperature`, `training.epochs`, `ag_news.method.alpha`."""
+    replay: Literal["", "report", "agent", "full", "live"] = ""
+    """At what level the run replays its parent; "" for a run of its own."""
     amends: str = ""
     """Hash of the plan that this one amends."""
     proposal: dict[str, Any] = field(default_factory=dict)

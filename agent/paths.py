@@ -60,6 +60,15 @@ class RunPaths:
         return self.folder / "report.md"
 
     @property
+    def replay(self) -> Path:
+        """How like the run it replays this one is, where it replays one."""
+        return self.folder / "replay.json"
+
+    @property
+    def replay_report(self) -> Path:
+        return self.folder / "replay-report.md"
+
+    @property
     def review(self) -> Path:
         """What people said about the plan and the report."""
         return self.folder / "review.json"

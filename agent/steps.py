@@ -16,7 +16,7 @@ from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.events import EventLog
 from agent.gateway import Gateway, Message
-from agent.harness import MOST_TRACE, Arm, Harness, hashes
+from agent.harness import Arm, Harness, hashes, teacher_weights
 from agent.lints import Lint, lint
 from agent.options import Options
 from agent.paths import RunPaths
@@ -26,12 +26,10 @@ from agent.render import render
 from agent.reply import parse_proposal
 from agent.report import render_report
 from agent.results import Results
-from sandbox import intake
 from sandbox.checks import check
 from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
-MOST_LABELS = 1 << 30  # bytes
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -62,21 +60,13 @@ class Steps:
         plan = planner.freeze(draft, self.options, proposal, facts)
         warnings = self._lint(plan, facts)
         runs.write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
-        self._keep_labels(facts)
+        self.harness.keep_labels(facts)
         text = json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1)
         known = (self.paths.run.name, self.paths.idea.name, self.paths.facts.name, *seal.record(self.paths, "labels/"))
         noted = seal.notes(self.paths, known, {self.paths.plan.name: text})
         self.events.append("planned", hash=plan.hash, warnings=warnings, **noted)  # first: a plan on disk is on record
         runs.write_whole(self.paths.plan, text)
         return plan
-
-    def _keep_labels(self, facts: dict[str, Any]) -> None:
-        """The cache may be deleted; what the run is scored against stays."""
-        for track, found in facts.items():
-            for split in ("dev", "test"):
-                target = self.paths.label_file(track, split)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                intake.copy(Path(found["folder"]), f"labels/{split}.safetensors", target, MOST_LABELS)
 
     def _proposal(self, draft: Draft) -> Proposal:
         """What a model makes of the idea; an amended plan keeps what one had made of it."""
@@ -138,21 +128,13 @@ class Steps:
         """Teachers and every reference arm. Returns the teachers' folders."""
         plan, facts = self.plan, self.facts
         teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
-        self._keep_teachers(teachers)
+        weights = self.harness.keep_teachers(teachers)
+        if not self.events.count("teachers", weights=weights):
+            self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/"))
         arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
         self.harness.train(plan, arms, facts, teachers, ours=True)
         self._note_trials([arm.name for arm in arms])
         return teachers
-
-    def _keep_teachers(self, teachers: dict[str, str]) -> None:
-        """What each teacher traced about its training, and which weights it has."""
-        for track, folder in teachers.items():
-            place = self.paths.teacher(track)
-            place.mkdir(parents=True, exist_ok=True)
-            intake.copy(Path(folder), "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
-        weights = {name: weights_hash(folder) for name, folder in teachers.items()}
-        if not self.events.count("teachers", weights=weights):
-            self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/"))
 
     def _reference(self, name: str, commit: str) -> Arm:
         alone = name in ("student_only", "all_labels")
@@ -233,7 +215,10 @@ class Steps:
 
     def pilot(self, attempt: int, commit: str, teachers: dict[str, str]) -> str:
         """A few steps on every track; why they failed, or ""."""
-        return self.harness.pilot(self.plan, self._attempt_arm(attempt, commit), self.facts, teachers, PILOT_STEPS)
+        arm = self._attempt_arm(attempt, commit)
+        problem = self.harness.pilot(self.plan, arm, self.facts, teachers, PILOT_STEPS)
+        self.events.once("piloted", number=attempt, commit=commit, problem=problem)
+        return problem
 
     def train_attempt(self, attempt: int, commit: str, teachers: dict[str, str]) -> None:
         arm = self._attempt_arm(attempt, commit)
@@ -266,7 +251,11 @@ class Steps:
         return entry
 
     def time_left(self) -> bool:
-        return self.harness.remaining() > 0
+        """Whether another attempt may begin; where none may, that is on record."""
+        left = self.harness.remaining() > 0
+        if not left:
+            self.events.once("out of time", decided=self.events.count("decided"))
+        return left
 
     # ── comparison and report ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -291,8 +280,8 @@ class Steps:
             "environment": {name: known.model_dump() for name, known in environment().items()},
             "isolation": {"backend": backend.name} | isolation,
             "seconds": {name: round(value, 1) for name, value in self.harness.progress.seconds.items()},
-            "late": not self.time_left(),
-            "teachers": {name: weights_hash(folder) for name, folder in teachers.items()},
+            "late": self.harness.remaining() <= 0,
+            "teachers": {name: runs.file_hash(teacher_weights(folder)) for name, folder in teachers.items()},
             "data": {name: hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
         }
 
@@ -316,10 +305,6 @@ class Steps:
     @property
     def _assembly(self) -> Assembly:
         return Assembly.read(self.paths)
-
-
-def weights_hash(folder: str) -> str:
-    return runs.file_hash(Path(folder) / "weights.safetensors")
 
 
 def _both_ends(text: str, most: int = 4000) -> str:
