@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes cheats mutation-test clean
+.PHONY: install run test check probes cheats mutation-test replay-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -30,6 +30,9 @@ cheats: install # scripted cheating authors, end to end from the command line, a
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.mutation $(WRITE)
+
+replay-test: install # a demo run replayed at each level, and trained again from a second clone in another folder
+	$(BIN)/python -m tests.replay $(WRITE)
 
 check: install
 	$(BIN)/ruff check .
