@@ -544,9 +544,13 @@ def _key(*parts: Any) -> str:
 def _versions() -> dict[str, str]:
     """What else decides about prepared rows and teachers: the libraries and our own code. Part of every cache key."""
     names = ("torch", "transformers", "datasets", "scipy", "scikit-learn", "tokenizers")
+    return {name: version(name) for name in names} | {"baselines": training_code()}
+
+
+def training_code() -> str:
+    """Hash of our own code that prepares, trains and predicts."""
     sources = sorted((config.ROOT / "baselines").rglob("*.py"))
-    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return {name: version(name) for name in names} | {"baselines": ours}
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def _files(source: dict[str, Any]) -> list[tuple[str, int, int]]:

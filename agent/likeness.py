@@ -176,7 +176,8 @@ def _exactly(known: Likeness) -> Likeness:
         reason = f"{of} of {of} predictions and every logged loss are equal bit by bit"
         return known.model_copy(update={"how": "exact", "reason": reason})
     first = f"; losses part first at step {known.partings[0].step}" if known.partings else ""
-    reason = f"{same} of {of} predictions are equal in the same environment{first}"
+    code = "; kdagent's training code is another" if any("code" in each.name for each in known.environment) else ""
+    reason = f"{same} of {of} predictions are equal in the same environment{first}{code}"
     return known.model_copy(update={"verdict": "differs", "how": "exact", "reason": reason})
 
 
@@ -297,6 +298,14 @@ def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Change]:
         before, now = (_value(known.get(name)) for known in (ours, theirs))
         if before != now:
             yield Change(name=name, original=before, replay=now)
+    before, now = (_training_code(paths) for paths in (original, replay))
+    if before and now and before != now:
+        yield Change(name="kdagent's training code", original=before, replay=now)
+
+
+def _training_code(paths: RunPaths) -> str:
+    said = [event["data"] for event in EventLog(paths.events).read() if event["kind"] == "measured"]
+    return str(said[0].get("training_code", "unknown"))[:12] if said else ""
 
 
 def _value(known: Known | None) -> str:

@@ -16,7 +16,7 @@ from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.events import EventLog
 from agent.gateway import Gateway, Message
-from agent.harness import Arm, Harness, hashes, teacher_weights
+from agent.harness import Arm, Harness, hashes, teacher_weights, training_code
 from agent.lints import Lint, lint
 from agent.options import Options
 from agent.paths import RunPaths
@@ -276,6 +276,7 @@ class Steps:
         return {
             "version": __version__,
             "code": code_hash(),
+            "training_code": training_code(),
             "source": {"name": source.name, "model": source.model},
             "environment": {name: known.model_dump() for name, known in environment().items()},
             "isolation": {"backend": backend.name} | isolation,

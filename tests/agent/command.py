@@ -34,6 +34,8 @@ class Kdagent:
     cache: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "agent"
+    root: Path = ROOT
+    """The checkout whose code runs."""
 
     def __call__(self, *words: str, stdin: bytes = b"", **environment: str) -> Said:
         process = self.start(*words, **environment)
@@ -43,7 +45,7 @@ class Kdagent:
     def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         variables = self.variables | environment
-        return subprocess.Popen([sys.executable, "-m", self.module, *words], cwd=ROOT, env=variables, **pipes)
+        return subprocess.Popen([sys.executable, "-m", self.module, *words], cwd=self.root, env=variables, **pipes)
 
     @property
     def variables(self) -> dict[str, str]:

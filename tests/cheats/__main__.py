@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.cheats import claims, honest, measurement, reach, substance
 from tests.cheats.cheat import Author
 from tests.cheats.play import SMALL, Ended, play
+from tests.page import DOCS, put
 
 CHEATS = tuple(
     sorted(
@@ -24,8 +25,6 @@ CHEATS = tuple(
     )
 )
 HONEST = honest.AUTHORS
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
-BEGIN, END = "<!-- cheats -->", "<!-- /cheats -->"
 
 
 def play_all(authors: Sequence[Author], home: Path, setting: Sequence[str] = SMALL) -> Iterator[Ended]:
@@ -72,14 +71,6 @@ def tally(ended: Sequence[Ended]) -> tuple[str, bool]:
     return line, not missed and not accused
 
 
-def write(text: str) -> None:
-    """Between the markers of docs/security.md; the file is made with nothing but them where there is none."""
-    PAGE.parent.mkdir(exist_ok=True)
-    page = PAGE.read_text() if PAGE.exists() else f"{BEGIN}\n{END}\n"
-    before, _, rest = page.partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
-
-
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cheats", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into docs/security.md")
@@ -97,7 +88,7 @@ def main(words: Sequence[str]) -> int:
         said = f"{table(ended)}\n\n{line}"  # while the runs are still there
     print(f"\n{said}")
     if given.write:
-        write(said)
+        put(DOCS / "security.md", "cheats", said)
     return 0 if well else 1
 
 

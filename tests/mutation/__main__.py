@@ -15,9 +15,8 @@ from agent.paths import RunPaths
 from agent.verify import verify
 from tests.mutation.mutations import Tried, sample
 from tests.mutation.untouched import records
+from tests.page import DOCS, put
 
-PAGE = Path(__file__).parents[2] / "docs" / "replay.md"
-START, END = "<!-- mutation -->", "<!-- /mutation -->"
 CHANGED = "report commented"
 """The record that is changed: it holds every kind of file."""
 
@@ -38,7 +37,7 @@ def main(words: list[str]) -> int:
     for name, findings in alarms.items():
         print("".join(f"false alarm: {name}: {finding}\n" for finding in findings), end="")
     if "--write" in words:
-        write(text)
+        put(DOCS / "replay.md", "mutation", text)
     return int(bool(missed or any(alarms.values())))
 
 
@@ -58,15 +57,6 @@ def _untouched(kept: dict[str, RunPaths], alarms: dict[str, list[object]]) -> st
     lines += [f"| {name} | {runs.read(paths)['status']} | {len(alarms[name])} |" for name, paths in kept.items()]
     wrong = sum(bool(findings) for findings in alarms.values())
     return "\n".join(lines) + f"\n\n{wrong} false alarms on {len(kept)} records that nobody altered.\n"
-
-
-def write(text: str) -> None:
-    """Between the marks, which are added where they are missing."""
-    page = PAGE.read_text() if PAGE.exists() else "# Resume, verify, replay\n"
-    if START not in page:
-        page += f"\n## Verify\n\n{START}\n{END}\n"
-    before, rest = page.split(START, 1)
-    PAGE.write_text(f"{before}{START}\n{text}{END}{rest.split(END, 1)[1]}")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,10 @@ Exits with 1 unless each bites a careless parent and none bites us. `--write` pu
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
+from tests.page import DOCS, put
 from tests.workspaces.hostile import CONTROLS, WORKSPACES
 from tests.workspaces.trying import Tried, tried
-
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
-START, END = "<!-- workspaces -->", "<!-- /workspaces -->"
 
 
 def main(words: list[str]) -> int:
@@ -28,7 +25,7 @@ def main(words: list[str]) -> int:
     text += f"{passed} of {len(controls)} controls\n"
     print(text)
     if "--write" in words:
-        write(text)
+        put(DOCS / "security.md", "workspaces", text)
     return 0 if held == len(hostile) and passed == len(controls) else 1
 
 
@@ -39,16 +36,6 @@ def table(rows: list[Tried]) -> str:
         careless = row.careless if row.bites else f"{row.careless} **does not bite**"
         lines.append(f"| {row.name} | {_cell(careless)} | {_cell(row.ours)}{wrong} |")
     return "\n".join(lines)
-
-
-def write(text: str) -> None:
-    """Between the markers, which are added where they are missing."""
-    page = PAGE.read_text() if PAGE.exists() else ""
-    if START not in page:
-        page += f"\n{START}\n{END}\n"
-    before, rest = page.split(START, 1)
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(f"{before}{START}\n{text}{END}{rest.split(END, 1)[1]}")
 
 
 def _cell(text: str) -> str:
