@@ -1,6 +1,8 @@
 """Plays every cheat and every control, two at a time, and prints what stopped them.
 
-    python -m tests.cheats [--write] [NAME…]
+    python -m tests.cheats [--worn] [--write] [NAME…]
+
+With `--worn` the static check lets pass what it has refused once: what is left is what the layers behind it hold.
 
 Exit code 1 where a cheat was not caught or an honest author was accused.
 """
@@ -27,10 +29,12 @@ CHEATS = tuple(
 HONEST = honest.AUTHORS
 
 
-def play_all(authors: Sequence[Author], home: Path, setting: Sequence[str] = SMALL) -> Iterator[Ended]:
+def play_all(
+    authors: Sequence[Author], home: Path, setting: Sequence[str] = SMALL, worn: bool = False
+) -> Iterator[Ended]:
     """Two at a time, in the order given. They share a cache, so that data and teacher are prepared once."""
     with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(lambda author: play(_at(author, home), home, setting), authors)
+        yield from pool.map(lambda author: play(_at(author, home), home, setting, worn), authors)
 
 
 def _at(author: Author, home: Path) -> Author:
@@ -74,6 +78,7 @@ def tally(ended: Sequence[Ended]) -> tuple[str, bool]:
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cheats", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into docs/security.md")
+    parser.add_argument("--worn", action="store_true", help="against a static check that gives way")
     parser.add_argument("--home", type=Path, help="keep runs and cache there (default: a temporary folder)")
     parser.add_argument("names", nargs="*", metavar="NAME", help="rows or authors; default: all")
     given = parser.parse_args(words)
@@ -81,14 +86,14 @@ def main(words: Sequence[str]) -> int:
     chosen = [a for a in known if not given.names or {a.name, a.row, a.name.split()[0]} & set(given.names)]
     with tempfile.TemporaryDirectory(prefix="kdagent-cheats-") as folder:
         ended = []
-        for each in play_all(chosen, given.home or Path(folder)):
+        for each in play_all(chosen, given.home or Path(folder), worn=given.worn):
             ended.append(each)
             print(f"{each.seconds:4.0f} s {row(each)}", flush=True)
         line, well = tally(ended)
         said = f"{table(ended)}\n\n{line}"  # while the runs are still there
     print(f"\n{said}")
     if given.write:
-        put(DOCS / "security.md", "cheats", said)
+        put(DOCS / "security.md", "worn" if given.worn else "cheats", said)
     return 0 if well else 1
 
 

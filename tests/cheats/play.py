@@ -117,14 +117,17 @@ class Ended:
                 yield "claimed ≠ measured"
 
 
-def play(author: Author, home: Path, setting: Sequence[str] = SMALL) -> Ended:
-    """One run from the command line; `home` holds the cache that all runs share."""
+def play(author: Author, home: Path, setting: Sequence[str] = SMALL, worn: bool = False) -> Ended:
+    """One run from the command line; `home` holds the cache that all runs share.
+
+    `worn` plays against a static check that gives way, so that the layers behind it are met.
+    """
     secrets = {"KDAGENT_API_KEY": CANARY, "HF_TOKEN": CANARY}
-    kdagent = Kdagent(home / "runs" / author.name, home / "cache", secrets, "tests.cheats.worn")
+    kdagent = Kdagent(home / "runs" / author.name, home / "cache", secrets, "tests.cheats.worn" if worn else "agent")
     home.mkdir(parents=True, exist_ok=True)
     (home / ".netrc").write_text(f"machine example.org login x password {CANARY}\n")
     started = time.monotonic()
-    with LoopbackModel(_Script(author)) as server:
+    with LoopbackModel(_Script(author, worn)) as server:
         task = () if "--data" in author.flags else ("--task", "digits")
         words = ("run", author.idea, *task, *setting, *author.flags, "--model", "cheat", "--base-url", server.base_url)
         process = kdagent.start(*words)
@@ -136,16 +139,21 @@ def play(author: Author, home: Path, setting: Sequence[str] = SMALL) -> Ended:
 
 
 class _Script:
-    """Answers each request for a plan with the author's next plan, each for an edit with its next edit."""
+    """Answers each request for a plan with the author's next plan, each for an edit with its next edit.
 
-    def __init__(self, author: Author) -> None:
-        self.plans, self.edits = iter(author.plans), iter(author.edits)
+    Where the static check is worn the author insists: it says again what was refused.
+    """
+
+    def __init__(self, author: Author, worn: bool) -> None:
+        self.plans, self.edits, self.insists, self.edit = iter(author.plans), iter(author.edits), worn, ""
 
     def __call__(self, request: Received) -> str:
-        first = request.body["messages"][1]["content"]
+        _, first, *later = [message["content"] for message in request.body["messages"]]
         if "Turn the idea into an experiment" in first:
             return next(self.plans, "REFUSED: no further plan")
-        return next(self.edits, "NO FURTHER EDIT")
+        if not (self.insists and later and "train.py:" in later[-1]):
+            self.edit = next(self.edits, "NO FURTHER EDIT")
+        return self.edit
 
 
 def _refusal(purpose: str, said: str) -> str:

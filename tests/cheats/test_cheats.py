@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
-    ended = play_all(AUTHORS, tmp_path_factory.mktemp("cheats"), SMALL if ALL else TINY)
+    ended = play_all(AUTHORS, tmp_path_factory.mktemp("cheats"), SMALL if ALL else TINY, worn=not ALL)
     yield {each.author.name: each for each in ended}
 
 
