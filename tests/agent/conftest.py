@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,22 +17,9 @@ def kdagent(tmp_path: Path, cache: Path) -> Kdagent:
     return Kdagent(tmp_path / "runs", cache)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def begun(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
-) -> Iterator[Future[Gates] | None]:
-    """The run behind `gates`, begun at once where a selected test needs it: it takes a minute beside the others."""
-    if not any("gates" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        yield None
-        return
-    run = Gates(Kdagent(tmp_path_factory.mktemp("gates") / "runs", cache))
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run.pass_all)
-
-
 @pytest.fixture(scope="session")
-def gates(begun: Future[Gates]) -> Gates:
+def gates(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Gates:
     """A finished run with recipes, and what it said on its way. Nothing may change it."""
-    run = begun.result()
+    run = Gates(Kdagent(tmp_path_factory.mktemp("gates") / "runs", cache)).pass_all()
     assert run.said["done"].code == 0, run.said["done"].err
     return run
