@@ -276,11 +276,13 @@ class Assembly:
         return run_fields(self.plan, tracks, len(self.history), seconds, tokens, longest, memory)
 
     def _deviations(self) -> tuple[str, ...]:
-        """Trials that the harness split into micro-batches."""
+        """Trials that the harness split into micro-batches, and trials that went on from a checkpoint."""
         found = []
         for path in sorted(self.paths.folder.glob("trials/*/*/*/trial.json")):
-            micro, (arm, track, seed) = json.loads(path.read_text()).get("micro", 1), path.parts[-4:-1]
-            if micro > 1:
+            report, (arm, track, seed) = json.loads(path.read_text()), path.parts[-4:-1]
+            if step := report.get("continued"):
+                found.append(f"{track}: {arm} seed {seed} was cut off and went on from its checkpoint at step {step}")
+            if (micro := report.get("micro", 1)) > 1:
                 size = self.plan.track(track).training.batch_size
                 split = f"{micro} micro-batches of {size // micro} rows"
                 found.append(f"{track}: memory ran out, so {arm} seed {seed} was trained in {split} instead of {size}")

@@ -40,11 +40,14 @@ class TrialRecord:
         return found if isinstance(found, dict) else {}
 
     def executed(self, name: str) -> Any:
-        """A setting as it was at the start; None where it was not seen, both values where the end had another."""
-        start, end = self.said("start", "executed").get(name), self.said("end", "executed").get(name)
-        if start is None or end is None:
+        """A setting as it was at the start; None where it was not seen, both values where it was another one later: at
+        the end, or where a trial that was cut off went on."""
+        start = self.said("start", "executed").get(name)
+        later = [line.get("executed", {}).get(name) for line in self.lines if line.get("event") in ("continued", "end")]
+        if start is None or None in later or not self.line("end"):
             return None
-        return start if start == end else f"{start} at first, {end} at last"
+        other = next((value for value in later if value != start), start)
+        return start if other == start else f"{start} at first, {other} at last"
 
     def ended(self, name: str) -> Any:
         return self.line("end").get(name)

@@ -36,7 +36,7 @@ from agent.returned import ERROR, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
 from sandbox import intake, supervisor
 from sandbox.errors import IntakeRejected
-from sandbox.folder import remove
+from sandbox.folder import reclaim, remove
 from sandbox.isolation import Backend, Process
 from sandbox.job import Job, Limits
 from sandbox.tensors import Tensor
@@ -69,15 +69,17 @@ class Part:
     """Some trials of one track, to be run one after another."""
 
     track: Track
+    name: str
     work: list[tuple[Arm, int]]
     steps: int
+    checkpoints: int = 0
     micro: int = 1
     """Into how many micro-batches each batch is split, because memory ran out before."""
 
-    @property
-    def name(self) -> str:
-        arm, seed = self.work[0]
-        return f"{arm.name}-{self.track.name}-{seed}"
+    @classmethod
+    def of(cls, track: Track, work: list[tuple[Arm, int]], steps: int, checkpoints: int = 0) -> "Part":
+        arm, seed = work[0]
+        return cls(track, f"{arm.name}-{track.name}-{seed}", work, steps, checkpoints)
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,12 @@ class Harness:
     def teachers(self, plan: Plan, facts: dict[str, Any], train_file: str) -> dict[str, str]:
         """Each track's teacher folder: trained now, or found in the cache under the same data, model and training."""
         with self.progress.phase("teachers", [track.name for track in plan.tracks]):
-            folders = self._parallel(lambda track: self._teacher(track, facts[track.name], train_file), plan.tracks)
+            folders = self._parallel(
+                lambda track: self._teacher(track, facts[track.name], train_file, plan.budget.checkpoints), plan.tracks
+            )
         return {track.name: str(folder) for track, folder in zip(plan.tracks, folders, strict=True)}
 
-    def _teacher(self, track: Track, facts: dict[str, Any], train_file: str) -> Path:
+    def _teacher(self, track: Track, facts: dict[str, Any], train_file: str, checkpoints: int) -> Path:
         data = Path(facts["folder"])
         identity = {
             "data": track.task.encoded,
@@ -162,6 +166,7 @@ class Harness:
             "seed": 0,
             "teacher": None,
             "steps": track.teacher_steps,
+            "checkpoints": checkpoints,
             "threads": track.threads,
             "method": track.method.model_dump(),
             "student_layers": facts["models"]["student"]["layers"],
@@ -201,12 +206,14 @@ class Harness:
         else:
             groups = [[part] for part in parts]
         with self.progress.phase("train " + ", ".join(arm.name for arm in arms), [track.name for track in plan.tracks]):
-            self._parallel(lambda group: self._train(group, facts, teachers), [group for group in groups if group])
+            self._parallel(
+                lambda group: self._train_missing(group, facts, teachers), [group for group in groups if group]
+            )
 
     def pilot(self, plan: Plan, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int) -> str:
         """A few steps of one arm on every track, as it is and with the teacher shuffled; why it failed, or ""."""
         with self.progress.phase(f"pilot {arm.name}", [track.name for track in plan.tracks]):
-            parts = [Part(track, [(arm, plan.seeds[0])], min(steps, track.steps)) for track in plan.tracks]
+            parts = [Part.of(track, [(arm, plan.seeds[0])], min(steps, track.steps)) for track in plan.tracks]
             said = self._parallel(lambda part: self._pilot(part, facts, teachers), parts)
         return _placeless("\n\n".join(filter(None, said)), self.paths.folder, self.settings.cache)
 
@@ -214,6 +221,7 @@ class Harness:
         arm, _ = part.work[0]
         track, name = part.track.name, f"pilot-{part.name}"
         out = _fresh(self.paths.scratch / name)
+        (out / track).mkdir()
         job = self._trial_job(name, part, facts[track], teachers[track], out)
         job["student_layers"] = facts[track]["models"]["student"]["layers"]
         read = tuple(sorted(self._readable(part, facts, teachers)))
@@ -236,28 +244,54 @@ class Harness:
         return _without_effect(part, found)
 
     def _parts(self, plan: Plan, track: Track, arms: Sequence[Arm]) -> list[Part]:
-        """The missing trials of a track in as many even parts as there are workers."""
-        missing = [
-            (arm, seed)
-            for arm in arms
-            for seed in plan.seeds
-            if not (self.paths.trial(arm.name, track.name, seed) / "trial.json").exists()
-        ]
-        size = -(-len(missing) // self.workers(track.threads)) or 1
-        return [Part(track, missing[start : start + size], track.steps) for start in range(0, len(missing), size)]
+        """The trials of a track in as many even parts as there are workers: the same ones whatever has been trained, so
+        that what a part which was cut off has left is found by its name."""
+        work = [(arm, seed) for arm in arms for seed in plan.seeds]
+        size = -(-len(work) // self.workers(track.threads))
+        even = [work[start : start + size] for start in range(0, len(work), size)]
+        return [Part.of(track, each, track.steps, plan.budget.checkpoints) for each in even]
 
-    def _train(self, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
+    def _train_missing(self, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
+        """What the run does not hold yet of parts that share a process."""
+        left = [replace(part, work=self._missing(part)) for part in parts]
+        if left := [part for part in left if part.work]:
+            self._train(parts[0].name, left, facts, teachers)
+        else:
+            remove(self.paths.scratch / parts[0].name)  # there where it was cut off after its last result was taken in
+
+    def _missing(self, part: Part) -> list[tuple[Arm, int]]:
+        place, track = self.paths.trial, part.track.name
+        return [(arm, seed) for arm, seed in part.work if not (place(arm.name, track, seed) / "trial.json").exists()]
+
+    def _train(self, name: str, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
         """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps."""
-        out = _fresh(self.paths.scratch / parts[0].name)
+        out = self.paths.scratch / name
+        jobs = [self._trial_job(name, part, facts[part.track.name], teachers[part.track.name], out) for part in parts]
+        if out.exists() and self._began(name, jobs):
+            reclaim(out)
+        else:
+            remove(out)
         for part in parts:
+            (out / part.track.name).mkdir(parents=True, exist_ok=True)
             self.progress.watch(part.track.name, out / part.track.name, len(part.work))
-        outcome = self._run_trials(parts[0].name, parts, facts, teachers, out)
+        read = {path for part in parts for path in self._readable(part, facts, teachers)}
+        trials = sum(len(part.work) for part in parts)
+        outcome = self._run(name, "trial", jobs, out, tuple(sorted(read)), parts[0].track, trials, must_work=False)
         again = [part for part in (self._take_in_part(part, out / part.track.name, outcome) for part in parts) if part]
-        remove(out)
         if outcome.status == "cancelled":
             raise Interrupted("stopped while training; what had finished is kept")
+        remove(out)
         if again:
-            self._train(again, facts, teachers)
+            self._train(name, again, facts, teachers)
+
+    def _began(self, name: str, jobs: list[dict[str, Any]]) -> bool:
+        """Whether the last process of that name, which was cut off if its folder is there, was told the same, and has
+        left folders where a job might have put something else."""
+        files = sorted((self.paths.jobs / name).glob("job-*.json"), reverse=True)  # a lower number is as new or newer
+        told = {job["out"]: _work(job) for job in (json.loads(file.read_text()) for file in files)}
+        places = [Path(job["out"]) for job in jobs]
+        plain = all(place.is_dir() and not place.is_symlink() for place in places if os.path.lexists(place))
+        return plain and all(_work(job) <= told.get(job["out"], set()) for job in jobs)
 
     def _take_in_part(self, part: Part, out: Path, outcome: supervisor.Outcome) -> Part | None:
         """Every trial of the part; of one that was stopped, only those that had finished. What must run again."""
@@ -276,23 +310,15 @@ class Harness:
         after = [count for count in range(part.micro + 1, size + 1) if size % count == 0 and count >= 2 * part.micro]
         return replace(part, micro=after[0]) if after else None
 
-    def _run_trials(
-        self, name: str, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str], out: Path
-    ) -> supervisor.Outcome:
-        jobs = [self._trial_job(name, part, facts[part.track.name], teachers[part.track.name], out) for part in parts]
-        read = {path for part in parts for path in self._readable(part, facts, teachers)}
-        trials = sum(len(part.work) for part in parts)
-        return self._run(name, "trial", jobs, out, tuple(sorted(read)), parts[0].track, trials, must_work=False)
-
     def _trial_job(self, name: str, part: Part, facts: dict[str, Any], teacher: str, out: Path) -> dict[str, Any]:
         data, track, units = Path(facts["folder"]), part.track, []
-        (out / track.name).mkdir(exist_ok=True)
         for arm, group in groupby(part.work, key=lambda pair: pair[0]):
             file = Workspace.open(self.paths.repository).export(arm.commit, self.paths.jobs / name / arm.name)
             units.append(
                 {
                     "arm": arm.name,
                     "file": str(file),
+                    "commit": arm.commit,
                     "model": facts["models"]["student"]["spec"],
                     "training": _split(track.training, part.micro),
                     "method": arm.method[track.name],
@@ -308,7 +334,9 @@ class Harness:
             "teacher": teacher,
             "units": units,
             "steps": part.steps,
+            "checkpoints": part.checkpoints,
             "threads": track.threads,
+            "versions": _versions(),
         }
 
     def _readable(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> set[Path]:
@@ -511,6 +539,12 @@ def _kind(report: dict[str, Any], outcome: supervisor.Outcome) -> str:
     if report.get("status") == "ok":
         return ""
     return outcome.status if outcome.status not in ("ok", "error") else str(report.get("kind", "crash"))
+
+
+def _work(job: dict[str, Any]) -> set[str]:
+    """Per arm of a job, what decides about the bits of its trials; which of them are still to be done does not."""
+    shared = {name: value for name, value in job.items() if name not in ("units", "labels")}
+    return {json.dumps(shared | unit | {"seeds": []}, sort_keys=True) for unit in job["units"]}
 
 
 def _split(training: Training, micro: int) -> dict[str, Any]:

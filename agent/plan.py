@@ -164,6 +164,9 @@ class Budget(Record):
     processes: Annotated[int, Field(ge=8)] = 256
     output_mb: Annotated[int, Field(ge=1)] = 256
     """What one process may print before it is stopped."""
+    checkpoints: Annotated[int, Field(ge=0, le=1000)] = 0
+    """How many a training saves on the way, at most, so that one which is cut off can go on; each takes three times the
+    weights, and three lie on the disk at once."""
     tokens: Annotated[int, Field(ge=0)] = 200_000
 
 

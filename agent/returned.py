@@ -15,6 +15,7 @@ TRIAL = record(
         "status": choice("ok", "failed"),
         "kind?": choice("diverged", "memory", "disk", "crash"),
         "initial?": digest(),
+        "continued?": _COUNT,
         "build_seconds?": _SECONDS,
         "train_seconds?": _SECONDS,
         "seconds": _SECONDS,
@@ -46,6 +47,7 @@ TRACE = tagged(
     "event",
     {
         "start": record(_LINE | {"executed": _EXECUTED, "weights": digest()}),
+        "continued": record(_LINE | {"step": _COUNT, "executed": _EXECUTED}),
         "log": record(_LINE | _LOSS),
         "claimed": record(_LINE | {"metrics": mapping(_REAL, 100)}),
         "end": record(_LINE | _END),

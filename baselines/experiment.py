@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from torch import nn
 from transformers import TrainingArguments, get_scheduler
 
-from baselines import models
+from baselines import checkpoints, models
 from baselines.rows import Collator, Rows, read_rows
 from baselines.teachers import Teacher
 from baselines.trace import Forwards, Trace, TraceCallback
@@ -44,6 +44,9 @@ class Experiment:
         self.task = json.loads((Path(job["seen"]) / "task.json").read_text())
         self.seed, self.out = seed, out
         self.steps = job["steps"]
+        self.checkpoint = checkpoints.newest(out / "trainer")
+        self.continued = 0
+        """The step that training went on from, where a process that was cut off had come so far."""
         self.trace = Trace(trace)
         self.method = Settings(unit["method"])
         self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
@@ -55,13 +58,14 @@ class Experiment:
         self.collator = Collator(self.task, self.teacher.answers if self.teacher else None)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
-        self._training = unit["training"]
+        self._training, self._checkpoints = unit["training"], job["checkpoints"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
         self.callbacks = [TraceCallback(self)]
 
     def training_arguments(self) -> TrainingArguments:
-        """The plan's training settings, with the Trainer's own reports and checkpoints switched off."""
-        training = self._training
+        """The plan's training settings, with the Trainer's own reports switched off."""
+        training, logged = self._training, max(1, self.steps // 20)
+        save = checkpoints.every(self.steps, self._checkpoints, logged)
         return TrainingArguments(
             output_dir=str(self.out / "trainer"),
             max_steps=self.steps,
@@ -76,10 +80,12 @@ class Experiment:
             train_sampling_strategy="random",  # batches of one length are often batches of one class: training stalls
             dataloader_drop_last=len(self.train_dataset) >= training["batch_size"],  # BatchNorm cannot train on one row
             remove_unused_columns=False,  # the loss needs ids and teacher_logits, which no forward takes
-            logging_steps=max(1, self.steps // 20),
+            logging_steps=logged,
             logging_nan_inf_filter=False,  # a NaN must be seen, and the filter syncs at every step
             use_cpu=not torch.cuda.is_available(),
-            save_strategy="no",
+            save_strategy="steps" if save else "no",
+            save_steps=save or self.steps,
+            save_total_limit=2,  # the older one is there while the newer is written
             report_to="none",
             disable_tqdm=True,
         )

@@ -70,11 +70,14 @@ class Collator:
         self.task, self.teacher_logits = task, teacher_logits
         self.seen = torch.zeros(0, dtype=torch.bool)  # by id
         self.collated = self.largest = 0  # rows in all batches; the longest text or the widest image among them
+        self.before = self.counts()
+        """As it was before the last batch."""
         if task["kind"] == "image":
             self.mean = torch.tensor(task["mean"]).view(1, -1, 1, 1)
             self.std = torch.tensor(task["std"]).view(1, -1, 1, 1)
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        self.before = self.counts()
         ids = torch.tensor([int(item["ids"]) for item in items])
         batch = self._texts(items) if self.task["kind"] == "text" else self._images(items)
         batch["labels"] = torch.tensor([int(item["labels"]) for item in items])
@@ -84,11 +87,14 @@ class Collator:
             batch["teacher_logits"] = self.teacher_logits(ids)
         return batch
 
+    def counts(self) -> dict:
+        return {"seen": self.seen, "collated": self.collated, "largest": self.largest}
+
     def _note(self, ids: torch.Tensor, size: int) -> None:
         missing = int(ids.max()) + 1 - len(self.seen)
         if missing > 0:
             self.seen = torch.cat([self.seen, torch.zeros(missing, dtype=torch.bool)])
-        self.seen[ids] = True
+        self.seen = self.seen.index_fill(0, ids, True)  # not in place: `before` keeps the old one
         self.collated, self.largest = self.collated + len(ids), max(self.largest, size)
 
     def _texts(self, items: list[dict]) -> dict[str, torch.Tensor]:

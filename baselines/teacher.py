@@ -7,6 +7,7 @@ Each stage names its last file when all are whole, so a stage whose last file ex
 """
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -27,8 +28,8 @@ BATCH = 256  # rows per forward when outputs are cached; sorted by length, so pa
 
 
 def teach(job: dict) -> None:
-    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, threads; for the cache of features
-    also method, student_layers and feature_cache (bytes)."""
+    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; for the cache
+    of features also method, student_layers and feature_cache (bytes)."""
     torch.set_num_threads(job["threads"])
     out = Path(job["out"])
     if not (out / "teacher.json").exists():
@@ -75,6 +76,7 @@ def _train(job: dict, out: Path) -> None:
     part = out / "teacher.part"
     part.write_text(json.dumps(facts))
     part.rename(out / "teacher.json")
+    shutil.rmtree(out / "trainer", ignore_errors=True)
 
 
 def _shapes(model: nn.Module, experiment: Experiment) -> dict:

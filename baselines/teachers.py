@@ -34,17 +34,17 @@ class Teacher:
         self.widths = tuple(self.facts["widths"])
         self.forwards = self.calls = 0
         self.cached_reads = 0
-        self._logit_gradients, self._feature_gradients = Gradients(), Gradients()
+        self.watched = {"logits": Gradients(), "features": Gradients()}
         self._features: dict[int, dict[str, torch.Tensor]] = {}
         self._model: nn.Module | None = None
 
     def answers(self, ids: torch.Tensor) -> torch.Tensor:
         """The logits [B, C] of these rows."""
-        return self._logit_gradients.watch(self.logits[ids])
+        return self.watched["logits"].watch(self.logits[ids])
 
     def gradients(self) -> dict:
         """How each kind of answer was used in the backward passes."""
-        return {"logits": self._logit_gradients.facts(), "features": self._feature_gradients.facts()}
+        return {name: watched.facts() for name, watched in self.watched.items()}
 
     def model(self) -> nn.Module:
         """The frozen teacher itself, in eval mode. Its forwards are counted."""
@@ -63,7 +63,7 @@ class Teacher:
         else:
             found = self._online(inputs, layers)
         self.calls += 1
-        return tuple(map(self._feature_gradients.watch, found)) if self.calls % WATCH_EVERY == 0 else found
+        return tuple(map(self.watched["features"].watch, found)) if self.calls % WATCH_EVERY == 0 else found
 
     def _cached(self, inputs: dict, layer: int) -> torch.Tensor:
         if layer not in self._features:
@@ -87,7 +87,7 @@ class Teacher:
         return values.roll(1, dims=0) if self.ablate and output == self.ablate else values
 
     def _shuffle_outputs(self, module: nn.Module, args, output) -> None:
-        output.logits = self._logit_gradients.watch(self._shuffled("logits", output.logits))
+        output.logits = self.watched["logits"].watch(self._shuffled("logits", output.logits))
         if output.hidden_states is not None:
             names = {tap: f"features-{layer}" for layer, tap in enumerate(taps(module), 1)}
             states = enumerate(output.hidden_states)

@@ -5,14 +5,29 @@ This is evidence from inside the process that edited code runs in. The harness c
 
 import json
 import math
+import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from baselines import models
+from baselines import checkpoints, models
+
+COUNTED = {
+    "forwards": ("calls", "rows"),
+    "updates": ("count", "deviation", "touched", "mark"),
+    "collator": ("seen", "collated", "largest"),
+    "method": ("reads",),
+    "experiment": ("terms",),
+    "teacher": ("forwards", "calls", "cached_reads"),
+    "logits": ("watched",),
+    "features": ("watched",),
+}
+"""What a trial that goes on must count on from."""
 
 
 class Trace:
@@ -21,10 +36,24 @@ class Trace:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.started = time.monotonic()
+        self.lines: list[str] = []
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
 
     def write(self, event: str, **values) -> None:
-        line = {"event": event, "seconds": round(time.monotonic() - self.started, 3)} | values
-        self.stream.write(json.dumps(line, allow_nan=False) + "\n")
+        line = {"event": event, "seconds": round(self.seconds, 3)} | values
+        self._say([json.dumps(line, allow_nan=False)])
+
+    def go_on(self, lines: list[str], seconds: float) -> None:
+        """Say again what a process that was cut off had said until its checkpoint."""
+        self.started = time.monotonic() - seconds
+        self._say(lines)
+
+    def _say(self, lines: list[str]) -> None:
+        self.lines += lines
+        self.stream.write("".join(f"{line}\n" for line in lines))
         self.stream.flush()
 
 
@@ -46,6 +75,7 @@ class Gradients:
 
     def __init__(self) -> None:
         self.norms: list[torch.Tensor] = []
+        self.earlier = torch.zeros(0)  # the norms until the checkpoint that training goes on from
         self.watched = 0
 
     def watch(self, answers: torch.Tensor) -> torch.Tensor:
@@ -54,9 +84,14 @@ class Gradients:
         return answers
 
     def facts(self) -> dict[str, float]:
-        norms = torch.stack(self.norms).float() if self.norms else torch.zeros(1)
-        least, most = (float(norm) if norm.isfinite() else -1.0 for norm in (norms.min(), norms.max()))
-        return {"watched": self.watched, "reached": len(self.norms), "least": least, "most": most}
+        norms = self.all()
+        ends = (norms.min(), norms.max()) if len(norms) else torch.zeros(2)
+        least, most = (float(norm) if norm.isfinite() else -1.0 for norm in ends)
+        return {"watched": self.watched, "reached": len(norms), "least": least, "most": most}
+
+    def all(self) -> torch.Tensor:
+        """Every norm in fp32, in the order of the backward passes."""
+        return torch.cat([self.earlier, torch.stack(self.norms).float().cpu()]) if self.norms else self.earlier
 
 
 class Updates:
@@ -104,6 +139,11 @@ class TraceCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, *, model, optimizer, lr_scheduler, train_dataloader, **kwargs):
         experiment = self.experiment
         self.updates.watch(model, _inner(optimizer))
+        if state.global_step:
+            self._go_on(state.global_step)
+            experiment.trace.write("continued", step=state.global_step, executed=self._executed(args, optimizer))
+            return
+        shutil.rmtree(experiment.out / "trainer", ignore_errors=True)  # checkpoints that train.py leaves unused
         experiment.trace.write(
             "start",
             executed=self._executed(args, optimizer)
@@ -124,6 +164,48 @@ class TraceCallback(TrainerCallback):
                 raise FloatingPointError(f"training diverged: the loss is {logs['loss']} at step {state.global_step}")
             line = {"step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
             self.experiment.trace.write("log", **line, terms=self.experiment.means())
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step >= state.max_steps:
+            control.should_save = False  # a Trainer that goes on from its last step takes one more
+
+    def on_save(self, args, state, control, *, train_dataloader, **kwargs):
+        """Counts as they were before the batch that is fetched ahead: who goes on from here fetches it again."""
+        counts = {name: getattr(holder, part) for name, holder, part in self._counts()}
+        counts |= {f"{name} norms": watched.all() for name, watched in self._gradients().items()}
+        counts |= {"lines": self.experiment.trace.lines, "seconds": self.experiment.trace.seconds}
+        updates = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        if state.global_step % updates:
+            counts |= {f"collator {name}": value for name, value in self.experiment.collator.before.items()}
+            counts |= {name: counts[name] - 1 for name in ("logits watched",) if name in counts}
+        checkpoints.finish(Path(args.output_dir) / f"checkpoint-{state.global_step}", counts)
+
+    def _go_on(self, step: int) -> None:
+        """Count on from a checkpoint of ours. Raises RuntimeError for one that is not."""
+        experiment = self.experiment
+        if not experiment.checkpoint or checkpoints.step(Path(experiment.checkpoint)) != step:
+            raise RuntimeError(f"training began at step {step}, not with experiment.checkpoint")
+        counts = checkpoints.counts(Path(experiment.checkpoint))
+        for name, holder, part in self._counts():
+            vars(holder)[part] = counts[name]
+        for name, watched in self._gradients().items():
+            watched.norms, watched.earlier = [], counts[f"{name} norms"]
+        self.updates.mark = self.updates.mark.to(experiment.student.device)
+        experiment.logged, experiment.continued = {}, step
+        experiment.trace.go_on(counts["lines"], counts["seconds"])
+
+    def _counts(self) -> Iterator[tuple[str, object, str]]:
+        """(name, holder, attribute) of everything that is counted step by step."""
+        experiment = self.experiment
+        holders = {"forwards": experiment.forwards, "updates": self.updates, "collator": experiment.collator}
+        holders |= {"method": experiment.method, "experiment": experiment, "teacher": experiment.teacher}
+        holders |= self._gradients()
+        for name, parts in COUNTED.items():
+            if holders.get(name):
+                yield from ((f"{name} {part}", holders[name], part) for part in parts)
+
+    def _gradients(self) -> dict[str, Gradients]:
+        return self.experiment.teacher.watched if self.experiment.teacher else {}
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         numbers = {name: v for name, v in (metrics or {}).items() if isinstance(v, int | float) and math.isfinite(v)}

@@ -7,14 +7,16 @@ arm and seed: `weights.safetensors`, `trace.jsonl` and `trial.json`, written las
 come from the weights, in another process.
 
 Imports are paid once, then each trial runs in a copy of this process (fork), so that none inherits what an earlier one
-left in memory.
+left in memory. A trial that was cut off goes on from its newest whole checkpoint (baselines.checkpoints).
 """
 
 import errno
+import fcntl
 import importlib.util
 import json
 import os
 import select
+import shutil
 import sys
 import time
 import traceback
@@ -34,25 +36,36 @@ MOST_SAID = 64 << 20  # bytes of a trace
 
 
 def trials(job: dict) -> None:
-    """job: out, seen, labels, teacher, steps, threads, units [{arm, file, model, training, method, teacher (whether it
-    has one), reveal_transfer, seeds}]."""
+    """job: out, seen, labels, teacher, steps, checkpoints, threads, units [{arm, file, model, training, method, teacher
+    (whether it has one), reveal_transfer, seeds}]."""
     torch.set_num_threads(job["threads"])
-    for unit in job["units"]:
-        for seed in unit["seeds"]:
-            folder = Path(job["out"]) / unit["arm"] / str(seed)
-            if not (folder / "trial.json").exists() and run(job, unit, seed, folder) != "ok":
-                break  # the other seeds of this arm would fail the same way
+    with (Path(job["out"]) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a process whose harness was killed may still be at work here
+        for unit in job["units"]:
+            for seed in unit["seeds"]:
+                folder = Path(job["out"]) / unit["arm"] / str(seed)
+                if not _finished(folder) and run(job, unit, seed, folder) != "ok":
+                    break  # the other seeds of this arm would fail the same way
 
 
 def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
     """One trial. A failure of the edited code is a result, kept with its traceback; returns the status."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trial.json").unlink(missing_ok=True)
     code = apart(lambda trace: _run(job, unit, seed, folder, trace), folder / "trace.jsonl")
     if not (folder / "trial.json").exists():
         what = f"signal {-code}" if code < 0 else f"exit code {code}"
         error = {"status": "failed", "kind": "crash", "error": f"the trial's process ended with {what}"}
         _write(folder, {"schema": 1, "arm": unit["arm"], "seed": seed, "seconds": 0.0, "traceback": ""} | error)
+    shutil.rmtree(folder / "trainer", ignore_errors=True)
     return json.loads((folder / "trial.json").read_text())["status"]
+
+
+def _finished(folder: Path) -> bool:
+    """Whether a process that was cut off has done this trial. One that failed is tried again: what ended the process
+    may have ended the trial a moment before."""
+    report = folder / "trial.json"
+    return report.exists() and json.loads(report.read_text())["status"] == "ok"
 
 
 def apart(work: Callable[[TextIO], None], trace: Path) -> int:
@@ -99,6 +112,7 @@ def _listen(child: int, reader: int, trace: Path) -> int:
 def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
     started = time.monotonic()
     report = {"schema": 1, "arm": unit["arm"], "seed": seed, "status": "ok"}
+    experiment = None
     try:
         experiment = Experiment(job, unit, seed, folder, trace)
         report |= {"initial": experiment.initial, "build_seconds": time.monotonic() - started}
@@ -108,7 +122,10 @@ def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
     except (Exception, SystemExit) as error:  # whatever edited code may raise
         said = f"{type(error).__name__}: {error}"[:2000]
         report |= {"status": "failed", "kind": kind(error), "error": said, "traceback": _tail()}
-    _write(folder, report | {"seconds": time.monotonic() - started})
+    if experiment and experiment.continued:
+        report |= {"continued": experiment.continued}
+    seconds = experiment.trace.seconds if experiment else time.monotonic() - started  # those before it was cut off too
+    _write(folder, report | {"seconds": seconds})
 
 
 def kind(error: BaseException) -> str:

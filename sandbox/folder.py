@@ -67,6 +67,14 @@ def lent(folder: Path, owner: int | None) -> Iterator[None]:
             _open_up(folder)
 
 
+def reclaim(folder: Path) -> None:
+    """All in `folder` is ours again, where whoever had lent it did not live to see the job end.
+
+    Raises LaunchError when we may not take it.
+    """
+    _hand_over(folder, None, os.getuid(), os.getgid())
+
+
 def remove(folder: Path) -> None:
     """Deletes `folder` and what is in it, whatever a job left there; no error when there is no such folder.
 
@@ -78,12 +86,16 @@ def remove(folder: Path) -> None:
         os.rmdir(folder)
 
 
-def _hand_over(folder: Path, giver: int, owner: int, group: int) -> None:
+def _hand_over(folder: Path, giver: int | None, owner: int, group: int) -> None:
+    """What belongs to `giver`, or to anybody else, goes to `owner`."""
     try:
         for parent, name, entry in _walk(folder):
-            if entry.st_uid == giver and (entry.st_nlink == 1 or stat.S_ISDIR(entry.st_mode)):
+            if entry.st_uid == (entry.st_uid if giver is None else giver) != owner and (
+                entry.st_nlink == 1 or stat.S_ISDIR(entry.st_mode)
+            ):
                 os.chown(name, owner, group, dir_fd=parent, follow_symlinks=False)
-        os.chown(folder, owner, group, follow_symlinks=False)
+        if os.lstat(folder).st_uid != owner:
+            os.chown(folder, owner, group, follow_symlinks=False)
     except FileNotFoundError:  # deleted by the job
         return
     except OSError as error:

@@ -10,7 +10,7 @@ from sandbox.values import named_values
 
 _OFFERED = (
     *("student", "teacher", "train_dataset", "transfer_dataset", "collator", "model_inputs"),
-    *("training_arguments", "optimizer", "callbacks", "method", "log", "seed", "steps", "task"),
+    *("training_arguments", "optimizer", "callbacks", "checkpoint", "method", "log", "seed", "steps", "task"),
 )
 _TEACHER_OFFERS = ("logits", "features", "widths", "model")
 
@@ -186,8 +186,37 @@ def _trainers(source: Source) -> Iterator[Finding]:
         for value in values:
             if not source.mentions(value, f"experiment.{part}"):
                 yield finding(value, "trainer", f"the Trainer gets `{name}={_text(value)}`", instead)
+    yield from _starts(source, made, given)
     if not any(name.endswith(".train") for _, name in source.called):
         yield finding(made[0], "trainer", "the Trainer never trains", "call its `train()`")
+
+
+def _starts(source: Source, made: list[ast.Call], given: list[tuple[str, ast.expr]]) -> Iterator[Finding]:
+    """Training begins anew, or goes on from the checkpoint that was checked, of a Trainer that keeps nothing else."""
+    began = [value for name, value in given if name == "resume_from_checkpoint"]
+    for call in source.calls:
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "train":
+            ours = any(value in made for value in (call.func.value, *source.values(call.func.value)))
+            began += call.args if ours else []
+    goes_on = [value for value in began if source.place(value) == "experiment.checkpoint"]
+    for value in (value for value in began if value not in goes_on and _text(value) != "None"):
+        instead = "use `resume_from_checkpoint=experiment.checkpoint`"
+        yield finding(value, "trainer", f"training goes on from `{_text(value)}`", instead)
+    for node in _running(source) if goes_on else ():
+        what = f"`{_text(node)}` is kept from step to step, and no checkpoint holds it"
+        yield finding(node, "trainer", what, "call `train()` without `resume_from_checkpoint`")
+
+
+def _running(source: Source) -> Iterator[ast.AugAssign | ast.Assign]:
+    """Assignments in a Trainer that make a new value of `self` from its old one."""
+    for made in _trainer_classes(source).values():
+        for node in ast.walk(made):
+            match node:
+                case ast.AugAssign(target=ast.Attribute(value=ast.Name(id="self"))):
+                    yield node
+                case ast.Assign(targets=[ast.Attribute(value=ast.Name(id="self")) as target], value=value):
+                    if ast.unparse(target) in {ast.unparse(part) for part in ast.walk(value)}:
+                        yield node
 
 
 def _is_parameter(source: Source, value: ast.expr) -> bool:

@@ -1,5 +1,6 @@
 """Planned beside executed, from records as trials leave them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def test_setting_that_differs_at_any_time_deviates(records: Records, when: str, 
     records.write("proposed", 1, **{when: {"executed": line["executed"] | {name: value}}})
     executed, found = status(records, f"training.{name}")
     assert found == "DEVIATED" and f"{value:g}" if isinstance(value, float) else str(value) in executed
+
+
+@pytest.mark.parametrize(("rate", "found"), [(None, "MATCH"), (0.5, "DEVIATED")])
+def test_setting_is_read_again_where_a_trial_goes_on(records: Records, rate: float | None, found: str) -> None:
+    line = records.trace(1, records.track.training, records.track.steps)["end"]
+    executed = line["executed"] | ({"learning_rate": rate} if rate else {})
+    with (records.folder / "proposed" / "1" / "trace.jsonl").open("a") as stream:
+        stream.write(json.dumps({"event": "continued", "step": 3, "executed": executed}) + "\n")
+    assert status(records, "training.learning_rate")[1] == found
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from baselines.trial import trials
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
 SIZES = {"train_rows": 32, "transfer_rows": 64, "dev_rows": 18, "test_rows": 24}
+TRAINS = "trainer.train(resume_from_checkpoint=experiment.checkpoint)"
 ARMS = ("student_only", "pseudo_label", "kd", "kd_selective")
 STEPS = 6
 SPEC = {
@@ -184,7 +185,7 @@ class Lab:
         return str(folder / "train.py")
 
     def _rows(self) -> dict:
-        return {"seen": str(self.data / "seen"), "labels": str(self.data / "labels"), "threads": 1}
+        return {"seen": str(self.data / "seen"), "labels": str(self.data / "labels"), "threads": 1, "checkpoints": 0}
 
 
 def report(folder: Path) -> dict:

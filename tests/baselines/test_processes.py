@@ -18,7 +18,7 @@ from baselines import models
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
 from baselines.rows import NO_LABEL, read_rows
-from tests.baselines.lab import ARMS, METHOD, SIZES, STEPS, TRAINING, Lab, here, process, report, sha256, trace
+from tests.baselines.lab import ARMS, METHOD, SIZES, STEPS, TRAINING, TRAINS, Lab, here, process, report, sha256, trace
 
 TERMS = {
     "student_only": {"task"},
@@ -227,7 +227,7 @@ def test_trials_leave_the_teacher_as_it_was_when_it_was_trained(lab):
 
 def test_a_teacher_that_edited_code_changes_shows_in_the_trace(text, train, tmp_path):
     spoil = "experiment.teacher.model().classifier.bias.data.add_(1)\n    trainer.train()"
-    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", ("trainer.train()", spoil)))
+    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", (TRAINS, spoil)))
     uses = trace(train(text, unit) / "spoils/1", "end")[0]["teacher"]
     assert uses["weights"] != teacher_facts(text)["fingerprint"]
 
@@ -313,7 +313,7 @@ def test_what_train_py_claims_of_itself_is_kept_apart(text, train, tmp_path):
             "callbacks=",
             'compute_metrics=lambda found: {"rows": len(found.label_ids), "odd": float("nan")},\n        callbacks=',
         ),
-        ("trainer.train()", "trainer.train()\n    trainer.evaluate()"),
+        (TRAINS, "trainer.train()\n    trainer.evaluate()"),
     ]
     unit = text.unit("claims", file=text.train_file(tmp_path, "student_only", *edits), teacher=False)
     folder = train(text, unit) / "claims/1"
@@ -433,21 +433,21 @@ def test_what_departs_from_the_plan_on_the_way_shows_in_the_trace(text, train, t
 
 def test_what_the_trace_has_said_cannot_be_taken_back(text, train, tmp_path):
     forge = "trainer.train()\n    (experiment.out / 'trace.jsonl').write_text('all as planned')"
-    unit = text.unit("forges", file=text.train_file(tmp_path, "kd", ("trainer.train()", forge)))
+    unit = text.unit("forges", file=text.train_file(tmp_path, "kd", (TRAINS, forge)))
     folder = train(text, unit) / "forges/1"
     assert [line["step"] for line in trace(folder, "end")] == [STEPS]
 
 
 def test_other_weights_at_the_first_step_show_in_the_trace(text, train, tmp_path):
     spoil = "experiment.student.classifier.bias.data.add_(1)\n    trainer.train()"
-    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", ("trainer.train()", spoil)))
+    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", (TRAINS, spoil)))
     folder = train(text, unit) / "spoils/1"
     assert trace(folder, "start")[0]["weights"] != report(folder)["initial"]
 
 
 def test_weights_changed_after_training_show_in_the_trace(text, train, tmp_path):
     spoil = "trainer.train()\n    experiment.student.classifier.bias.data.add_(1)"
-    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", ("trainer.train()", spoil)))
+    unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", (TRAINS, spoil)))
     folder = train(text, unit) / "spoils/1"
     handed_in = models.build(text.models["student"], facts(text)["task"], seed=1)
     handed_in.load_state_dict(weights(folder))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent import config
 from agent.paths import RunPaths
+from tests.baselines.lab import TRAINS
 
 ABOUT = {
     "title": "Softer targets",
@@ -101,7 +102,7 @@ STUDENT_LOSS = 'loss = cross_entropy(outputs.logits, inputs["labels"])'
 KD_LOSS = "loss = (1 - method.alpha) * task + method.alpha * soft"
 KD_SOFT = 'soft = distillation(outputs.logits, inputs["teacher_logits"], method.temperature)'
 START = "def train(experiment):\n"
-END = "    trainer.train()\n    return trainer.model"
+END = f"    {TRAINS}\n    return trainer.model"
 CLASS = "\n\nclass "
 """In front of the one class of every template."""
 

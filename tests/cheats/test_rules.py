@@ -59,6 +59,10 @@ CONTRACT = {
     "`experiment.training_arguments": (TRIALS, "test_planned_optimizer_runs_and_spares_biases_and_norms_from_decay"),
     "`experiment.callbacks`": (FIELDS, "test_what_one_trial_left_no_trace_of_is_not_seen"),
     "It gets its `args`": (CHECKS, "test_only_the_loss_of_a_trainer_may_be_replaced"),
+    "`trainer.train(resume_from_checkpoint": (
+        "tests/baselines/test_checkpoints.py",
+        "test_an_edit_that_does_not_go_on_begins_anew_and_its_checkpoints_are_gone",
+    ),
     "`experiment.method`": (TRIALS, "test_method_settings_are_read_only_and_count_their_reads"),
     "`experiment.teacher.features": (TRIALS, "test_kd_12_cached_and_online_features_give_the_same_losses"),
     "`experiment.log": (TRIALS, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),

@@ -35,7 +35,7 @@ from sandbox.names import undefined
 from sandbox.workspace import Workspace
 from tests.agent.test_arithmetic import BENCHMARK, RESULTS
 from tests.agent.test_report import failing_track, measured, plan, section, track_result
-from tests.baselines.lab import TEMPLATES
+from tests.baselines.lab import TEMPLATES, TRAINS
 from tests.faults.table import COUNT, FAULTS, fault, table, write
 from tests.faults.world import World, verdict
 
@@ -61,7 +61,7 @@ def said(source: str) -> str:
 
 def before_training(line: str) -> str:
     """Vanilla distillation with one more line."""
-    return KD.replace("    trainer.train()", f"    {line}\n    trainer.train()")
+    return KD.replace(f"    {TRAINS}", f"    {line}\n    {TRAINS}")
 
 
 def lints(

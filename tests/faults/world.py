@@ -20,20 +20,20 @@ from agent.plan import Method, ModelSpec, Plan, Task, Track, Training
 from agent.results import FieldRow
 from agent.score import score
 from sandbox.checks import check
-from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here
+from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, TRAINS, Lab, here
 
 OPTIMIZERS = "optimizers=experiment.optimizer(experiment.student)"
 ARGUMENTS = "args=experiment.training_arguments()"
-TRAINS = "    trainer.train()\n    return trainer.model\n"
+TRAINING_ENDS = f"    {TRAINS}\n    return trainer.model\n"
 STUDENT = "    trainer = DistillationTrainer("
 WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "rate": ((OPTIMIZERS, "optimizers=_faster(*experiment.optimizer(experiment.student))"),),
     "steps": ((ARGUMENTS, "args=_halved(experiment.training_arguments())"),),
     "batch": ((ARGUMENTS, "args=_small(experiment.training_arguments())"),),
     "optimizer": ((OPTIMIZERS, "optimizers=_adam(*experiment.optimizer(experiment.student))"),),
-    "untrained": ((TRAINS, "    return experiment.student\n"),),
+    "untrained": ((TRAINING_ENDS, "    return experiment.student\n"),),
     "derived": ((STUDENT, "    Derived(experiment.student.config)\n" + STUDENT),),
-    "plain": ((TRAINS, "    trainer.train()\n    return _plain()\n"),),
+    "plain": ((TRAINING_ENDS, f"    {TRAINS}\n    return _plain()\n"),),
     "two_way": ((STUDENT, "    experiment.student.classifier = nn.Linear(16, 2)\n" + STUDENT),),
     "bare": (("        return (loss, outputs) if return_outputs else loss", "        return outputs.logits"),),
     "bert": (("model(**self.experiment.model_inputs(inputs))", "model.bert(inputs['input_ids'])"),),

@@ -429,6 +429,10 @@ def test_looking_at_rows_passes(statement: str) -> None:
         ("train_dataset=experiment.train_dataset", "train_dataset=[{}]"),
         ("args=experiment.training_arguments()", "args=None"),
         ("trainer.train()", "pass"),
+        ("trainer.train()", "trainer.train(True)"),
+        ("trainer.train()", "trainer.train(resume_from_checkpoint=True)"),
+        ("trainer.train()", "trainer.train(resume_from_checkpoint=experiment.task['name'])"),
+        ("trainer.train()", "trainer.train(**{'resume_from_checkpoint': 'trainer'})"),
         ("trainer.train()", "trainer.remove_callback(None)\n    trainer.train()"),
         ("trainer.train()", "trainer.args.max_steps = method.layers\n    trainer.train()"),
         ("trainer.train()", "trainer.train_dataset = []\n    trainer.train()"),
@@ -442,6 +446,22 @@ def test_trainers_of_ones_own_making_are_rejected(old: str, new: str) -> None:
     source = inside().replace(old, new).replace("def compute_loss", "def training_step", "Other" in new)
     assert source != inside()
     assert rules(source) == {"trainer"}
+
+
+@pytest.mark.parametrize(
+    "argument", ["", "None", "experiment.checkpoint", "resume_from_checkpoint=experiment.checkpoint"]
+)
+def test_training_may_go_on_from_the_checkpoint_that_was_checked(argument: str) -> None:
+    assert rules(inside().replace("trainer.train()", f"trainer.train({argument})")) == set()
+
+
+@pytest.mark.parametrize("statement", ["self.calls += 1", "self.mean = self.mean + inputs['labels']"])
+def test_what_no_checkpoint_holds_is_not_kept_by_a_trainer_that_goes_on(statement: str) -> None:
+    source = inside(loss=statement)
+    assert rules(source) == set()
+    assert rules(source.replace("trainer.train()", "trainer.train(resume_from_checkpoint=experiment.checkpoint)")) == {
+        "trainer"
+    }
 
 
 def test_only_the_loss_of_a_trainer_may_be_replaced() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.folder import Holding, lent, measure, remove
+from sandbox.folder import Holding, lent, measure, reclaim, remove
 from tests.sandbox.ordinary import as_user
 
 MIB = 1 << 20
@@ -124,6 +124,17 @@ def test_an_ordinary_user_removes_what_is_locked_too(tmp_path: Path) -> None:
     done = as_user(code, tmp_path / "ours")
     assert (done.stdout, done.stderr) == ("9\n", "")
     assert list((tmp_path / "ours").iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs jobs as another user")
+def test_what_was_lent_to_a_job_that_nobody_saw_end_is_ours_again(tmp_path: Path) -> None:
+    (tmp_path / "job" / "in").mkdir(parents=True)
+    (tmp_path / "job" / "in" / "weights").touch()
+    places = [tmp_path / "job", *(tmp_path / "job").rglob("*")]
+    for place in places:
+        os.chown(place, 54321, 54321)
+    reclaim(tmp_path / "job")
+    assert {place.stat().st_uid for place in places} == {os.getuid()}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root runs jobs as another user")

@@ -129,6 +129,7 @@ class Experiment:
         self.train_dataset, self.transfer_dataset = Rows(train), Rows(transfer)
         self.method = SimpleNamespace(**PLAN | plan)
         self.collator, self.callbacks, self.logged, self.seen = collate, [], [], []
+        self.checkpoint = None
         self._folder, self._rate, self._arguments = folder, rate, arguments or {}
 
     def training_arguments(self):

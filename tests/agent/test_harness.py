@@ -1,0 +1,104 @@
+"""The harness after it was killed: what the part that was at work has left is gone on with, or wiped."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent import config, runs
+from agent.assembly import Assembly
+from agent.harness import Arm, Harness
+from agent.paths import RunPaths
+from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
+from agent.progress import Progress
+from sandbox.isolation import Process
+from sandbox.workspace import Workspace
+from tests.baselines.lab import METHOD, SIZES, TRAINING, Lab, here, sha256
+
+SIGNATURE = "def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):\n"
+WAITS = f"""{SIGNATURE}        mark = self.experiment.out.parent / "cut"
+        if (self.experiment.seed, self.state.global_step) == (2, 8) and not mark.exists():
+            mark.write_text(str(os.getpgid(0)))
+            signal.pause()
+"""
+IMPORTS = ("from transformers import Trainer", "import os\nimport signal\n\nfrom transformers import Trainer")
+pytestmark = pytest.mark.slow
+
+
+class Place:
+    """A run with prepared rows, a teacher, and an arm that waits to be killed the first time."""
+
+    def __init__(self, root: Path) -> None:
+        self.lab = lab = Lab(root / "lab", "text")
+        here("prepare", lab.prepare_job())
+        here("teacher", lab.teacher_job())
+        self.file = lab.train_file(root / "file", "kd", IMPORTS, (SIGNATURE, WAITS))
+        self.paths: RunPaths = runs.create(root / "runs", "kd", {})
+        self.facts = json.loads((lab.data / "facts.json").read_text()) | {"folder": str(lab.data)}
+        self.plan = self._plan()
+        runs.write_whole(self.paths.plan, self.plan.model_dump_json(by_alias=True))
+        commit = Workspace.create(self.paths.repository).commit("kd", Path(self.file).read_text(), "An arm")
+        self.arm = Arm("kd", commit.id, {"own": METHOD}, teacher=True)
+
+    def _plan(self) -> Plan:
+        training = Training.model_validate(TRAINING | {"epochs": 2})
+        known = {name: self.facts[name] for name in ("source", "hash", "encoded")}
+        task = Task(name="own", kind="text", labels=("a", "b", "c"), input_size=12, **SIZES, **known)
+        specs = {who: ModelSpec.model_validate(spec) for who, spec in self.lab.models.items()}
+        method = Method.model_validate(METHOD | {"name": "kd"})
+        track = Track(name="own", task=task, method=method, training=training, teacher_training=training, **specs)
+        prose = dict.fromkeys(("idea", "title", "objective", "hypothesis", "methodology"), "some words")
+        budget = Budget(trial_seconds=60, checkpoints=3)
+        arms = ("student_only", "vanilla_kd")
+        return Plan(
+            **prose, scale="demo", tracks=(track,), seeds=(1, 2), reference_arms=arms, provenance={}, budget=budget
+        )
+
+    def train(self) -> None:
+        progress, teachers = Progress(Console(quiet=True), quiet=True), {"own": str(self.lab.teacher)}
+        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), lambda: 600.0)
+        harness.train(self.plan, [self.arm], {"own": self.facts}, teachers)
+
+    def cut_off(self) -> None:
+        """SIGKILL for the harness and for the trial that waits, when the other one is done."""
+        if not (child := os.fork()):
+            self.train()
+            os._exit(0)
+        deadline, done = time.monotonic() + 120, self.paths.trial("kd", "own", 1) / "trial.json"
+        while not (marks := [*self.paths.scratch.glob("*/own/kd/cut")]) or not self._is_done(done, marks[0]):
+            assert time.monotonic() < deadline and os.waitpid(child, os.WNOHANG) == (0, 0)
+            time.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.killpg(int(marks[0].read_text()), signal.SIGKILL)
+
+    def _is_done(self, taken_in: Path, mark: Path) -> bool:
+        return taken_in.exists() or (mark.parent / "1" / "trial.json").exists()
+
+
+def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_is_wiped(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for seed in (1, 2):  # as if another commit had been at work under these names
+        name = f"kd-own-{seed}"
+        left, told = place.paths.scratch / name / "own" / "kd" / str(seed), place.paths.jobs / name / "job-0.json"
+        for folder in (left, told.parent):
+            folder.mkdir(parents=True)
+        (left / "trial.json").write_text('{"status": "ok"}')
+        told.write_text(json.dumps({"out": str(left.parents[1]), "units": [{"arm": "kd", "commit": "another"}]}))
+    place.cut_off()
+    place.train()
+    for seed, went_on in ((1, None), (2, 6)):
+        trial = place.paths.trial("kd", "own", seed)
+        said = json.loads((trial / "trial.json").read_text())
+        assert (said["status"], said.get("continued")) == ("ok", went_on)
+        alone = place.lab.unit("kd", method=METHOD | {"name": "kd"}, seeds=[seed])
+        here("trial", place.lab.trial_job(alone, steps=12, out=str(tmp_path / "alone")))
+        assert sha256(trial / "weights.safetensors") == sha256(tmp_path / f"alone/kd/{seed}/weights.safetensors")
+    assert list(place.paths.scratch.iterdir()) == []
+    said = "own: kd seed 2 was cut off and went on from its checkpoint at step 6"
+    assert Assembly(place.paths, place.plan, {}, (), ())._deviations() == (said,)
