@@ -1,4 +1,4 @@
-"""A run, replayed at each level, and trained again from an export, in a second clone of the repository.
+"""A demo run replayed at each level: trained again from an export, in a second clone of the repository.
 
     python -m tests.replay [--write] [--tiny]
 
@@ -62,7 +62,7 @@ def _rows(home: Path, idea: tuple[str, ...]) -> Iterator[Row]:
     if process.returncode:
         raise SystemExit(f"{out.decode()}\n{err.decode()}")
     [original] = kdagent.runs.iterdir()
-    for level in ("report", "agent", "full"):
+    for level in ("report", "agent"):
         yield _replay(kdagent, f"--level {level}", original.name, "--level", level)
     kdagent("export", original.name, str(home / "run.tar.gz"))
     clone = home / "a clone in another folder"
@@ -70,11 +70,13 @@ def _rows(home: Path, idea: tuple[str, ...]) -> Iterator[Row]:
     other = replace(kdagent, runs=clone / "runs", cache=home / "another cache", root=clone)
     other("import", str(home / "run.tar.gz"))
     yield _replay(other, "--level full, imported into a second clone", original.name, "--yes")
+    yield _replay(kdagent, "--level live, asking the recipes anew", original.name, "--level", "live")
 
 
 def _replay(kdagent: Kdagent, what: str, *words: str) -> Row:
+    """Where nobody is to be asked an endpoint waits all the same, and counts."""
     with LoopbackModel([]) as server:
-        asked = {"KDAGENT_BASE_URL": server.base_url, "KDAGENT_MODEL": NOBODY}
+        asked = {} if "live" in words else {"KDAGENT_BASE_URL": server.base_url, "KDAGENT_MODEL": NOBODY}
         started = time.monotonic()
         process = kdagent.start("replay", *words, "--json", **asked)
         out, err = process.communicate()
