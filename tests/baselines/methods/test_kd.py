@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import Trainer, TrainingArguments
 
 from baselines.methods.kd import align_columns, cross_entropy, distillation, pseudo_labels
+from tests.baselines.methods.numeric import gradient_error
 
 TEMPERATURES = st.floats(0.1, 100)
 SEEDS = st.integers(0, 2**31)
@@ -53,6 +54,12 @@ def test_kd_03_gradient_is_temperature_times_the_difference_of_probabilities(see
     got = gradient(distillation(student, teacher, temperature), student) * len(student)
     expected = temperature * ((student / temperature).softmax(-1) - (teacher / temperature).softmax(-1))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * max(temperature, 1))
+
+
+def test_kd_03_gradient_equals_finite_differences():
+    student, teacher = logits(0, rows=3, classes=3)
+    assert gradient_error(lambda z: distillation(z, teacher.double(), 3.0), student) < 1e-5
+    assert gradient_error(lambda z: cross_entropy(z, torch.tensor([0, -100, 2])), student) < 1e-5
 
 
 def test_kd_04_squared_temperature_keeps_the_gradient_size():
