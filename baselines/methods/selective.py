@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from baselines.methods.kd import cross_entropy
+from baselines.methods.kd import cross_entropy, fp32
 
 Norm = Literal["layer", "none", "l2"]
 LayerMap = Literal["last", "last_stretched", "skip", "last1", "critical"]
@@ -104,7 +104,7 @@ def critical_layers(
     """
     whole = _loss(teacher, batches)
     scores = []
-    for block in _blocks(teacher):
+    for block in blocks(teacher):
         with block.register_forward_hook(lambda module, arguments, output: arguments[0]):
             scores.append(_loss(teacher, batches) - whole)
     ranked = sorted(range(1, len(scores) + 1), key=lambda layer: (scores[layer - 1], layer))
@@ -121,7 +121,7 @@ def _loss(model: PreTrainedModel, batches: Sequence[Mapping[str, Tensor]]) -> fl
     return float(torch.stack(losses).sum() / sum(len(batch["labels"]) for batch in batches))
 
 
-def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+def blocks(model: PreTrainedModel) -> nn.ModuleList:
     base = model.base_model
     blocks = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", None)
     if blocks is None:
@@ -146,7 +146,7 @@ class Projections(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, student_features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(layer(x.float()) for layer, x in zip(self.maps, student_features, strict=True))
+        return tuple(layer(fp32(x)) for layer, x in zip(self.maps, student_features, strict=True))
 
 
 def feature_loss(
@@ -204,26 +204,7 @@ def attention_loss(
     for student, teacher in zip(student_attentions, teacher_attentions, strict=True):
         if student.shape[1] != teacher.shape[1]:
             student, teacher = (side.mean(dim=1, keepdim=True) for side in (student, teacher))
-        losses.append(_masked_mean((student.float() - teacher.float()).square().mean(dim=1), valid))
-    return torch.stack(losses).mean()
-
-
-def attention_transfer(student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]) -> Tensor:
-    """Mean squared difference of A(F) = vec(mean_c F²) / ‖·‖ (Zagoruyko and Komodakis, arXiv 1612.03928).
-
-    Raises ValueError for states and for maps smaller than 2×2: on one pixel A(F) is 1, loss and gradient exactly 0.
-    """
-    losses = []
-    for student, teacher in zip(student_features, teacher_features, strict=True):
-        if student.dim() != 4:
-            raise ValueError(f"attention transfer compares maps, got states {[*student.shape]}: use attention_loss")
-        if min(*student.shape[2:], *teacher.shape[2:]) < 2:
-            raise ValueError(
-                f"attention transfer needs maps of 2×2 and more, got {[*student.shape]} and {[*teacher.shape]}: "
-                "use larger images, a stem with a smaller stride, or the hidden signal"
-            )
-        student, teacher = (_unit_attention(side) for side in _same_size(student, teacher))
-        losses.append((student - teacher).square().mean())
+        losses.append(_masked_mean((fp32(student) - fp32(teacher)).square().mean(dim=1), valid))
     return torch.stack(losses).mean()
 
 
@@ -254,7 +235,7 @@ def _matched(
     pairs = []
     for student, teacher in zip(student_features, teacher_features, strict=True):
         if student.dim() == 4:
-            student, teacher = (side.flatten(2).transpose(1, 2) for side in _same_size(student, teacher))
+            student, teacher = (side.flatten(2).transpose(1, 2) for side in same_size(student, teacher))
         if student.shape[-1] != teacher.shape[-1]:
             raise ValueError(f"width {student.shape[-1]} cannot meet width {teacher.shape[-1]}: pass Projections")
         if student.shape != teacher.shape:
@@ -262,13 +243,14 @@ def _matched(
                 f"student states {[*student.shape]} and teacher states {[*teacher.shape]} have different positions: "
                 'one tokenizer is needed, or signal "cls"'
             )
-        pairs.append((student.float(), teacher.float()))
+        pairs.append((fp32(student), fp32(teacher)))
     return pairs
 
 
-def _same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps in fp32, the larger average-pooled to the smaller."""
     size = [min(sides) for sides in zip(student.shape[2:], teacher.shape[2:], strict=True)]
-    return F.adaptive_avg_pool2d(student.float(), size), F.adaptive_avg_pool2d(teacher.float(), size)
+    return F.adaptive_avg_pool2d(fp32(student), size), F.adaptive_avg_pool2d(fp32(teacher), size)
 
 
 def _normalised(rows: Tensor, norm: Norm) -> Tensor:
@@ -281,10 +263,6 @@ def _masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return values.mean() if mask is None else (values * mask).sum() / mask.sum()
 
 
-def _unit_attention(maps: Tensor) -> Tensor:
-    return F.normalize(maps.square().mean(dim=1).flatten(1), dim=-1)
-
-
 def init_from_teacher(
     student: PreTrainedModel, teacher: PreTrainedModel, layers: Literal["last", "first", "alternate"] | Sequence[int]
 ) -> None:
@@ -294,7 +272,7 @@ def init_from_teacher(
     as DistilBERT does). Takes BERT → DistilBERT and an encoder → its own family. DistilBERT has no token types, so
     the row of type 0 is folded into every position. Raises ValueError when the families or the shapes differ.
     """
-    sources, targets = _blocks(teacher), _blocks(student)
+    sources, targets = blocks(teacher), blocks(student)
     _refuse_mismatch(student.config, teacher.config)
     chosen = _chosen_blocks(layers, len(sources), len(targets))
     renamed = student.config.model_type != teacher.config.model_type

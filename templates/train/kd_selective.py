@@ -7,10 +7,10 @@ loss = (1 - alpha) * cross-entropy with the labels
 
 from transformers import Trainer
 
+from baselines.methods.attention import attention_transfer
 from baselines.methods.kd import cross_entropy, distillation
 from baselines.methods.selective import (
     Projections,
-    attention_transfer,
     auto_beta,
     cls_loss,
     cosine_loss,

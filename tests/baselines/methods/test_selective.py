@@ -15,7 +15,6 @@ from baselines.methods.kd import cross_entropy
 from baselines.methods.selective import (
     Projections,
     attention_loss,
-    attention_transfer,
     auto_beta,
     cls_loss,
     cosine_loss,
@@ -29,6 +28,7 @@ from baselines.methods.selective import (
     taps,
     widths,
 )
+from tests.baselines.methods.numeric import gradient_error
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "train" / "kd_selective.py"
 SOME = settings(max_examples=25, deadline=None)
@@ -93,7 +93,6 @@ def test_sel_01_loss_is_zero_at_the_teacher(norm, seed):
     assert feature_loss(pictures, pictures, Projections((4, 6), (4, 6), spatial=True), norm=norm) < 1e-12
     assert feature_loss(tokens, states(8, 8), Projections((8, 8), (8, 8), spatial=False), norm=norm) > 1e-3
     assert cls_loss(tokens, tokens) < 1e-12 and cosine_loss(tokens, tokens).abs() < 1e-6
-    assert attention_transfer(pictures, pictures) == 0
 
 
 @pytest.mark.parametrize(
@@ -189,17 +188,6 @@ def test_sel_06_different_widths_meet_only_through_projections():
         projections = Projections((8, 8), (12, 12), spatial=False)
         loss(student, teacher, projections).backward()
         assert all(layer.weight.grad.abs().sum() > 0 for layer in projections.maps)
-
-
-def test_sel_07_attention_transfer_refuses_one_pixel_maps():
-    with pytest.raises(ValueError, match=r"2×2 and more.*larger images"):
-        attention_transfer(maps((8, 2, 2), (8, 1, 1)), maps((8, 2, 2), (8, 2, 2)))
-    with pytest.raises(ValueError, match=r"compares maps, got states \[3, 5, 8\]"):
-        attention_transfer(states(8), states(8))
-    pixel = torch.randn(3, 8, 1, 1, requires_grad=True)
-    energy = F.normalize(pixel.square().mean(1).flatten(1))  # what the loss would be made of
-    assert torch.equal(energy, torch.ones(3, 1))
-    assert torch.autograd.grad((energy - 0.5).square().sum(), pixel)[0].abs().max() == 0
 
 
 def test_sel_08_teacher_answers_once_per_step_and_no_hook_stays(models, rows, experiment, kd_selective):
@@ -311,14 +299,22 @@ def test_attention_loss_says_when_a_model_returned_no_matrices(models, rows):
         attention_loss(attentions, attentions, batch["attention_mask"])
 
 
-def test_attention_transfer_is_the_formula_and_has_a_gradient():
-    student, teacher = torch.randn(3, 4, 4, 4, requires_grad=True), torch.randn(3, 6, 2, 2)
-    sides = F.avg_pool2d(student, 2), teacher
-    ours, theirs = (side.pow(2).mean(1).flatten(1) for side in sides)
-    expected = (ours / ours.norm(dim=1, keepdim=True) - theirs / theirs.norm(dim=1, keepdim=True)).pow(2).mean()
-    loss = attention_transfer([student], [teacher])
-    torch.testing.assert_close(loss, expected)
-    assert torch.autograd.grad(loss, student)[0].abs().sum() > 0
+@pytest.mark.parametrize("norm", ["layer", "none", "l2"])
+def test_feature_gradient_equals_finite_differences(norm):
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    student, teacher = states(4, 4, rows=2, tokens=3)
+    assert gradient_error(lambda x: feature_loss([x], [teacher.double()], None, mask, norm), student) < 1e-5
+    student, teacher = maps((3, 4, 4), (3, 2, 2), rows=2)
+    assert gradient_error(lambda x: feature_loss([x], [teacher.double()], norm=norm), student) < 1e-5
+
+
+def test_other_gradients_equal_finite_differences():
+    student, teacher = states(4, 4, rows=2, tokens=3)
+    assert gradient_error(lambda x: cls_loss([x], [teacher.double()]), student) < 1e-5
+    assert gradient_error(lambda x: cosine_loss([x], [teacher.double()]), student) < 1e-5
+    student, teacher = torch.rand(2, 2, 2, 3, 3)
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    assert gradient_error(lambda x: attention_loss([x], [teacher.double()], mask), student) < 1e-5
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
