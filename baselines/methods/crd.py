@@ -1,0 +1,59 @@
+"""Contrastive representation distillation (CRD, Tian et al. 2020, arXiv 1910.10699): the student's embedding of an
+example must be told apart, by a critic, as belonging to the teacher's embedding of the same example.
+
+The paper keeps an embedding of every training row in a memory bank. Here the other examples are those of the batch and
+of a queue of recent batches, kept as the teacher gave them and passed through the critic anew at each step: none is
+stale.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.methods.kd import fp32
+
+
+class Critic(nn.Module):
+    """A linear map to `width` dimensions for each side, of length 1; trained with the student and dropped with it."""
+
+    def __init__(self, student_width: int, teacher_width: int, width: int) -> None:
+        super().__init__()
+        self.student, self.teacher = nn.Linear(student_width, width), nn.Linear(teacher_width, width)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        ours, theirs = self.student(fp32(student)), self.teacher(fp32(teacher))
+        return F.normalize(ours, dim=-1), F.normalize(theirs, dim=-1)
+
+
+class Queue:
+    """The teacher embeddings [N, d] and ids [N] of the most recent examples, at most `size`, newest first."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.embeddings, self.ids = torch.empty(0), torch.empty(0, dtype=torch.long)
+
+    def push(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Puts a batch in front; returns everything it now holds, that batch first."""
+        kept = self.embeddings.to(embeddings).reshape(-1, embeddings.shape[1])
+        self.embeddings = torch.cat([embeddings.detach(), kept])[: self.size]
+        self.ids = torch.cat([ids, self.ids.to(ids)])[: self.size]
+        return self.embeddings, self.ids
+
+
+def contrast(
+    student: Tensor, teacher: Tensor, ids: Tensor, queued_ids: Tensor, rows: int, temperature: float
+) -> Tensor:
+    """Noise-contrastive loss −log h(t, s) − Σ over negatives log(1 − h(t', s)), averaged over the B examples, with
+    h = e^g / (e^g + N/M) = σ(g − log N/M) and g = ⟨t, s⟩ / τ (section 3.1).
+
+    student [B, w] and teacher [N, w] come from the critic; `ids` [B] and `queued_ids` [N] say which rows of the M
+    training rows they are, and the first B of the teacher's are the student's own. Any other entry of the same row is
+    no negative. The published code divides e^g by a constant estimated from its first batch and anchors on the teacher
+    as well; the paper's equations, followed here, do neither.
+    """
+    similarity = student @ teacher.T / temperature
+    negative = ids[:, None] != queued_ids[None]
+    count = negative.sum(dim=1, keepdim=True).clamp_min(1)
+    evidence = similarity - (count / rows).log()
+    positive = F.logsigmoid(evidence.diagonal())
+    return -(positive + (F.logsigmoid(-evidence) * negative).sum(dim=1)).mean()
