@@ -29,7 +29,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from baselines.errors import main
+from baselines.errors import BaselineError, main
 from baselines.experiment import Experiment
 
 MOST_SAID = 64 << 20  # bytes of a trace
@@ -120,7 +120,8 @@ def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
         report |= {"train_seconds": time.monotonic() - started - report["build_seconds"]}
         save(model, experiment.student, folder)
     except (Exception, SystemExit) as error:  # whatever edited code may raise
-        said = f"{type(error).__name__}: {error}"[:2000]
+        hint = f" ({error.hint})" if isinstance(error, BaselineError) else ""
+        said = f"{type(error).__name__}: {error}{hint}"[:2000]
         report |= {"status": "failed", "kind": kind(error), "error": said, "traceback": _tail()}
     if experiment and experiment.continued:
         report |= {"continued": experiment.continued}

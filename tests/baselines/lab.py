@@ -21,7 +21,9 @@ from baselines.trial import trials
 TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
 SIZES = {"train_rows": 32, "transfer_rows": 64, "dev_rows": 18, "test_rows": 24}
 TRAINS = "trainer.train(resume_from_checkpoint=experiment.checkpoint)"
-ARMS = ("student_only", "pseudo_label", "kd", "kd_selective")
+ARMS = ("student_only", "pseudo_label", "kd", "kd_selective", "dkd", "dist", "standardised", "rkd", "hints")
+ONLY = {"text": ("pkd", "tinybert"), "image": ("attention",)}
+"""Methods that are defined for one kind of rows."""
 STEPS = 6
 SPEC = {
     "checkpoint": "",

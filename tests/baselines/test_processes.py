@@ -18,13 +18,27 @@ from baselines import models
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
 from baselines.rows import NO_LABEL, read_rows
-from tests.baselines.lab import ARMS, METHOD, SIZES, STEPS, TRAINING, TRAINS, Lab, here, process, report, sha256, trace
+from tests.baselines.lab import (
+    ARMS,
+    METHOD,
+    ONLY,
+    SIZES,
+    STEPS,
+    TRAINING,
+    TRAINS,
+    Lab,
+    here,
+    process,
+    report,
+    sha256,
+    trace,
+)
 
+SOFT = {"task", "distillation"}
 TERMS = {
-    "student_only": {"task"},
-    "pseudo_label": {"task"},
-    "kd": {"task", "distillation"},
-    "kd_selective": {"task", "distillation", "feature"},
+    **{arm: {"task"} for arm in ("student_only", "pseudo_label")},
+    **{arm: SOFT for arm in ("kd", "dkd", "dist", "standardised")},
+    **{arm: SOFT | {"feature"} for arm in ("kd_selective", "rkd", "hints", "pkd", "tinybert", "attention")},
 }
 pytestmark = pytest.mark.slow
 
@@ -36,8 +50,8 @@ def labs(tmp_path_factory) -> dict[str, Lab]:
     jobs = {
         "prepare": [lab.prepare_job() for lab in labs.values()],
         "teacher": [lab.teacher_job() for lab in labs.values()],
-        "trial": [lab.trial_job(*map(lab.unit, ARMS)) for lab in labs.values()],
-        "predict": [lab.predict_job(*map(lab.answer, ARMS)) for lab in labs.values()],
+        "trial": [lab.trial_job(*map(lab.unit, ARMS + ONLY[kind])) for kind, lab in labs.items()],
+        "predict": [lab.predict_job(*map(lab.answer, ARMS + ONLY[kind])) for kind, lab in labs.items()],
     }
     for module, both in jobs.items():
         done = process(module, *both)
@@ -176,9 +190,9 @@ def test_teacher_that_diverges_is_explained_and_leaves_no_marker(text, tmp_path)
 # ── trial ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_every_method_trains_on_texts_and_on_images(lab, arm):
-    folder = lab.trials / arm / "1"
+@pytest.mark.parametrize(("kind", "arm"), [(kind, arm) for kind in ONLY for arm in ARMS + ONLY[kind]])
+def test_every_method_trains_on_the_rows_it_is_defined_for(labs, kind, arm):
+    folder = labs[kind].trials / arm / "1"
     assert report(folder)["status"] == "ok", report(folder)["traceback"]
     assert trace(folder, "end")[0]["step"] == STEPS
     lines = trace(folder, "log")
@@ -187,9 +201,18 @@ def test_every_method_trains_on_texts_and_on_images(lab, arm):
     assert trace(folder, "start")[0]["executed"]["rows"] == (32 if arm == "student_only" else 32 + 64)
 
 
+@pytest.mark.parametrize(
+    ("kind", "arm", "instead"),
+    [("text", "attention", "use method tinybert"), ("image", "tinybert", "use attention"), ("image", "pkd", "hidden")],
+)
+def test_a_method_is_refused_for_other_rows_with_what_to_use_instead(labs, train, kind, arm, instead):
+    said = report(train(labs[kind], labs[kind].unit(arm)) / arm / "1")
+    assert said["status"] == "failed" and instead in said["error"]
+
+
 def test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights(lab):
-    for line in trace(lab.trials / "kd_selective/1", "log"):
-        terms = line["terms"]
+    for line in (line for arm in ARMS[2:] + ONLY[lab.kind] for line in trace(lab.trials / arm / "1", "log")):
+        terms = {"feature": 0.0} | line["terms"]
         expected = (1 - METHOD["alpha"]) * terms["task"] + METHOD["alpha"] * terms["distillation"] + terms["feature"]
         assert line["loss"] == pytest.approx(expected, rel=1e-3)
 
@@ -563,7 +586,7 @@ def prediction(folder: Path, name: str) -> dict:
 
 def test_prediction_finds_the_start_the_end_and_the_distance_of_each_student(lab):
     task = facts(lab)["task"]
-    for arm in ARMS:
+    for arm in ARMS + ONLY[lab.kind]:
         said = prediction(lab.logits, arm)
         assert said["status"] == "ok" and said["initial"] == report(lab.trials / arm / "1")["initial"]
         trained = models.build(lab.models["student"], task, seed=1)

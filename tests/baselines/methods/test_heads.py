@@ -6,6 +6,7 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from baselines.errors import BaselineError
 from baselines.methods.heads import run, scores
+from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32
 
 
 def eager(model):
@@ -58,6 +59,10 @@ def test_images_are_refused_with_methods_for_them(models):
     with pytest.raises(BaselineError, match="resnet has no queries, keys and values") as error:
         run(models.resnet(), {"pixel_values": torch.randn(2, 3, 64, 64)}, (1,))
     assert "attention" in error.value.hint and "dkd" in error.value.hint
+
+
+def test_scores_of_half_precision_are_computed_in_fp32():
+    assert_half_is_computed_in_fp32(lambda q, k: scores(q, k, 2).square().mean(), *torch.randn(2, 1, 3, 4))
 
 
 def test_heads_must_divide_the_width():

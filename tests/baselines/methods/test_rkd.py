@@ -71,6 +71,13 @@ def test_a_right_angle_and_a_straight_one_differ_by_a_known_amount():
     assert angle_loss(right, straight).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_both_weigh_as_in_the_paper_whatever_the_scale_of_an_embedding():
+    student, teacher = embeddings()
+    expected = distance_loss(student, teacher) + 2 * angle_loss(student, teacher)
+    torch.testing.assert_close(relational(student, teacher), expected)
+    torch.testing.assert_close(relational(5 * student, teacher), expected)
+
+
 def test_examples_that_coincide_have_a_finite_gradient():
     student = torch.zeros(4, 3, requires_grad=True)
     loss = relational(student, embeddings(rows=4)[1])
