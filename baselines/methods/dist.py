@@ -4,10 +4,12 @@ A relation is a Pearson correlation, which no positive scale and no shift change
 between the rows of one class. Logits are [B, C].
 """
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from baselines.methods.kd import fp32, refuse_mismatch
+
+FLAT = 1e-7  # probabilities that spread less than this differ by rounding alone
 
 
 def relations(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -26,8 +28,11 @@ def relations(student_logits: Tensor, teacher_logits: Tensor, temperature: float
 
 def pearson_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """1 − ρ per row of [N, M], between 0 and 2 (section 4)."""
-    return 1 - F.cosine_similarity(_centred(student), _centred(teacher), dim=-1)
+    return 1 - (_standard(student) * _standard(teacher)).sum(dim=-1)
 
 
-def _centred(rows: Tensor) -> Tensor:
-    return rows - rows.mean(dim=-1, keepdim=True)
+def _standard(rows: Tensor) -> Tensor:
+    """Each row centred and of length 1, or zero where it does not vary."""
+    centred = rows - rows.mean(dim=-1, keepdim=True)
+    length = centred.norm(dim=-1, keepdim=True)
+    return centred / length.masked_fill(length < FLAT, torch.inf)

@@ -23,20 +23,19 @@ def decoupled(
     the student is certain. Raises ValueError as `refuse_mismatch` does.
     """
     refuse_mismatch(student_logits, teacher_logits, temperature)
-    known, rows = labels != NO_LABEL, len(labels)
-    student = _split(student_logits[known], labels[known], temperature)
-    teacher = _split(teacher_logits[known], labels[known], temperature)
-    target, others = (temperature**2 * _divergence(s, t) / rows for s, t in zip(student, teacher, strict=True))
+    known = (labels != NO_LABEL)[:, None]
+    student_logits = torch.where(known, student_logits, teacher_logits)  # the others have nothing to learn
+    student, teacher = (_split(side, labels.clamp_min(0), temperature) for side in (student_logits, teacher_logits))
+    target, others = (temperature**2 * _divergence(s, t) for s, t in zip(student, teacher, strict=True))
     return target, others
 
 
 def _split(logits: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Logits [B, 2] of target against any other class, and logits [B, C − 1] of the other classes."""
-    scaled = fp32(logits) / temperature
-    is_target = F.one_hot(target, scaled.shape[-1]).bool()
-    others = scaled[~is_target].view(len(scaled), scaled.shape[-1] - 1)
-    return torch.stack([scaled[is_target], others.logsumexp(dim=-1)], dim=-1), others
+    scaled, places = fp32(logits) / temperature, torch.arange(logits.shape[-1] - 1, device=logits.device)
+    others = scaled.gather(1, places + (places >= target[:, None]))
+    return torch.cat([scaled.gather(1, target[:, None]), others.logsumexp(dim=-1, keepdim=True)], dim=-1), others
 
 
 def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    return F.kl_div(student.log_softmax(dim=-1), teacher.log_softmax(dim=-1), reduction="sum", log_target=True)
+    return F.kl_div(student.log_softmax(dim=-1), teacher.log_softmax(dim=-1), reduction="batchmean", log_target=True)

@@ -35,8 +35,9 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     The published code also averages over triples that name one example twice, whose angle says nothing.
     """
-    vertex, first, third = _triples(len(student), student.device)
-    return F.smooth_l1_loss(_cosines(student)[vertex, first, third], _cosines(teacher)[vertex, first, third])
+    count = len(student)
+    difference = F.smooth_l1_loss(_cosines(student), _cosines(teacher), reduction="sum")  # 0 where i, j, k repeat
+    return difference / (count * (count - 1) * (count - 2))
 
 
 def _distances(embeddings: Tensor) -> Tensor:
@@ -45,13 +46,9 @@ def _distances(embeddings: Tensor) -> Tensor:
 
 
 def _cosines(embeddings: Tensor) -> Tensor:
-    """[B, B, B]: at j, i, k the cosine of the angle at j between i and k."""
+    """[B, B, B]: at j, i, k the cosine of the angle at j between i and k, 0 where one of them coincides with j."""
     rows = fp32(embeddings)
-    edges = F.normalize(rows[None] - rows[:, None], dim=-1)
+    edges = rows[None] - rows[:, None]
+    length = edges.norm(dim=-1, keepdim=True)
+    edges = edges / length.masked_fill(length == 0, torch.inf)  # no gradient either: it would be endless
     return edges @ edges.mT
-
-
-def _triples(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    j, i, k = torch.cartesian_prod(*[torch.arange(count, device=device)] * 3).T
-    different = (i != j) & (j != k) & (i != k)
-    return j[different], i[different], k[different]

@@ -78,12 +78,12 @@ def test_both_weigh_as_in_the_paper_whatever_the_scale_of_an_embedding():
     torch.testing.assert_close(relational(5 * student, teacher), expected)
 
 
-def test_examples_that_coincide_have_a_finite_gradient():
+def test_examples_that_coincide_do_not_drown_the_others():
     student = torch.zeros(4, 3, requires_grad=True)
     loss = relational(student, embeddings(rows=4)[1])
-    assert loss.isfinite() and torch.autograd.grad(loss, student)[0].isfinite().all()
+    assert loss.isfinite() and torch.autograd.grad(loss, student)[0].abs().max() == 0
     twice = torch.randn(2, 3).repeat(2, 1).requires_grad_()
-    assert torch.autograd.grad(relational(twice, embeddings(rows=4)[1]), twice)[0].isfinite().all()
+    assert 1e-3 < torch.autograd.grad(relational(twice, embeddings(rows=4)[1]), twice)[0].abs().max() < 10
 
 
 def test_two_examples_form_no_angle():
