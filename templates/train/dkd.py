@@ -40,5 +40,5 @@ def train(experiment):
         optimizers=experiment.optimizer(experiment.student),
         callbacks=experiment.callbacks,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=experiment.checkpoint)
     return trainer.model

@@ -51,6 +51,6 @@ def train(experiment):
         optimizers=experiment.optimizer(student),  # the regressors are trained and clipped with the student
         callbacks=experiment.callbacks,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=experiment.checkpoint)
     del student.regressors
     return student

@@ -48,5 +48,5 @@ def train(experiment):
         optimizers=experiment.optimizer(student),
         callbacks=experiment.callbacks,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=experiment.checkpoint)
     return student

@@ -61,6 +61,6 @@ def train(experiment):
         optimizers=experiment.optimizer(student),  # the projections are trained and clipped with the student
         callbacks=experiment.callbacks,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=experiment.checkpoint)
     del student.projections
     return student
