@@ -52,6 +52,7 @@ class Flow:
     def review(self, state: State) -> State:
         """Waits for a decision; it is on record before it counts."""
         found = review.decided(self.steps.paths) or interrupt({"plan": state["plan"]})
+        review.write(self.steps.paths)  # whoever decided may have been killed between the log and the file
         return {"approved": found.decision == "approve"}
 
     def workspace(self, state: State) -> State:

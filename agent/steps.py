@@ -27,6 +27,7 @@ from agent.reply import parse_proposal
 from agent.report import render_report
 from agent.results import Results
 from sandbox.checks import check
+from sandbox.folder import remove
 from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
@@ -64,7 +65,7 @@ class Steps:
         text = json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1)
         known = (self.paths.run.name, self.paths.idea.name, self.paths.facts.name, *seal.record(self.paths, "labels/"))
         noted = seal.notes(self.paths, known, {self.paths.plan.name: text})
-        self.events.append("planned", hash=plan.hash, warnings=warnings, **noted)  # first: a plan on disk is on record
+        self.events.once("planned", hash=plan.hash, warnings=warnings, **noted)  # first: a plan on disk is on record
         runs.write_whole(self.paths.plan, text)
         return plan
 
@@ -114,8 +115,7 @@ class Steps:
 
     def make_workspace(self) -> dict[str, str]:
         """One commit per reference arm, before anything trains."""
-        fresh = not self.paths.repository.exists()
-        workspace = Workspace.create(self.paths.repository) if fresh else Workspace.open(self.paths.repository)
+        workspace = self._workspace()
         start = workspace.commit("start", _train_file("student_only"), "Plain fine-tuning, where every idea starts")
         commits = {"start": start.id}
         for arm in self.plan.reference_arms:
@@ -123,6 +123,15 @@ class Steps:
             commits[arm] = workspace.commit(arm, source, f"Reference arm {arm}", parent=start.id).id
         self.events.once("workspace", commits=commits)
         return commits
+
+    def _workspace(self) -> Workspace:
+        """The run's repository, which has its name only when it is whole."""
+        if not self.paths.repository.exists():
+            part = self.paths.scratch / self.paths.repository.name
+            remove(part)
+            Workspace.create(part)
+            part.rename(self.paths.repository)
+        return Workspace.open(self.paths.repository)
 
     def train_references(self, commits: dict[str, str]) -> dict[str, str]:
         """Teachers and every reference arm. Returns the teachers' folders."""

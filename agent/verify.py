@@ -39,6 +39,8 @@ FREE = ("tags", "imported")
 """What of run.json its owner may change; no record."""
 COMPUTE = ("numpy", "scipy", "scikit-learn")
 """Packages whose releases may differ in the last digit of a number."""
+AHEAD = {"planned": "plan.json", "reviewed": "review.json"}
+"""Events that are on record before the file that they note."""
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -176,7 +178,10 @@ def _files(paths: RunPaths, events: list[dict[str, Any]], made: Verification) ->
     weights = [name for name in absent if name.endswith("/weights.safetensors")]
     for name in sorted(noted.keys() & there):
         yield from _file(paths, name, noted[name], imported)
-    for name in sorted(set(absent) - set(weights)):
+    due = "" if seal.closing(events) or not events else AHEAD.get(events[-1]["kind"], "")
+    if due in absent:
+        made.notes.append(f"{due}: the run was cut off before it could write it")
+    for name in sorted(set(absent) - {*weights, due}):
         yield Finding(name, 0, "missing", f"a file of SHA-256 {noted[name].sha256}")
     if weights:
         made.notes.append(f"{count(len(weights), 'file')} of weights: not here; no number is derived from weights")

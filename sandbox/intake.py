@@ -11,7 +11,6 @@ import json
 import math
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -137,12 +136,17 @@ def _stream(reader: BinaryIO, writer: BinaryIO, size: int, name: str) -> None:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `target` when it is whole, and leaves nothing behind when it is not."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        part = Path(folder, target.name)
+    """A new file that takes the place of `target` when it is whole and on the disk; nothing is left when it is not."""
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)  # of a process that was killed
+    try:
         with part.open("xb") as writer:
             yield writer
+            writer.flush()
+            os.fsync(writer.fileno())
         part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _parse(text: bytes, where: str, schema: Check) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Workspace:
         tree = self._id("mktree", stdin=f"100644 blob {blob}\t{FILE}\n")
         parents = () if parent is None else ("-p", _checked(parent))
         commit = self._id("commit-tree", tree, *parents, stdin=message)
+        (self.folder / f"refs/heads/{branch}.lock").unlink(missing_ok=True)  # of a git that was killed
         self._run("update-ref", f"refs/heads/{branch}", commit)
         return Commit(commit, tree)
 
@@ -102,10 +103,12 @@ class Workspace:
         """Writes folder/train.py in one step, over whatever had that name, and returns its path."""
         source = self.read(commit).encode()
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".train-", delete=False) as file:
+        part = folder / f"{FILE}.part"
+        part.unlink(missing_ok=True)  # of a process that was killed
+        with part.open("xb") as file:
             file.write(source)
             os.fchmod(file.fileno(), 0o644)
-        return Path(file.name).replace(folder / FILE)
+        return part.replace(folder / FILE)
 
     def _object(self, kind: str, name: str) -> bytes:
         content = self._run("cat-file", kind, name)

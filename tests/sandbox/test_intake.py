@@ -194,6 +194,15 @@ def test_copy_is_whole_and_replaces_what_was_there(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["kept", "out"]
 
 
+def test_half_a_copy_that_a_kill_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").write_bytes(b"whole")
+    (tmp_path / "kept.part").write_bytes(b"wh")
+    copy(tmp_path / "out", "x", tmp_path / "kept", cap=8)
+    assert (tmp_path / "kept").read_bytes() == b"whole"
+    assert sorted(os.listdir(tmp_path)) == ["kept", "out"]
+
+
 def test_rejected_copy_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").write_bytes(b"12345")

@@ -184,6 +184,16 @@ def test_export_replaces_a_planted_link(workspace: Workspace, tmp_path: Path) ->
     assert os.listdir(train.parent) == ["train.py"]
 
 
+def test_what_a_kill_left_half_done_is_no_obstacle(workspace: Workspace, tmp_path: Path) -> None:
+    (workspace.folder / "refs" / "heads").mkdir(exist_ok=True)
+    (workspace.folder / "refs" / "heads" / "kd.lock").touch()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py.part").write_text("ha")
+    train = workspace.export(workspace.commit("kd", NEW, "m").id, tmp_path / "code")
+    assert train.read_text() == NEW
+    assert os.listdir(train.parent) == ["train.py"]
+
+
 def test_open_sees_what_was_committed_before(workspace: Workspace) -> None:
     first = workspace.commit("kd", OLD, "m")
     assert Workspace.open(workspace.folder).read(first.id) == OLD
