@@ -25,6 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     options, settings = _options(arguments), _settings(arguments)
     backend = _refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
+    if (last := next(runs.every(settings.runs))) != paths:
+        print(f"kdagent: this clock is behind that of {last.id}: @last is that run, not {paths.id}", file=sys.stderr)
     return Drive(paths, options, settings, arguments.json, backend).go()
 
 

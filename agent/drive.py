@@ -85,20 +85,26 @@ class Drive:
             plan_table(steps.harness.progress.console, plan, json.loads(self.paths.facts.read_text()))
 
     def _train(self, steps: "Steps", plan: "Plan") -> int:
-        from agent import review
-        from agent.graph import advance
-
-        state = advance(steps, self.paths.state)
-        if "review" in state["waiting"]:
-            approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
-            review.add(self.paths, "approve" if approved else "reject", how, review.author())
-            state = advance(steps, self.paths.state)
+        # LangGraph takes the checkpoint that is the last by the clock, which may have gone back: the log knows better.
+        if not steps.events.count("sealed"):
+            self._go_on(steps)
         found = runs.results(self.paths)
         if not found:
             seal.stop(self.paths, "cancelled", REJECTED)
             self._finish(REJECTED)
             return 0
         return self._ended(found)
+
+    def _go_on(self, steps: "Steps") -> None:
+        """To the end, or to a plan that was rejected."""
+        from agent import review
+        from agent.graph import advance
+
+        state = advance(steps, self.paths.state)
+        if "review" in state["waiting"] and not review.decided(self.paths):
+            approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
+            review.add(self.paths, "approve" if approved else "reject", how, review.author())
+            advance(steps, self.paths.state)
 
     def _ended(self, found: "Results") -> int:
         runs.update(self.paths, status=runs.ENDED[found.status], reason=found.status_reason, verdict=found.verdict)

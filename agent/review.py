@@ -77,9 +77,13 @@ def _encodable(text: str) -> str:
 
 
 def write(paths: RunPaths) -> None:
-    """The files that follow from the reviews on record: review.json, and the report where there is one."""
+    """The files that follow from the reviews on record: review.json, and the report where there is one.
+
+    One that is as it should be is left alone, so that a folder that cannot be written is no obstacle.
+    """
     for path, content in _texts(paths, read(paths)).items():
-        runs.write_whole(path, content)
+        if not path.exists() or path.read_bytes() != content.encode():
+            runs.write_whole(path, content)
 
 
 def _texts(paths: RunPaths, reviews: tuple[Review, ...]) -> dict[Path, str]:
