@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes cheats mutation-test replay-test clean
+.PHONY: install run test check probes cheats mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -33,6 +33,9 @@ mutation-test: install # a thousand changes of one character in a record, each t
 
 replay-test: install # a demo run replayed at each level, and trained again from a second clone in another folder
 	$(BIN)/python -m tests.replay $(WRITE)
+
+kill-test: install # a run killed at every event and inside every long step, and resumed to the same end
+	$(BIN)/python -m tests.kill $(WRITE)
 
 check: install
 	$(BIN)/ruff check .
