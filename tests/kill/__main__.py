@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
                 ("inside a long step", inside_steps(done), folder / "home" / "another"),
             )
         ]
-    text = _table(rows, len(ledger(done)), time.monotonic() - started)
+        text = _table(rows, len(ledger(done)), time.monotonic() - started)
     print(text)
     if "--write" in words:
         put(DOCS / "replay.md", "kill", text)

@@ -15,9 +15,10 @@ VARYING = ("run", "created", "time", "seconds", "lines", "p50_ms", "p95_ms")
 """Names of values that clocks and ids decide."""
 HASHED = (".safetensors", "plan.json", "idea.md")
 """Ends of the names of files in which no clock and no id is written."""
-LIMITS = ("at most 900", "at most 300")
-"""What is planned for seconds of the run and of a trial."""
-TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:+]+|[\d.]+ (min|ms|s|h)\b|\d{8}-\d{6}[a-z0-9-]+|(?<=at most [93]00 \| )[\d.]+")
+LIMITS = ("at most 900", "at most 300", "at most 4096")
+"""What is planned for seconds of the run and of a trial, and for memory."""
+SPENT = re.compile(rf"({'|'.join(LIMITS)}) \| [\d.]+")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:+]+|[\d.]+ (min|ms|s|h)\b|\d{8}-\d{6}[a-z0-9-]+")
 PHASE = re.compile(r"^\| [^|]+ \| TIME \|\n", re.MULTILINE)
 
 
@@ -49,7 +50,8 @@ def results(paths: RunPaths) -> Any:
 
 def report(paths: RunPaths) -> str:
     """report.md with one word for every time and id, and without its table of phases: each process counts its own."""
-    return PHASE.sub("", re.sub(r"TIME( TIME)*", "TIME", TIME.sub("TIME", paths.report.read_text())))
+    text = SPENT.sub(r"\1 | TIME", paths.report.read_text())
+    return PHASE.sub("", re.sub(r"TIME( TIME)*", "TIME", TIME.sub("TIME", text)))
 
 
 def finished(paths: RunPaths) -> dict[Path, int]:
