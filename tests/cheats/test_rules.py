@@ -43,7 +43,7 @@ EDIT = {
 }
 CONTRACT = {
     "`train.py` defines `train(experiment)`": (CHECKS, "test_missing_entry_point_is_rejected"),
-    "The same file serves": (TRIALS, "test_every_method_trains_on_texts_and_on_images"),
+    "The same file serves": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
     "Everything it needs comes from": (CHECKS, "test_data_and_weights_from_elsewhere_are_rejected"),
     "`experiment.student`": (
         TRIALS,
@@ -55,7 +55,7 @@ CONTRACT = {
     "`experiment.train_dataset + ": (ROWS, "test_sum_keeps_ids_labels_and_order"),
     "`experiment.collator`": (ROWS, "test_texts_are_padded_to_the_longest_of_the_batch_and_masked"),
     "A batch holds": (ROWS, "test_teacher_logits_are_joined_by_the_id_of_the_row"),
-    "`experiment.model_inputs": (TRIALS, "test_every_method_trains_on_texts_and_on_images"),
+    "`experiment.model_inputs": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
     "`experiment.training_arguments": (TRIALS, "test_planned_optimizer_runs_and_spares_biases_and_norms_from_decay"),
     "`experiment.callbacks`": (FIELDS, "test_what_one_trial_left_no_trace_of_is_not_seen"),
     "It gets its `args`": (CHECKS, "test_only_the_loss_of_a_trainer_may_be_replaced"),
@@ -74,8 +74,8 @@ CONTRACT = {
     "Train on every labelled": (TRIALS, "test_rows_that_are_left_out_are_missed"),
     "The harness alone holds": (TRIALS, "test_a_trial_sees_no_dev_row_no_test_row_and_no_hidden_label"),
     "`self.model_accepts_loss_kwargs": (TRIALS, "test_four_batches_of_eight_equal_one_of_thirty_two"),
-    "`baselines.methods.kd` offers": (TRIALS, "test_every_method_trains_on_texts_and_on_images"),
-    "`baselines.methods.selective` offers": (TRIALS, "test_every_method_trains_on_texts_and_on_images"),
+    "`baselines.methods.kd` offers": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
+    "`baselines.methods.selective` offers": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
 }
 """The beginning of a sentence → the file and the test that keep it."""
 
