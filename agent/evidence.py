@@ -36,14 +36,14 @@ class TrialRecord:
 
     def said(self, event: str, name: str) -> dict[str, Any]:
         """An object of the first line of that event; {} where the trial wrote something else there."""
-        found = self.line(event).get(name)
-        return found if isinstance(found, dict) else {}
+        return _object(self.line(event), name)
 
     def executed(self, name: str) -> Any:
         """A setting as it was at the start; None where it was not seen, both values where it was another one later: at
         the end, or where a trial that was cut off went on."""
         start = self.said("start", "executed").get(name)
-        later = [line.get("executed", {}).get(name) for line in self.lines if line.get("event") in ("continued", "end")]
+        ends = (line for line in self.lines if line.get("event") in ("continued", "end"))
+        later = [_object(line, "executed").get(name) for line in ends]
         if start is None or None in later or not self.line("end"):
             return None
         other = next((value for value in later if value != start), start)
@@ -127,6 +127,11 @@ def disagreements(records: Sequence[TrialRecord], accuracies: Sequence[float], s
             if name.endswith("accuracy") and abs(claimed - measured) >= 0.005:
                 found.append(f"seed {seed} claimed {name} {claimed:.4f}, measured on the test rows {measured:.4f}")
     return tuple(found)
+
+
+def _object(line: dict[str, Any], name: str) -> dict[str, Any]:
+    found = line.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

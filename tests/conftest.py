@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = "gates" if "gates" in getattr(item, "fixturenames", ()) else item.path.parent.name + item.path.name
