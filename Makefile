@@ -19,7 +19,7 @@ run: install
 	$(BIN)/kdagent run "$(IDEA)" --yes $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 probes: install # 48 hostile probes under each isolation level, 36 hostile workspaces; WRITE=--write puts them into docs/security.md
 	$(BIN)/python -m tests.probes $(WRITE)

@@ -1,3 +1,6 @@
+import fcntl
+import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -7,9 +10,18 @@ from tests.agent.gates import Gates
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the whole session, whichever of its processes asks."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
     """Prepared data and teachers, shared by all tests as they are by all runs."""
-    return tmp_path_factory.mktemp("home") / "cache"
+    return shared / "cache"
 
 
 @pytest.fixture
@@ -18,8 +30,13 @@ def kdagent(tmp_path: Path, cache: Path) -> Kdagent:
 
 
 @pytest.fixture(scope="session")
-def gates(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Gates:
+def gates(shared: Path, cache: Path) -> Gates:
     """A finished run with recipes, and what it said on its way. Nothing may change it."""
-    run = Gates(Kdagent(tmp_path_factory.mktemp("gates") / "runs", cache)).pass_all()
+    kept = shared / "gates.pickle"
+    with (shared / "gates.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process makes it, the others wait
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(Gates(Kdagent(shared / "gates", cache)).pass_all()))
+    run: Gates = pickle.loads(kept.read_bytes())
     assert run.said["done"].code == 0, run.said["done"].err
     return run
