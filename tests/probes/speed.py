@@ -14,7 +14,7 @@ from sandbox.errors import SandboxError
 from sandbox.isolation import Backend, choose
 from sandbox.job import Job, Limits
 
-STARTS, PAIRS = 20, 6
+STARTS, PAIRS = 20, 16
 TRAINING = """
 import time, torch
 torch.set_num_threads(1)

@@ -20,7 +20,7 @@ from sandbox.errors import IntakeRejected
 from tests.workspaces.hostile import CODE, OUTSIDE, SECRET, TERMINAL, Workspace
 from tests.workspaces.place import CANARY, UNTOUCHED, Place, furnished
 
-PATIENCE = 10.0  # seconds; of a FIFO nobody writes to, one is enough
+PATIENCE = 60.0  # seconds: libraries may come from a cold disk; of a FIFO nobody writes to, one is enough
 MEMORY = 1 << 30
 NOBODY = 65534
 EFFECTS = ("\x1b", "\x07", "\u202e")
