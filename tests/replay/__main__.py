@@ -1,9 +1,9 @@
 """A demo run replayed at each level: trained again from an export, in a second clone of the repository.
 
-    python -m tests.replay [--write] [--tiny]
+    python -m tests.replay [--write] [--tiny] [--home DIR]
 
 Exits with 1 where one of them does not match. `--write` puts the table into docs/replay.md; `--tiny` takes the smallest
-run instead of the demo.
+run instead of the demo; `--home` keeps everything there, and replays the run that is there already.
 """
 
 import os
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 def main(words: list[str]) -> int:
     idea = ("soft labels", *TINY, "--yes") if "--tiny" in words else DEMO
     with tempfile.TemporaryDirectory(prefix="kdagent-replay-") as folder:
-        rows = list(_rows(Path(folder), idea))
+        rows = list(_rows(Path(words[words.index("--home") + 1] if "--home" in words else folder), idea))
     cores = len(os.sched_getaffinity(0))
     said = f"`kdagent run {idea[0]!r}`, {cores} cores, {platform.machine()}, Python {platform.python_version()}:"
     head = "| replay | result | exit code | seconds | requests to a model |\n|---|---|---|---|---|"
@@ -57,11 +57,7 @@ def main(words: list[str]) -> int:
 
 def _rows(home: Path, idea: tuple[str, ...]) -> Iterator[Row]:
     kdagent = Kdagent(home / "runs", home / "cache")
-    process = kdagent.start("run", *idea)
-    out, err = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"{out.decode()}\n{err.decode()}")
-    [original] = kdagent.runs.iterdir()
+    original = _run(kdagent, idea)
     for level in ("report", "agent"):
         yield _replay(kdagent, f"--level {level}", original.name, "--level", level)
     kdagent("export", original.name, str(home / "run.tar.gz"))
@@ -71,6 +67,15 @@ def _rows(home: Path, idea: tuple[str, ...]) -> Iterator[Row]:
     other("import", str(home / "run.tar.gz"))
     yield _replay(other, "--level full, imported into a second clone", original.name, "--yes")
     yield _replay(kdagent, "--level live, asking the recipes anew", original.name, "--level", "live")
+
+
+def _run(kdagent: Kdagent, idea: tuple[str, ...]) -> Path:
+    if not kdagent.runs.exists():
+        process = kdagent.start("run", *idea)
+        out, err = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{out.decode()}\n{err.decode()}")
+    return min(kdagent.runs.iterdir())  # the oldest: the others replay it
 
 
 def _replay(kdagent: Kdagent, what: str, *words: str) -> Row:
