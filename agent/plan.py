@@ -217,7 +217,10 @@ class Plan(Record):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
     def canonical(self) -> str:
-        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
+        said = self.model_dump(mode="json", by_alias=True)
+        if not self.budget.checkpoints:  # plans from before there were any keep their hash
+            del said["budget"]["checkpoints"]
+        return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
     def track(self, name: str) -> Track:
         return next(track for track in self.tracks if track.name == name)

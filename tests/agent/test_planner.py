@@ -1,5 +1,7 @@
 """Where the values of a plan come from, and which of them wins."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +135,17 @@ def test_every_scale_and_method_make_a_plan(scale: Any, method: str) -> None:
 
 def test_hash_changes_with_every_value() -> None:
     changes: list[dict[str, Any]] = [{}, {"epochs": 2}, {"alpha": 0.25}, {"seeds": [1]}, {"least_effect": 0.01}]
+    changes.append({"budget.checkpoints": 1})
     assert len({planned(options(values=values)).hash for values in changes}) == len(changes)
+
+
+def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
+    """As SHA-256 of its canonical JSON was then, without the field."""
+    plan = planned(options())
+    older = plan.model_dump(mode="json", by_alias=True)
+    del older["budget"]["checkpoints"]
+    canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
+    assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()
 
 
 # ── the user's own data ─────────────────────────────────────────────────────────────────────────────────────────────
