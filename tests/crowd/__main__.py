@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.options import Options
 from tests.agent.command import Kdagent
-from tests.page import write
+from tests.page import DOCS, put
 
 RUNS, TIMES = 10_000, 9
 
@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
     )
     print(text, end="")
     if "--write" in words:
-        write("crowd", "Many runs", text)
+        put(DOCS / "replay.md", "crowd", text)
     return 0
 
 
