@@ -22,7 +22,7 @@ from tests.agent.command import ROOT, TINY, Kdagent
 from tests.agent.loopback import LoopbackModel
 from tests.page import DOCS, put
 
-DEMO = ("efficient KD for small models", "--yes")
+DEMO = ("efficient KD for small models", "--yes", "--budget", "60m")
 NOBODY = "not-to-be-asked"
 
 
