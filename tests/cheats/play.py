@@ -164,7 +164,7 @@ def _refusal(purpose: str, said: str) -> str:
 
 
 def _short(said: str) -> str:
-    line = next(iter(said.strip().splitlines()), "")
+    line = re.sub(r"/\S*kdagent-cheats-\w+", "…", next(iter(said.strip().splitlines()), ""))
     return line if len(line) <= 90 else line[:87] + "…"
 
 
