@@ -70,13 +70,16 @@ def replay_run(arguments: argparse.Namespace) -> int:
 
 
 def _replayed(options: Options, arguments: argparse.Namespace, foreign: bool) -> Options:
-    """The options of the replay. Somebody else's run is not trusted to choose how it is fenced in."""
+    """The options of the replay. Somebody else's run chooses neither how it is fenced in, nor which files of ours are
+    read, nor who is sent our key."""
+    if foreign:
+        options = replace(options, isolation="auto", data_dir="", data="", model="", base_url="")
     return replace(
         options,
         replay=arguments.level,
         yes=True,
         plan_only=False,
-        isolation=arguments.isolation or ("auto" if foreign else options.isolation),
+        isolation=arguments.isolation or options.isolation,
         data_dir=_absolute(arguments.data_dir) or options.data_dir,
         data=_absolute(arguments.data) or options.data,
         model=arguments.model or options.model,

@@ -146,8 +146,8 @@ def same_decisions(original: RunPaths, replay: RunPaths) -> Likeness:
         wrong.insert(0, "the plan")
     if wrong or known.code:
         return known.model_copy(update={"verdict": "drift", "reason": f"not as recorded: {', '.join(wrong) or 'code'}"})
-    asked = count(known.asked, "recorded reply").replace("replys", "replies")
-    reason = f"{asked} led to the same plan, the same commits and the same decisions"
+    replies = "reply" if known.asked == 1 else "replies"
+    reason = f"{known.asked} recorded {replies} led to the same plan, the same commits and the same decisions"
     return known.model_copy(update={"reason": reason})
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from agent import likeness
+from agent import commands, likeness
+from agent.cli import parser
 from agent.events import EventLog
+from agent.options import Options
 from agent.paths import RunPaths
 from tests.agent.command import Kdagent, Said
 from tests.agent.gates import Gates
@@ -165,6 +167,14 @@ def test_imported_run_is_trained_only_when_that_is_asked_for(kdagent: Kdagent, o
     said = kdagent("replay", original.id)
     assert said.code == 2 and "was imported, and level full runs its train.py" in said.err
     assert kdagent("replay", original.id, "--level", "agent").code == 0
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_somebody_elses_run_names_no_endpoint_folder_or_isolation_of_ours(foreign: bool) -> None:
+    theirs = {"isolation": "process", "data_dir": "/d", "data": "/s", "model": "m", "base_url": "http://other/v1"}
+    options = commands._replayed(Options("kd", **theirs), parser().parse_args(["replay", "x"]), foreign)
+    neutral = dict.fromkeys(theirs, "") | {"isolation": "auto"}
+    assert {name: getattr(options, name) for name in theirs} == (neutral if foreign else theirs)
 
 
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
