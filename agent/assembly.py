@@ -88,7 +88,7 @@ class Assembly:
             plan=self.plan,
             plan_hash=self.plan.hash,
             isolation=Isolation.model_validate(seen["isolation"]),
-            environment={name: Known.model_validate(said) for name, said in seen["environment"].items()},
+            environment=self._environment(),
             fields=self._run_fields(tracks, sum(seen["seconds"].values()), exchanges.tokens),
             tracks=tracks,
             attempts=tuple(Attempt(summary=self.plan.tracks[0].method.name, **entry) for entry in self.history),
@@ -262,6 +262,13 @@ class Assembly:
     @property
     def _options(self) -> Options:
         return Options.from_json(self._run["options"])
+
+    def _environment(self) -> dict[str, Known]:
+        """The machine as it was seen from outside, and the flags that every training says it ran under."""
+        found = {name: Known.model_validate(said) for name, said in self.observed["environment"].items()}
+        trials = [path.parent for path in sorted(self.paths.folder.glob("trials/**/trace.jsonl"))]
+        said = {str(flags) for each in trials if (flags := evidence.TrialRecord(each).executed("determinism"))}
+        return found | ({"determinism": Known(value="; ".join(sorted(said)))} if said else {})
 
     def _code(self) -> Code:
         workspace, start = Workspace.open(self.paths.repository), self.commits["start"]

@@ -5,19 +5,20 @@ import shlex
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent import config, runs, seal
+from agent.clock import Clock
 from agent.errors import (
     BudgetError,
     DataError,
     DriftError,
     Interrupted,
     NoReplay,
+    OutOfTime,
     PlanError,
     ReviewPending,
     TrainingError,
@@ -36,7 +37,14 @@ if TYPE_CHECKING:
     from sandbox.isolation import Backend
 
 REJECTED = "the plan was rejected"
-LASTING = (UsageError, PlanError, BudgetError, DriftError, NoReplay)  # they would come again if the run went on
+LASTING = (
+    UsageError,
+    PlanError,
+    BudgetError,
+    OutOfTime,
+    DriftError,
+    NoReplay,
+)  # they would come again if the run went on
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,14 @@ class Drive:
 
     def go(self) -> int:
         """To the next stop; the exit code."""
-        with runs.locked(self.paths), _cancellable() as cancelled, _noted(self.paths), runs.refusals():
-            steps = self._steps(cancelled)
+        with (
+            runs.locked(self.paths),
+            _cancellable() as cancelled,
+            _noted(self.paths),
+            runs.refusals(),
+            Clock(self.paths.clock).kept() as clock,
+        ):
+            steps = self._steps(cancelled, clock)
             self._begin()
             plan = self._plan(steps)
             if self.options.plan_only:
@@ -102,7 +116,8 @@ class Drive:
 
         state = advance(steps, self.paths.state)
         if "review" in state["waiting"] and not review.decided(self.paths):
-            approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
+            with steps.harness.progress.clock.stopped():
+                approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
             review.add(self.paths, "approve" if approved else "reject", how, review.author())
             advance(steps, self.paths.state)
 
@@ -123,21 +138,20 @@ class Drive:
 
     # ── what the steps need ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _steps(self, cancelled: threading.Event) -> "Steps":
+    def _steps(self, cancelled: threading.Event, clock: Clock) -> "Steps":
         from agent.conversation import Conversation
         from agent.gateway import Gateway
         from agent.harness import Harness
         from agent.steps import Steps
         from sandbox.isolation import choose
 
-        started, progress, budget = time.monotonic(), console_progress(self.as_json), self._budget()
+        progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)
         weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
         progress.say(
             f"run {self.paths.id}\nisolation: {backend.name}, level {backend.level}, self-test {backend.selftest}{weak}"
         )
-        remaining = lambda: started + budget.seconds - time.monotonic()  # noqa: E731
-        harness = Harness(self.paths, self.settings, backend, progress, cancelled, remaining)
+        harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
         return Steps(self.paths, self.options, self.settings, gateway, harness)
 
@@ -169,12 +183,12 @@ class Drive:
         print(f"report: {self.paths.report}" if self.paths.report.exists() else f"plan: {self.paths.plan}")
 
 
-def console_progress(quiet: bool) -> "Progress":
+def console_progress(quiet: bool, clock: Clock) -> "Progress":
     from rich.console import Console
 
     from agent.progress import Progress
 
-    return Progress(Console(stderr=quiet), quiet=quiet)
+    return Progress(Console(stderr=quiet), clock, quiet=quiet)
 
 
 @contextmanager

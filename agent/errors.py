@@ -68,6 +68,10 @@ class TrainingError(AgentError):
     exit_code = 5
 
 
+class OutOfTime(TrainingError):
+    pass
+
+
 class NoReplay(AgentError):
     exit_code = 7
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import config, runs
-from agent.errors import DataError, Interrupted, TrainingError
+from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
 from agent.probe import AS_IS, MOST_WEIGHTS, Probe, measure
@@ -89,8 +89,13 @@ class Harness:
     backend: Backend
     progress: Progress
     cancelled: threading.Event
-    remaining: Callable[[], float]
-    """Seconds left of the run's time budget."""
+    seconds: float
+    """The run's time budget."""
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left of it."""
+        return self.seconds - self.progress.clock.spent
 
     # ── data ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -462,7 +467,7 @@ class Harness:
         outcome = supervisor.run(
             Job(argv, (place, *read), out, env, hide=_bundled_data(), devices=cards),
             self.backend if track else Process(),
-            self._limits(track, trials),
+            self._limits(module, track, trials),
             self.paths.logs / f"{name}.log",
             self.cancelled,
         )
@@ -474,12 +479,12 @@ class Harness:
             self._explain(module, out, outcome)
         return outcome
 
-    def _limits(self, track: Track | None, trials: int) -> Limits:
-        """The plan's; before there is a plan, the defaults of one."""
+    def _limits(self, module: str, track: Track | None, trials: int) -> Limits:
+        """The plan's; before there is a plan, the defaults of one. What has been trained is predicted, however late."""
         plan = runs.plan(self.paths)
         budget = plan.budget if plan else Budget(seconds=3600, memory_mb=8192)
         seconds = budget.trial_seconds * max(1, trials) if plan and track else 3600.0
-        wall = max(1.0, min(seconds, self.remaining()))
+        wall = seconds if module == "predict" else max(1.0, min(seconds, self.remaining))
         return Limits(
             wall_s=wall,
             cpu_s=wall * (1 + (track.threads if track else 2)),
@@ -496,6 +501,11 @@ class Harness:
             raise DataError(said["message"], said.get("hint", ""))
         if "No space left on device" in outcome.tail:
             raise DataError(f"disk full: {module} could not write its files", "free some space and resume the run")
+        if outcome.status == "timeout" and self.remaining <= 0:
+            problem = f"time budget: {self.progress.clock.spent:.0f} s are spent, {self.seconds:g} s were planned"
+            raise OutOfTime(
+                problem, f"allow more in a new plan: kdagent review {self.paths.id} --edit budget.seconds=N"
+            )
         last = outcome.tail.strip().splitlines()[-1:] or ["it said nothing"]
         raise TrainingError(f"{module} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
 

@@ -84,6 +84,11 @@ class RunPaths:
         return self.folder / "state.sqlite"
 
     @property
+    def clock(self) -> Path:
+        """Seconds spent so far, over every process that went on with the run."""
+        return self.folder / "clock.json"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from agent.clock import Clock
+
 HEARTBEAT = 30.0  # seconds between two lines where nobody watches
 TAIL = 4096  # bytes of a trace that are read; its writer is not trusted to keep lines short
 
@@ -20,30 +22,28 @@ TAIL = 4096  # bytes of a trace that are read; its writer is not trusted to keep
 class Progress:
     """Watches the traces of running trials. It reads what trials say about themselves; nothing is decided on it."""
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
+    def __init__(self, console: Console, clock: Clock, quiet: bool = False) -> None:
         self.console = console
+        self.clock = clock
         self.quiet = quiet
-        self.seconds: dict[str, float] = {}
-        """Wall clock per phase."""
         self._watched: dict[str, list[tuple[Path, int]]] = {}
 
     @contextmanager
     def phase(self, name: str, tracks: Sequence[str]) -> Iterator[None]:
-        """Show one phase while it runs, and note how long it took."""
+        """Show one phase while it runs, and count how long it takes."""
         self._watched = {track: [] for track in tracks}
         started = time.monotonic()
         done = threading.Event()
         shower = threading.Thread(target=self._show, args=(name, started, done), daemon=True)
         shower.start()
         try:
-            yield
+            with self.clock.phase(name):
+                yield
         finally:
             done.set()
             shower.join()
-            took = time.monotonic() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + took
             if not self.quiet:
-                self.console.print(f"{name}: {took:.1f} s", highlight=False, markup=False)
+                self.console.print(f"{name}: {time.monotonic() - started:.1f} s", highlight=False, markup=False)
 
     def watch(self, track: str, folder: Path, trials: int) -> None:
         """Follow the traces that `trials` trials write under `folder`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agent import likeness, review, runs, seal
+from agent.clock import Clock
 from agent.drive import Drive, console_progress, source
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
 from agent.events import EventLog
@@ -76,15 +77,15 @@ class Replay(Drive):
 class Rehearse(Replay):
     """Level agent: up to the last decision, on what the recorded trials left."""
 
-    def _steps(self, cancelled: "threading.Event") -> "Steps":
+    def _steps(self, cancelled: "threading.Event", clock: Clock) -> "Steps":
         from agent.conversation import Conversation
         from agent.gateway import Gateway
         from agent.rehearsal import Recollection, Rehearsal
         from sandbox.isolation import Process
 
-        progress = console_progress(quiet=True)
-        harness = Recollection(self.paths, self.settings, Process(), progress, cancelled, lambda: 1.0, self.original)
-        gateway = Gateway(self.source, Conversation(self.paths.conversation), self._budget().tokens)
+        progress, budget = console_progress(True, clock), self._budget()
+        harness = Recollection(self.paths, self.settings, Process(), progress, cancelled, budget.seconds, self.original)
+        gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
         return Rehearsal(self.paths, self.options, self.settings, gateway, harness)
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:

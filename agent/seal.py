@@ -4,8 +4,8 @@ The last note of a name counts. A run that stops notes whatever no step has note
 end (`sealed`), until it goes on when it has not (`stopped`, then `resumed`). An event after the seal that changes a
 file, such as a review, carries the file's new hash.
 
-A run's folder for scratch files, its lock and LangGraph's checkpoints are no record: nothing is derived from them. Of
-run.json the part is noted that never changes; the rest follows from the log.
+A run's folder for scratch files, its lock, its clock and LangGraph's checkpoints are no record: nothing is derived from
+them. Of run.json the part is noted that never changes; the rest follows from the log.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from agent.errors import UsageError
 from agent.events import EventLog
 from agent.paths import RunPaths
 
-NO_RECORD = ("scratch", "lock", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "events.jsonl")
+NO_RECORD = ("scratch", "lock", "clock.json", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "events.jsonl")
 FIXED = ("schema", "id", "created", "options", "parent")
 """What of run.json never changes, in the order of the file."""
 MOST_LINES = 2000

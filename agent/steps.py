@@ -11,6 +11,7 @@ from typing import Any
 
 from agent import __version__, config, planner, review, runs, seal
 from agent.assembly import REFERENCE_FILES, Assembly, attempt_name, code_hash, decision
+from agent.clock import Clock
 from agent.edits import apply
 from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
@@ -31,6 +32,7 @@ from sandbox.folder import remove
 from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
+BETWEEN = "between the phases"
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -261,7 +263,7 @@ class Steps:
 
     def time_left(self) -> bool:
         """Whether another attempt may begin; where none may, that is on record."""
-        left = self.harness.remaining() > 0
+        left = self.harness.remaining > 0
         if not left:
             self.events.once("out of time", decided=self.events.count("decided"))
         return left
@@ -289,8 +291,8 @@ class Steps:
             "source": {"name": source.name, "model": source.model},
             "environment": {name: known.model_dump() for name, known in environment().items()},
             "isolation": {"backend": backend.name} | isolation,
-            "seconds": {name: round(value, 1) for name, value in self.harness.progress.seconds.items()},
-            "late": self.harness.remaining() <= 0,
+            "seconds": _rounded(self.harness.progress.clock),
+            "late": self.harness.remaining <= 0,
             "teachers": {name: runs.file_hash(teacher_weights(folder)) for name, folder in teachers.items()},
             "data": {name: hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
         }
@@ -315,6 +317,12 @@ class Steps:
     @property
     def _assembly(self) -> Assembly:
         return Assembly.read(self.paths)
+
+
+def _rounded(clock: Clock) -> dict[str, float]:
+    """Seconds of each phase, and what lies between them: imports, replies of a model, scoring."""
+    phases = clock.phases
+    return {name: round(value, 1) for name, value in (phases | {BETWEEN: clock.spent - sum(phases.values())}).items()}
 
 
 def _both_ends(text: str, most: int = 4000) -> str:

@@ -246,6 +246,7 @@ class TraceCallback(TrainerCallback):
             "accumulation": args.gradient_accumulation_steps,
             "max_grad_norm": args.max_grad_norm,
             "precision": "bf16" if args.bf16 else "fp32",
+            "determinism": determinism(),
             "dropout": "as built" if (live := dropouts(self.experiment.student)) == self.built else str(live),
         }
 
@@ -255,6 +256,15 @@ class TraceCallback(TrainerCallback):
         names = ("betas", "eps", "momentum", "nesterov", "amsgrad", "maximize", "dampening")
         odd = {n: g[n] for g in groups for n in names if n in g and n in planned and g[n] != planned[n]}
         return "".join(f" {name}={value}" for name, value in odd.items())
+
+
+def determinism() -> str:
+    """The flags that decide whether PyTorch computes the same twice."""
+    forced = ("off", "warn", "on")[torch.get_deterministic_debug_mode()]
+    cudnn = torch.backends.cudnn
+    flags = {"deterministic algorithms": forced, "matmul precision": torch.get_float32_matmul_precision()}
+    flags |= {"cudnn deterministic": cudnn.deterministic, "cudnn benchmark": cudnn.benchmark}
+    return ", ".join(f"{name} {value}".lower() for name, value in flags.items())
 
 
 def dropouts(model: nn.Module) -> list[float]:

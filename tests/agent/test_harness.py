@@ -12,6 +12,7 @@ from rich.console import Console
 
 from agent import config, runs
 from agent.assembly import Assembly
+from agent.clock import Clock
 from agent.harness import Arm, Harness
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
@@ -60,8 +61,8 @@ class Place:
         )
 
     def train(self) -> None:
-        progress, teachers = Progress(Console(quiet=True), quiet=True), {"own": str(self.lab.teacher)}
-        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), lambda: 600.0)
+        progress, teachers = Progress(Console(quiet=True), Clock(), quiet=True), {"own": str(self.lab.teacher)}
+        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), 600.0)
         harness.train(self.plan, [self.arm], {"own": self.facts}, teachers)
 
     def cut_off(self) -> None:

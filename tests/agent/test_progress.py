@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from agent import progress
+from agent.clock import Clock
 from agent.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -23,11 +24,11 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 def shown(folder: Path, terminal: bool = False, quiet: bool = False) -> str:
     """What one short phase shows of the traces below a folder; a terminal is drawn four times a second."""
     screen = io.StringIO()
-    watcher = Progress(Console(file=screen, force_terminal=terminal, width=120), quiet)
+    watcher = Progress(Console(file=screen, force_terminal=terminal, width=120), Clock(), quiet)
     with watcher.phase("train kd", ["digits"]):
         watcher.watch("digits", folder, 4)
         time.sleep(0.3 if terminal else 0.1)
-    assert watcher.seconds["train kd"] >= 0.1
+    assert watcher.clock.phases["train kd"] >= 0.1
     return screen.getvalue()
 
 
@@ -75,11 +76,11 @@ def test_quiet_progress_says_nothing(tmp_path: Path) -> None:
 
 
 def test_phases_of_one_name_add_up() -> None:
-    watcher = Progress(Console(file=io.StringIO()))
+    watcher = Progress(Console(file=io.StringIO()), Clock())
     for _ in range(2):
         with watcher.phase("train", []):
             time.sleep(0.05)
-    assert watcher.seconds["train"] >= 0.1
+    assert watcher.clock.phases["train"] >= 0.1
 
 
 HOSTILE = {
