@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes cheats mutation-test replay-test kill-test clean
+.PHONY: install run test check probes isolation-cost cheats mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -24,6 +24,9 @@ test: install
 probes: install # 48 hostile probes under each isolation level, 36 hostile workspaces; WRITE=--write puts them into docs/security.md
 	$(BIN)/python -m tests.probes $(WRITE)
 	$(BIN)/python -m tests.workspaces $(WRITE)
+
+isolation-cost: install # what a job's start and its training cost inside; on an idle machine
+	$(BIN)/python -m tests.probes.speed $(WRITE)
 
 cheats: install # scripted cheating authors, end to end from the command line, and honest controls (WORN=--worn: no static check)
 	$(BIN)/python -m tests.cheats $(WORN) $(WRITE)

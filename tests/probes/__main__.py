@@ -6,10 +6,10 @@ Ends with status 1 when something was not contained that should be, or a probe w
 import argparse
 import sys
 
+from tests.page import DOCS, put
 from tests.probes import table
 from tests.probes.column import COLUMNS, measure
 from tests.probes.probes import ALL
-from tests.probes.speed import cost
 
 
 def main() -> int:
@@ -20,10 +20,10 @@ def main() -> int:
     for column in COLUMNS:
         print(f"{column} …", file=sys.stderr, flush=True)
         verdicts[column] = measure(column, [probe.name for probe in ALL])
-    text = table.markdown(verdicts, [cost(name) for name in ("bwrap", "landlock")])
+    text = table.markdown(verdicts)
     print(text)
     if write:
-        table.write(text)
+        put(DOCS / "security.md", "probes", text)
     wrong = list(table.faults(verdicts))
     for fault in wrong:
         print(f"FAULT {fault}", file=sys.stderr)

@@ -2,15 +2,12 @@
 
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.probes.column import COLUMNS, Name, Verdict
 from tests.probes.probes import HONEST, ORPHAN, PROBES
 
 Verdicts = dict[Name, dict[str, Verdict]]
 FENCED = tuple(name for name in COLUMNS if name.startswith(("bwrap", "landlock")))
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
-_START, _END = "<!-- probes -->", "<!-- /probes -->"
 _MARKS = {"bites": "bites", "contained": "·", "not_run": "?"}
 
 
@@ -18,14 +15,14 @@ def ran(verdicts: Verdicts, column: Name) -> bool:
     return any(verdict.outcome != "not_run" for verdict in verdicts[column].values())
 
 
-def markdown(verdicts: Verdicts, costs: list[str]) -> str:
+def markdown(verdicts: Verdicts) -> str:
     rows = [f"| probe | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
     rows += [f"| {probe.name} | {' | '.join(_cells(verdicts, probe.name))} |" for probe in PROBES]
     rows.append(f"| **contained** | {' | '.join(_count(verdicts, column) for column in COLUMNS)} |")
     rows.append(f"| an honest job works | {' | '.join(_answers(verdicts, HONEST.name))} |")
     rows.append(f"| all ends when the supervisor is killed | {' | '.join(_answers(verdicts, ORPHAN.name))} |")
     system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, {platform.machine()}"
-    return "\n".join([*rows, "", *sums(verdicts), *costs, f"Measured on {system}, Python {platform.python_version()}."])
+    return "\n".join([*rows, "", *sums(verdicts), f"Measured on {system}, Python {platform.python_version()}."])
 
 
 def sums(verdicts: Verdicts) -> list[str]:
@@ -56,13 +53,6 @@ def faults(verdicts: Verdicts) -> Iterator[str]:
         needs_root = probe.control_as_root and found.outcome == "not_run"  # the sum says that it is missing
         if not _bitten(verdicts, probe.name) and not needs_root:
             yield f"{probe.name} was never seen to bite: {found.outcome}, {found.detail}"
-
-
-def write(text: str, path: Path = PAGE) -> None:
-    """Between the markers of the security page, which is made where it is missing."""
-    page = path.read_text() if path.exists() else f"# What a hostile train.py meets\n\n{_START}\n{_END}\n"
-    before, _, rest = page.partition(_START)
-    path.write_text(f"{before}{_START}\n{text}\n{_END}{rest.partition(_END)[2]}")
 
 
 def _cells(verdicts: Verdicts, name: str) -> list[str]:

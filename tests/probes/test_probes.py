@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.page import put
 from tests.probes import table
 from tests.probes.column import COLUMNS, Name, Verdict, measure
 from tests.probes.lab import HOSTILE
@@ -66,10 +67,10 @@ def test_table_counts_what_was_contained_and_blames_what_was_not() -> None:
     found: table.Verdicts = {name: _all("contained") for name in COLUMNS}
     found["off"], found["control"] = _all("bites"), _all("bites")
     assert not list(table.faults(found))
-    assert "bwrap user: 48 of 48 contained" in table.markdown(found, [])
+    assert "bwrap user: 48 of 48 contained" in table.markdown(found)
     found["landlock user"] = _all("not_run")
     assert not list(table.faults(found))
-    assert "landlock user: NOT RUN" in table.markdown(found, [])
+    assert "landlock user: NOT RUN" in table.markdown(found)
     found["bwrap root"]["ptrace"] = Verdict("not_run", "it broke")
     assert [*table.faults(found)] == ["bwrap root: ptrace not_run: it broke"]
     found["off"]["mptcp"] = found["control"]["mptcp"] = Verdict("contained")
@@ -79,7 +80,8 @@ def test_table_counts_what_was_contained_and_blames_what_was_not() -> None:
 
 def test_table_is_written_between_its_markers(tmp_path: Path) -> None:
     page = tmp_path / "security.md"
-    table.write("first", page)
-    page.write_text(f"{page.read_text()}\nprose")
-    table.write("second", page)
-    assert page.read_text().splitlines()[2:] == ["<!-- probes -->", "second", "<!-- /probes -->", "", "prose"]
+    page.write_text("<!-- probes -->\nold\n<!-- /probes -->\n\nprose")
+    put(page, "probes", "new")
+    assert page.read_text().splitlines() == ["<!-- probes -->", "new", "<!-- /probes -->", "", "prose"]
+    with pytest.raises(ValueError, match="has no place for the table"):
+        put(page, "cost", "new")
