@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes isolation-cost cheats mutation-test replay-test kill-test clean
+.PHONY: install run test check probes isolation-cost cheats effects mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -30,6 +30,9 @@ isolation-cost: install # what a job's start and its training cost inside; on an
 
 cheats: install # scripted cheating authors, end to end from the command line, and honest controls (WORN=--worn: no static check)
 	$(BIN)/python -m tests.cheats $(WORN) $(WRITE)
+
+effects: install # every method's smallest experiment beside what is expected of it; minutes
+	$(BIN)/python -m tests.effects $(WRITE)
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.mutation $(WRITE)

@@ -1,0 +1,51 @@
+"""Every method's smallest experiment, measured beside what is expected, with its negative controls.
+
+    python -m tests.effects [NAME …] [--write]    minutes; --write puts the table into docs/methods.md
+
+Exits with 1 where a claim does not hold.
+"""
+
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from tests.effects.effect import Claim, Effect
+from tests.page import DOCS, put
+
+HEADER = "| | methods | data | what must hold | measured | expected | holds |\n|---|---|---|---|---|---|---|\n"
+
+
+def effects() -> list[Effect]:
+    """Of every module x*.py beside this one, in their order."""
+    files = sorted(Path(__file__).parent.glob("x*.py"), key=lambda file: int(file.stem.split("_")[0][1:]))
+    return [import_module(f"tests.effects.{file.stem}").EFFECT for file in files]
+
+
+def main(words: list[str]) -> int:
+    wanted = {word for word in words if not word.startswith("-")}
+    chosen = [effect for effect in effects() if not wanted or effect.name in wanted]
+    started, found = time.monotonic(), dict[str, list[Claim]]()
+    for effect in chosen:
+        begun = time.monotonic()
+        found[effect.name] = list(effect.run())
+        print(f"{effect.name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    minutes = (time.monotonic() - started) / 60
+    text = HEADER + "".join(_row(effect, claim) for effect in chosen for claim in found[effect.name])
+    text += f"\nMeasured in {minutes:.1f} minutes on {os.cpu_count()} cores, one thread."
+    print(text)
+    if "--write" in words:
+        put(DOCS / "methods.md", "effects", text)
+    return int(not all(claim.holds for claims in found.values() for claim in claims))
+
+
+def _row(effect: Effect, claim: Claim) -> str:
+    what = f"control: {claim.what}" if claim.control else claim.what
+    holds = "yes" if claim.holds else "**no**"
+    expected = "" if claim.control else effect.expected
+    return f"| {effect.name} | {effect.methods} | {effect.data} | {what} | {claim.measured} | {expected} | {holds} |\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
