@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
             SHELF[name](command)
         if name == "resume":
             command.add_argument("--yes", action="store_true", help="approve the plan")
+        if name == "methods":
+            command.add_argument("words", nargs="*", metavar="show NAME", help="all that is known of one method")
         if name == "doctor":
             _text(command, "--data-dir", metavar="DIR", help="also look for the known tasks there")
             _text(command, "--base-url", metavar="URL", help="also ask this endpoint")

@@ -267,13 +267,35 @@ def tasks(arguments: argparse.Namespace) -> int:
 
 def methods(arguments: argparse.Namespace) -> int:
     found = config.cards(config.METHODS)
+    if arguments.words:
+        name = _shown(arguments.words, [*found])
+        found = {name: found[name] | {"measured": _measured(name)}}
     if arguments.json:
         print(json.dumps({"schema": 1, "methods": found}))
-        return 0
-    for name, card in found.items():
-        print(f"{name}: {card['title']}\n  {card['summary']}")
-        print(f"  formula: {card['formula']}\n  source: {card['source']}\n")
+    elif arguments.words:
+        from agent.render import render
+
+        print(render("methods/card.txt.j2", method=name, card=found[name]), end="")
+    else:
+        print("".join(f"{name:<14} {card['title']}\n" for name, card in found.items()), end="")
+        print("`kdagent methods show NAME`: formula, source, needs, cost, cautions, and what was measured here")
     return 0
+
+
+def _shown(words: list[str], known: list[str]) -> str:
+    """The method of `show NAME`. Raises UsageError."""
+    if len(words) != 2 or words[0] != "show" or words[1] not in known:
+        problem = (
+            f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"not known: {words[0]!r:.80}"
+        )
+        raise UsageError(problem, f"kdagent methods show NAME, with one of {', '.join(known)}")
+    return words[1]
+
+
+def _measured(name: str) -> list[dict[str, Any]]:
+    """What `make effects` wrote down about a method."""
+    known: list[dict[str, Any]] = json.loads(config.EFFECTS.read_text())["claims"]
+    return [claim for claim in known if name in claim["methods"]]
 
 
 def doctor(arguments: argparse.Namespace) -> int:

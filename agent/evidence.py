@@ -107,7 +107,7 @@ class Evidence:
 
     @property
     def distils(self) -> bool:
-        return self.track.method.name != "finetune"
+        return self.track.method.card.teacher
 
     @cached_property
     def probe(self) -> Probe | None:

@@ -14,12 +14,6 @@ from agent.results import FieldRow, TrackResult
 
 EXECUTED = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
 """Settings of a training that the live trainer says by the same name."""
-READ = {
-    "finetune": (),
-    "kd": ("temperature", "alpha"),
-    "kd_selective": ("temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers"),
-}
-"""Settings each method is made of."""
 
 Where = Literal["in-process", "outside"]
 
@@ -126,7 +120,7 @@ def _steps(record: TrialRecord) -> int | str | None:
 def _method(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     """A setting cannot be read back from a loss; that train.py read the plan's value at every seed can."""
     method, records = evidence.track.method, evidence.proposed
-    for name in READ[method.name]:
+    for name in method.card.defaults:
         reads = [record.said("end", "reads").get(name, 0) for record in records]
         value = getattr(method, name)
         if name in method.unused:
@@ -146,8 +140,8 @@ def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
 
 
 def _due(track: Track) -> dict[str, int]:
-    """Rows the proposed arm learns from, per split; without a teacher the transfer rows have nothing to say."""
-    return {"train": track.task.train_rows, "transfer": track.task.transfer_rows * (track.method.name != "finetune")}
+    """Rows the proposed arm learns from, per split."""
+    return {"train": track.task.train_rows, "transfer": track.task.transfer_rows * track.method.card.unlabelled}
 
 
 def _distinct(record: TrialRecord, split: str, track: Track) -> int | None:
@@ -203,9 +197,10 @@ def _outside(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     student = _same(_model(record.prediction) for record in evidence.proposed)
     yield sheet.row("student", _model(evidence.models["student"]), student, where="outside")
     yield sheet.row("teacher", _model(evidence.models["teacher"]), _model(evidence.teacher_prediction), where="outside")
-    if evidence.track.method.name == "kd_selective" and "layers" not in evidence.track.method.unused:
+    method = evidence.track.method
+    if "features" in method.card.uses and "layers" not in method.unused:
         probed = evidence.probe.layers if evidence.probe else None
-        layers = 1 if evidence.track.method.layer_map == "last1" else evidence.track.method.layers
+        layers = method.card.layers(method.settings, evidence.models["student"]["layers"])
         yield sheet.row("teacher layers in the loss", layers, len(probed) if probed else None, where="outside")
 
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from agent.compare import Guard
 from agent.evidence import Evidence, TrialRecord
 from agent.fields import batches
-from agent.plan import Training
+from agent.plan import Method, Training
 from agent.results import FieldRow
 
 CHANCE_LEVEL = 0.01
@@ -31,7 +31,7 @@ class Said(NamedTuple):
 def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
     """Every check of one track, each run on its own."""
     distils = evidence.distils
-    selects = evidence.track.method.name == "kd_selective" and evidence.track.method.beta > 0
+    selects = _selects(evidence.track.method)
     checks: list[tuple[str, Where, bool, Callable[[], Said]]] = [
         ("every trial finished", "outside", True, lambda: _complete(evidence)),
         ("executed as planned", "in-process", True, lambda: _as_planned(rows, "in-process")),
@@ -226,11 +226,21 @@ def _used(evidence: Evidence) -> Said:
     return Said(problems, "a gradient reached what it said in every batch", "; ".join(unknown[:3]))
 
 
+def _imitates(method: Method) -> bool:
+    """Whether the teacher's logits have a weight in the loss."""
+    return "logits" in method.card.uses and method.alpha > 0
+
+
+def _selects(method: Method) -> bool:
+    """Whether the teacher's layers have a weight in the loss."""
+    return "features" in method.card.uses and method.beta > 0
+
+
 def _due(evidence: Evidence, record: TrialRecord) -> dict[str, int]:
     """How often a gradient must have reached each kind of answer."""
     method, count = evidence.track.method, batches(evidence.track, record.micro)
-    due = {"logits": count} if method.alpha > 0 else {}
-    if method.name == "kd_selective" and method.beta > 0 and (watched := count // WATCH_EVERY):
+    due = {"logits": count} if _imitates(method) else {}
+    if _selects(method) and (watched := count // WATCH_EVERY):
         due["features"] = watched
     return due
 
@@ -241,7 +251,7 @@ def _teacher_feeds(evidence: Evidence) -> Said:
         return Said([], "", "no probe of the proposed arm is on record")
     if "logits" not in probe.shuffled:
         return Said([], "", "the probe did not shuffle the teacher's logits")
-    wanted = "logits" in probe.outputs if method.alpha > 0 else bool(probe.outputs)
+    wanted = "logits" in probe.outputs if _imitates(method) else bool(probe.outputs)
     how = (
         f"{probe.steps} steps with the teacher's logits shuffled over the rows end {probe.shuffled['logits']:.3g} away"
     )

@@ -173,7 +173,7 @@ class Harness:
             "steps": track.teacher_steps,
             "checkpoints": checkpoints,
             "threads": track.threads,
-            "method": track.method.model_dump(),
+            "method": track.method.settings,
             "student_layers": facts["models"]["student"]["layers"],
             "feature_cache": FEATURE_CACHE,
         }

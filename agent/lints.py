@@ -24,6 +24,7 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
     """`facts` are those of the prepared data and models, per track."""
     found = [*_title(plan), *_seeds(plan)]
     for track in plan.tracks:
+        found += _foreign(plan, track)
         for about in (_rates, _schedule, _method, _rows):
             found += about(track)
         found += _sizes(track, facts[track.name])
@@ -44,6 +45,14 @@ def _seeds(plan: Plan) -> Iterator[Lint]:
             f"{count(n, 'seed')} cannot reach the level {plan.level:g}, whatever they show",
             f"{fewest_seeds(plan.level)} are the fewest that can",
         )
+
+
+def _foreign(plan: Plan, track: Track) -> Iterator[Lint]:
+    """Settings that somebody fixed and that the method has not."""
+    method, path = track.method, f"tracks.{track.name}.method"
+    for name in type(method).model_fields.keys() - method.settings.keys():
+        if plan.provenance.get(f"{path}.{name}") == "user":
+            yield Lint("warning", f"{path}.{name}", f"{method.name} has no such setting, so nothing will read it")
 
 
 def _rates(track: Track) -> Iterator[Lint]:
@@ -102,10 +111,24 @@ def _schedule(track: Track) -> Iterator[Lint]:
 
 
 def _method(track: Track) -> Iterator[Lint]:
-    method, path = track.method, f"tracks.{track.name}.method"
-    if method.name != "finetune" and method.temperature < 0.5:
+    method, card, path = track.method, track.method.card, f"tracks.{track.name}.method"
+    if track.task.kind not in card.kinds:
+        yield Lint(
+            "refusal",
+            f"{path}.name",
+            f"{method.name} is for {' and '.join(card.kinds)}s, and {track.name} has {track.task.kind}s",
+            f"use {card.instead}",
+        )
+    if "temperature" in card.defaults and method.temperature < 0.5:
         yield Lint("warning", f"{path}.temperature", f"{method.temperature:g} sharpens the teacher towards hard labels")
-    if method.name != "kd_selective":
+    if "relation_heads" in card.defaults and (odd := _undivided(track)):
+        yield Lint(
+            "refusal",
+            f"{path}.relation_heads",
+            f"{method.relation_heads} heads do not divide the {odd[0]}'s width {odd[1]:g}",
+            "choose a number that divides both widths",
+        )
+    if "signal" not in card.defaults:
         return
     if method.signal == "attention" and track.task.kind == "text":
         yield Lint(
@@ -123,6 +146,12 @@ def _method(track: Track) -> Iterator[Lint]:
         )
     if method.init_layers != "none":
         yield from _init(track, path)
+
+
+def _undivided(track: Track) -> tuple[str, float] | None:
+    """The first model whose width the relation heads do not divide."""
+    sides = (("student", track.student.width), ("teacher", track.teacher.width))
+    return next((side for side in sides if side[1] % track.method.relation_heads), None)
 
 
 def _init(track: Track, path: str) -> Iterator[Lint]:
@@ -164,11 +193,12 @@ def _sizes(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
             "choose a smaller student or a larger teacher",
         )
     fewest = min(teacher["layers"], student["layers"])
-    if track.method.name == "kd_selective" and track.method.layer_map != "last1" and track.method.layers > fewest:
+    method = track.method
+    if method.card.pairs == "mapped" and method.layer_map != "last1" and method.layers > fewest:
         yield Lint(
             "refusal",
             f"tracks.{track.name}.method.layers",
-            f"{track.method.layers} layers cannot be matched: the teacher has {teacher['layers']}, the student "
+            f"{method.layers} layers cannot be matched: the teacher has {teacher['layers']}, the student "
             f"{student['layers']}",
             f"{fewest} is the most",
         )

@@ -8,13 +8,13 @@ import hashlib
 import json
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from agent.cards import Card, cards
 
 Origin = Literal["user", "model", "default"]
-MethodName = Literal["finetune", "kd", "kd_selective"]
-Setting = Literal["temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers"]
 Metric = Literal["accuracy", "precision", "recall", "f1", "inference_ms", "size_mb"]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
@@ -25,6 +25,25 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "inference_ms": False,
     "size_mb": False,
 }
+
+
+def _known(name: str) -> str:
+    if name not in cards():
+        raise ValueError(f"unknown method: choose one of {', '.join(cards())}")
+    return name
+
+
+MethodName = Annotated[str, AfterValidator(_known)]
+Temperature = Annotated[float, Field(gt=0, le=100)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+LayerMap = Literal["last", "last_stretched", "skip", "last1"]
+Signal = Literal["hidden", "cls", "cos", "attention"]
+InitLayers = Literal["none", "last", "first", "alternate"]
+Relations = Literal["self", "attention"]
 
 
 class Record(BaseModel):
@@ -82,23 +101,59 @@ class Training(Record):
 
 
 class Method(Record):
-    """The distillation settings an arm reads from `experiment.method`."""
+    """The distillation settings an arm reads from `experiment.method`; each method has some of them."""
 
     name: MethodName
-    temperature: Annotated[float, Field(gt=0, le=100)] = 3.0
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    temperature: Temperature = 3.0
+    alpha: Share = 0.5
     """Weight of the distillation term; the labels weigh 1 − alpha."""
-    beta: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the feature term."""
-    layers: Annotated[int, Field(ge=1)] = 3
+    beta: Weight = 1.0
+    """Weight of the feature term, or of the part of the distillation that a method weighs apart."""
+    layers: Count = 3
     """How many layers are matched, counted from the last."""
-    layer_map: Literal["last", "last_stretched", "skip", "last1"] = "last"
-    signal: Literal["hidden", "cls", "cos", "attention"] = "hidden"
+    layer_map: LayerMap = "last"
+    signal: Signal = "hidden"
     norm: Literal["layer", "none", "l2"] = "layer"
-    init_layers: Literal["none", "last", "first", "alternate"] = "none"
+    init_layers: InitLayers = "none"
     """Teacher layers the student starts from."""
-    unused: tuple[Setting, ...] = ()
+    relation_heads: Count = 4
+    """Into how many heads queries, keys and values are cut anew."""
+    relations: Relations = "self"
+    contrast_temperature: Positive = 0.1
+    contrast_width: Count = 128
+    """Dimensions in which examples are told apart."""
+    queue: Count = 1024
+    """Recent examples that others are told apart from."""
+    correct: Part = 0.99
+    """Probability of the label in a teacher written by hand."""
+    unused: tuple[str, ...] = ()
     """Settings that the idea's own loss has no use for; reference arms use them all the same."""
+
+    @field_validator("unused")
+    @classmethod
+    def _unused_are_settings(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _settings(names)
+
+    @property
+    def card(self) -> Card:
+        return cards()[self.name]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `experiment.method` holds: the method's own settings, and those that every idea may use."""
+        held = {*FIRST, *self.card.defaults}
+        return {name: value for name, value in self.model_dump().items() if name in held}
+
+
+FIRST = ("name", "temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers", "unused")
+"""Settings that a plan always states; others only where they are the method's own, or not as they come."""
+
+
+def _settings(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for a name that is no setting of any method."""
+    if odd := [name for name in names if name in ("name", "unused") or name not in Method.model_fields]:
+        raise ValueError(f"{odd[0]!r} is no setting of a method")
+    return names
 
 
 class Task(Record):
@@ -137,7 +192,14 @@ class Track(Record):
     student: ModelSpec
     training: Training
     method: Method
+    reference: Method | None = None
+    """What the reference arms distil with, where it is not what the method states."""
     threads: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def benchmark(self) -> Method:
+        """What the reference arms distil with."""
+        return self.reference or self.method
 
     @property
     def pool_rows(self) -> int:
@@ -217,13 +279,23 @@ class Plan(Record):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
     def canonical(self) -> str:
+        """Fields that came later are left out where they say nothing: earlier plans keep their hash."""
         said = self.model_dump(mode="json", by_alias=True)
-        if not self.budget.checkpoints:  # plans from before there were any keep their hash
+        if not self.budget.checkpoints:
             del said["budget"]["checkpoints"]
+        for track in said["tracks"]:
+            track["method"] = _stated(track["method"])
+            if not track["reference"]:
+                del track["reference"]
         return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
     def track(self, name: str) -> Track:
         return next(track for track in self.tracks if track.name == name)
+
+
+def _stated(method: dict[str, Any]) -> dict[str, Any]:
+    fields = Method.model_fields
+    return {name: value for name, value in method.items() if name in FIRST or value != fields[name].default}
 
 
 class Proposal(Record):
@@ -234,14 +306,20 @@ class Proposal(Record):
     hypothesis: Annotated[str, Field(min_length=3, max_length=1500)]
     methodology: Annotated[str, Field(min_length=3, max_length=3000)]
     method: MethodName
-    temperature: Annotated[float, Field(gt=0, le=100)] | None = None
-    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
-    beta: Annotated[float, Field(ge=0)] | None = None
-    layers: Annotated[int, Field(ge=1)] | None = None
-    layer_map: Literal["last", "last_stretched", "skip", "last1"] | None = None
-    signal: Literal["hidden", "cls", "cos", "attention"] | None = None
-    init_layers: Literal["none", "last", "first", "alternate"] | None = None
-    unused: tuple[Setting, ...] | None = None
+    temperature: Temperature | None = None
+    alpha: Share | None = None
+    beta: Weight | None = None
+    layers: Count | None = None
+    layer_map: LayerMap | None = None
+    signal: Signal | None = None
+    init_layers: InitLayers | None = None
+    relation_heads: Count | None = None
+    relations: Relations | None = None
+    contrast_temperature: Positive | None = None
+    contrast_width: Count | None = None
+    queue: Count | None = None
+    correct: Part | None = None
+    unused: tuple[str, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -255,6 +333,11 @@ class Proposal(Record):
                     "name the field instead (for example {temperature})"
                 )
         return self
+
+    @field_validator("unused")
+    @classmethod
+    def _unused_are_settings(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return names and _settings(names)
 
     @model_validator(mode="after")
     def _title_is_whole(self) -> "Proposal":

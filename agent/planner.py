@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent import config
+from agent.cards import cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
-from agent.plan import Origin, Plan, Proposal
+from agent.plan import FIRST, Method, Origin, Plan, Proposal
 
 LONGEST_IDEA = 4000  # characters
 TRAINING_FIELDS = (
@@ -32,9 +33,11 @@ TRAINING_FIELDS = (
     "accumulation",
     "max_grad_norm",
 )
-METHOD_FIELDS = ("temperature", "alpha", "beta", "layers", "layer_map", "signal", "norm", "init_layers", "unused")
+METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "dev_rows", "test_rows")
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
+OURS, SCALED = "kd_selective", ("kd_selective", "kd", "finetune")
+"""The scales' own method, and the methods that their settings are for."""
 TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
 
 
@@ -177,14 +180,6 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "accumulation": 1,
         "precision": "fp32",
     }
-    method = {
-        "name": "kd_selective",
-        "layer_map": "last",
-        "signal": "hidden",
-        "norm": "layer",
-        "init_layers": "none",
-        "unused": [],
-    }
     return {
         "input_size": preset["input_size"],
         "threads": preset["threads"],
@@ -194,7 +189,8 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "teacher_training": training | preset["teacher_training"],
         "student": empty | preset["student"],
         "training": training | preset["training"],
-        "method": method | preset["method"],
+        "method": Method(name=OURS).model_dump() | preset["method"],
+        "reference": {name: preset["method"][name] for name in ("temperature", "alpha")},
     }
 
 
@@ -240,6 +236,20 @@ def _full(path: str) -> str:
     return path.replace("task.", "sizes.", 1) if path.startswith("task.") else path
 
 
+def leave_out(made: Draft, options: Options) -> list[str]:
+    """Drop the scale's own tracks that the proposed method is not defined for, and say which; tasks that the user named
+    stay, and are refused later."""
+    tracks = made.values["tracks"]
+    if options.tasks or options.data:
+        return []
+    known, kinds = config.cards(config.TASKS), {n: cards()[t["method"]["name"]].kinds for n, t in tracks.items()}
+    foreign = [name for name in tracks if known[name]["kind"] not in kinds[name]]
+    if len(foreign) == len(tracks):
+        return []
+    dropped = [(name, tracks.pop(name)["method"]["name"]) for name in foreign]
+    return [f"{name} was left out: {method} is not for {known[name]['kind']}s" for name, method in dropped]
+
+
 def merge(made: Draft, proposal: Proposal) -> None:
     """Let a model's proposal replace defaults. What the user fixed stays."""
     said = proposal.model_dump(exclude_none=True, exclude={"title", "objective", "hypothesis", "methodology"})
@@ -258,11 +268,11 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
     """The plan. `facts` are those of the prepared data, per track; without them sizes are the wished ones."""
     names = made.values["tracks"]
     values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
-    records = {name: _track(name, settings, facts.get(name)) for name, settings in names.items()}
+    records = {name: _track(name, settings, facts.get(name), made.origins) for name, settings in names.items()}
     methods = {settings["method"]["name"] for settings in names.values()}
     transfer = any(record["task"]["transfer_rows"] for record in records.values())
     arms = ["student_only", "vanilla_kd", *(["pseudo_label", "all_labels"] if transfer else [])]
-    benchmark = made.values["benchmark"] or ("vanilla_kd" if methods == {"kd_selective"} else "student_only")
+    benchmark = made.values["benchmark"] or ("vanilla_kd" if all(map(_beyond_kd, methods)) else "student_only")
     if benchmark not in arms:
         raise PlanError(f"benchmark {benchmark!r} is no reference arm", f"reference arms: {', '.join(arms)}")
     try:
@@ -284,7 +294,25 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
         raise PlanError(*_first(error, list(records))) from error
 
 
-def _track(name: str, settings: dict[str, Any], facts: dict[str, Any] | None) -> dict[str, Any]:
+def _beyond_kd(method: str) -> bool:
+    """Whether a method must beat vanilla distillation, and not only the student alone."""
+    return method in cards() and cards()[method].teacher and method != "kd"
+
+
+def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
+    """The track's method and that of the reference arms. A method that the scale does not know has its own defaults;
+    beside it, vanilla distillation keeps those of the scale."""
+    wanted = settings["method"]
+    if wanted["name"] not in cards() or wanted["name"] in SCALED:
+        return {"method": wanted, "reference": None}
+    given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
+    own = {**Method(name=OURS).model_dump(), **cards()[wanted["name"]].defaults, **given, "name": wanted["name"]}
+    return {"method": own, "reference": {"name": "kd"} | settings["reference"]}
+
+
+def _track(
+    name: str, settings: dict[str, Any], facts: dict[str, Any] | None, origins: dict[str, Origin]
+) -> dict[str, Any]:
     sizes = settings["sizes"]
     wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
     rows = facts["rows"] if facts else wished | {"transfer": sizes["transfer_rows"]}
@@ -304,7 +332,12 @@ def _track(name: str, settings: dict[str, Any], facts: dict[str, Any] | None) ->
         "input_size": settings["input_size"],
         "data_seed": settings["data_seed"],
     }
-    return {"name": name, "task": task} | {part: settings[part] for part in TRACK_PARTS}
+    parts = {part: settings[part] for part in TRACK_PARTS}
+    return {"name": name, "task": task} | parts | _methods(name, settings, origins)
+
+
+def _is_stated(field: str, method: dict[str, Any]) -> bool:
+    return field in FIRST or (method["name"] in cards() and field in cards()[method["name"]].defaults)
 
 
 def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
@@ -314,6 +347,8 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
         for part in ("teacher", "teacher_training", "student", "training", "method"):
             for field in record[part]:
                 path = f"tracks.{name}.{part}.{field}"
+                if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
+                    continue
                 origins[path] = made.origins.get(path, "default")
         for size in SIZE_FIELDS:
             origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")

@@ -6,13 +6,13 @@ says so. An idea that the library has no method for is refused.
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from agent.cards import cards
 from agent.conversation import Message, Reply
 from agent.edits import NO_FURTHER_EDIT
 from agent.errors import ModelError
@@ -20,8 +20,6 @@ from agent.plan import Proposal
 from agent.render import TEMPLATES, fence
 from agent.reply import REFUSED, code_blocks, problems
 
-CARDS = Path(__file__).parents[1] / "baselines" / "methods.toml"
-FILES = {"finetune": "student_only.py", "kd": "kd.py", "kd_selective": "kd_selective.py"}
 LAST_LAYERS = 3
 DEFAULT = "kd_selective"
 TRAINING = ("learning_rate", "batch_size", "epochs")
@@ -29,9 +27,12 @@ TRAINING = ("learning_rate", "batch_size", "epochs")
 TOPIC = re.compile(
     r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|dark knowledge|soft (?:label|target)"
     r"|fine-?tun|\blogits?\b|hidden (?:state|layer)|attention map"
-    r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|pkd|resnet|mobilenet)"
+    r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|resnet|mobilenet)|\b(?:[dprc]kd|crd|dml|tmkd)\b"
     r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
     r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label)"
+    r"|\b(?:the|a|small|compact|tiny|convolutional) student(?:'s|s)?\b.{0,80}\bteacher"
+    r"|\bteacher\b.{0,80}\b(?:the|a|small|compact|tiny|convolutional) student\b"
+    r"|\btrain\w* (?:the|a) student\b|\btransfer set\b|\battention transfer\b|\bteacher and student (?:embedding|logit)"
     r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer",
     re.IGNORECASE,
 )
@@ -50,6 +51,8 @@ BEYOND = (
     "pruning",
     "quantisation",
     "quantization",
+    "quantise",
+    "quantize",
     "self-distillation",
     "mutual learning",
     "multi-teacher",
@@ -58,7 +61,6 @@ BEYOND = (
     "two teachers",
     "data-free",
     "federated",
-    "contrastive",
 )
 RULED_OUT = re.compile(r"\b(?:no|not|without|never|instead of|rather than)\s+(?:\w+[ -]+){0,2}$", re.IGNORECASE)
 
@@ -91,11 +93,6 @@ INIT = r"(?:initiali[sz]\w*|warm[ -]start\w*|cop(?:y|ied|ying)|start\w* from)\b[
 STARTS = {"first": r"\b(?:first|lower|bottom)\b", "last": r"\b(?:last|top|upper)\b", "alternate": r""}
 
 
-def cards() -> dict[str, dict[str, Any]]:
-    """What the library knows about each method, by name."""
-    return tomllib.loads(CARDS.read_text(encoding="utf-8"))
-
-
 class Recipes:
     """A source that answers "plan" and "edit" from the method cards and the finished train.py files."""
 
@@ -118,7 +115,7 @@ class Recipes:
 
     def _edit(self, facts: dict[str, Any], prompt: str) -> str:
         """The method's finished train.py: once, and only where it does not stand there already."""
-        source = (self._folder / FILES[facts["method"]]).read_text(encoding="utf-8")
+        source = (self._folder / cards()[facts["method"]].file).read_text(encoding="utf-8")
         if facts["attempt"] > 1 or source.strip() in prompt:
             return NO_FURTHER_EDIT
         return f"The library's finished train.py for {facts['method']}, whole.\n\n{fence(source, 'python')}\n"
@@ -129,18 +126,19 @@ def _plan(facts: dict[str, Any]) -> str:
     if why := _refusal(idea):
         return f"{REFUSED} {why}"
     settings = _settings(idea)
-    method = fixed.get("method") or _method(idea, settings)
+    method = fixed.get("method") or _method(idea, settings, {track["kind"] for track in facts["tracks"]})
     card = cards()[method]
-    if method == "kd_selective":
-        settings = {"layers": _default_layers(facts["tracks"]), "layer_map": "last", "signal": "hidden"} | settings
-    known = {name: value for name, value in settings.items() if name in (*card["defaults"], *TRAINING)}
+    if card.pairs == "mapped":
+        usual = {name: card.defaults[name] for name in ("layer_map", "signal") if name in card.defaults}
+        settings = {"layers": _default_layers(facts["tracks"])} | usual | settings
+    known = {name: value for name, value in settings.items() if name in (*card.defaults, *TRAINING)}
     fixed = {name: value for name, value in fixed.items() if name in Proposal.model_fields}
     try:
-        proposal = Proposal.model_validate(card["proposal"] | {"method": method} | known | fixed)
+        proposal = Proposal.model_validate({**card.proposal} | {"method": method} | known | fixed)
     except ValidationError as error:
         return f"{REFUSED} the idea asks for a value that cannot be used:\n{problems(error)}"
     body = json.dumps(proposal.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
-    return f"{card['summary']}\n\n{fence(body, 'json')}\n"
+    return f"{card.summary}\n\n{fence(body, 'json')}\n"
 
 
 def _refusal(idea: str) -> str:
@@ -151,13 +149,18 @@ def _refusal(idea: str) -> str:
     return "" if TOPIC.search(idea) else f"{can}; this idea names neither distillation nor a teacher and its student"
 
 
-def _method(idea: str, settings: dict[str, Any]) -> str:
-    """The richest method that the idea names; layer distillation of the last layers where it names none."""
-    for name, card in cards().items():
-        settled = set(card["decided_by"]) & settings.keys()
-        if settled or any(_said(idea, rf"\b{re.escape(word)}s?\b") for word in card["good_for"]):
-            return name
-    return DEFAULT
+def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
+    """The first method that the idea names, of those for such tasks where it names several; layer distillation of the
+    last layers where it names none."""
+    named = [
+        name for name, card in cards().items() if set(card.decided_by) & settings.keys() or _names(idea, card.good_for)
+    ]
+    fitting = [name for name in named if kinds <= {*cards()[name].kinds}]
+    return next(iter([*fitting, *named]), DEFAULT)
+
+
+def _names(idea: str, words: Sequence[str]) -> bool:
+    return any(_said(idea, rf"\b{re.escape(word)}s?\b") for word in words)
 
 
 def _settings(idea: str) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
         spec, model = getattr(track, who), facts["models"][who]
         name = escape(spec.checkpoint) or "random weights"
         table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
-    for part in ("training", "method"):
-        for field, value in getattr(track, part).model_dump().items():
+    for part, settings in (("training", track.training.model_dump()), ("method", track.method.settings)):
+        for field, value in settings.items():
             extra = f" ({track.steps} steps)" if field == "epochs" else ""
             table.add_row(field, f"{value}{extra}", plan.provenance[f"tracks.{track.name}.{part}.{field}"])
     return table

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent import __version__, config, planner, review, runs, seal
 from agent.assembly import REFERENCE_FILES, Assembly, attempt_name, code_hash, decision
+from agent.cards import cards
 from agent.clock import Clock
 from agent.edits import apply
 from agent.environment import environment
@@ -33,6 +34,7 @@ from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
 BETWEEN = "between the phases"
+CNNS = ("resnet", "mobilenetv2")
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -58,10 +60,11 @@ class Steps:
         draft = planner.draft(self.options)
         proposal = self._proposal(draft)
         planner.merge(draft, proposal)
+        left_out = planner.leave_out(draft, self.options)
         names = draft.values["tracks"]
         facts = self.harness.prepare(names, {name: self._source(name) for name in names})
         plan = planner.freeze(draft, self.options, proposal, facts)
-        warnings = self._lint(plan, facts)
+        warnings = left_out + self._lint(plan, facts)
         runs.write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
         self.harness.keep_labels(facts)
         text = json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1)
@@ -149,7 +152,7 @@ class Steps:
 
     def _reference(self, name: str, commit: str) -> Arm:
         alone = name in ("student_only", "all_labels")
-        methods = {track.name: {} if alone else track.method.model_dump() for track in self.plan.tracks}
+        methods = {track.name: {} if alone else track.benchmark.settings for track in self.plan.tracks}
         return Arm(name, commit, methods, teacher=not alone, reveal_transfer=name == "all_labels")
 
     def _note_trials(self, arms: Sequence[str]) -> None:
@@ -237,11 +240,11 @@ class Steps:
         self._note_trials([arm.name])
 
     def _attempt_arm(self, attempt: int, commit: str) -> Arm:
-        methods = {track.name: track.method.model_dump() for track in self.plan.tracks}
+        methods = {track.name: track.method.settings for track in self.plan.tracks}
         return Arm(attempt_name(attempt), commit, methods, teacher=self._has_teacher())
 
     def _has_teacher(self) -> bool:
-        return self.plan.tracks[0].method.name != "finetune"
+        return self.plan.tracks[0].method.card.teacher
 
     def predict_dev(self, attempt: int, teachers: dict[str, str]) -> None:
         self.harness.predict(self.plan, [attempt_name(attempt)], self.facts, "dev", teachers)
@@ -336,8 +339,9 @@ def _train_file(name: str) -> str:
 
 def _method_facts() -> dict[str, dict[str, Any]]:
     """The part of each method card that a language model chooses by."""
-    said = ("title", "summary", "good_for", "cautions")
-    return {name: {key: card[key] for key in said} for name, card in config.cards(config.METHODS).items()}
+    said = ("title", "summary", "good_for", "cautions", "kinds")
+    chosen = {name: {key: getattr(card, key) for key in said} for name, card in cards().items()}
+    return {name: known | {"settings": cards()[name].defaults} for name, known in chosen.items()}
 
 
 def _track_facts(name: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -345,6 +349,7 @@ def _track_facts(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     teacher, student, sizes = settings["teacher"], settings["student"], settings["sizes"]
     return {
         "name": name,
+        "kind": "image" if student["architecture"] in CNNS else "text",
         "teacher": _called(teacher),
         "student": _called(student),
         "teacher_layers": teacher["layers"],
@@ -379,7 +384,7 @@ def _summary(plan: Plan) -> str:
     method = plan.tracks[0].method
     return (
         f"{plan.title}\n\nObjective: {plan.objective}\nHypothesis: {plan.hypothesis}\nMethod: {method.name}\n"
-        f"Settings that `experiment.method` holds: {', '.join(method.model_dump())}"
+        f"Settings that `experiment.method` holds: {', '.join(method.settings)}"
     )
 
 

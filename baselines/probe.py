@@ -14,7 +14,8 @@ import torch
 
 from baselines import models
 from baselines.errors import main
-from baselines.methods.selective import init_from_teacher, layer_pairs
+from baselines.methods.matching import matched
+from baselines.methods.selective import init_from_teacher
 from baselines.teachers import load
 from baselines.trial import apart, run, save
 
@@ -48,13 +49,10 @@ def _start(job: dict, unit: dict, seed: int, folder: Path) -> None:
 
 def _outputs(job: dict, unit: dict) -> list[str]:
     """The teacher outputs that the planned method is made of."""
-    method = unit["method"]
     if not unit["teacher"]:
         return []
-    if method["name"] != "kd_selective":
-        return ["logits"]
     depth = len(json.loads((Path(job["teacher"]) / "teacher.json").read_text())["widths"])
-    pairs = layer_pairs(method["layer_map"], depth, job["student_layers"], method["layers"])
+    pairs = matched(unit["method"], depth, job["student_layers"])
     return ["logits", *(f"features-{layer}" for layer in sorted({teacher for _, teacher in pairs}))]
 
 

@@ -18,7 +18,8 @@ from torch import nn
 from baselines import models
 from baselines.errors import BaselineError, main
 from baselines.experiment import Experiment, splits
-from baselines.methods.selective import layer_pairs, taps
+from baselines.methods.matching import matched
+from baselines.methods.selective import taps
 from baselines.rows import Collator, Rows
 from baselines.teachers import accepted, load
 from baselines.trial import import_file, save
@@ -44,10 +45,7 @@ def teach(job: dict) -> None:
 def _missing(job: dict, out: Path) -> list[int]:
     """Blocks whose states the plan's method will ask for, that fit the cache and are not in it yet."""
     facts = json.loads((out / "teacher.json").read_text())
-    method = job["method"]
-    if method["name"] != "kd_selective":
-        return []
-    pairs = layer_pairs(method["layer_map"], len(facts["widths"]), job["student_layers"], method["layers"])
+    pairs = matched(job["method"], len(facts["widths"]), job["student_layers"])
     layers = sorted({teacher for _, teacher in pairs})
     if sum(facts["feature_bytes"][layer - 1] for layer in layers) > job["feature_cache"]:
         return []  # the trial will run the teacher itself, and count it

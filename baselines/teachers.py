@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from baselines import models
+from baselines.methods.heads import Heads, run
 from baselines.methods.selective import taps
 from baselines.trace import Gradients
 
@@ -64,6 +65,21 @@ class Teacher:
             found = self._online(inputs, layers)
         self.calls += 1
         return tuple(map(self.watched["features"].watch, found)) if self.calls % WATCH_EVERY == 0 else found
+
+    def heads(self, inputs: dict, layers: tuple[int, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[Heads, ...]]:
+        """(hidden states from the embedding on, the Heads of those blocks): never cached, so it costs a forward."""
+        model = self.model().to(inputs["ids"].device)
+        with torch.no_grad():
+            output, found = run(model, accepted(model, inputs), layers)
+        found = tuple(
+            Heads(*(self._shuffled(f"features-{layer}", side) for side in heads[:3]), heads.count)
+            for layer, heads in zip(layers, found, strict=True)
+        )
+        self.calls += 1
+        if self.calls % WATCH_EVERY == 0:
+            watch = self.watched["features"].watch
+            found = tuple(Heads(*map(watch, heads[:3]), heads.count) for heads in found)
+        return output.hidden_states, found
 
     def _cached(self, inputs: dict, layer: int) -> torch.Tensor:
         if layer not in self._features:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__, config
-from agent.recipes import FILES
+from agent.cards import cards
 from agent.render import TEMPLATES
 from agent.results import PUBLISHED
 
@@ -31,7 +31,7 @@ def test_the_command_is_installed_and_of_this_version() -> None:
 def test_every_file_the_code_names_is_there() -> None:
     data = [config.TASKS, config.SCALES, config.METHODS, PUBLISHED]
     prompts = [TEMPLATES / "prompts" / f"{name}.md.j2" for name in ("system", "plan", "edit", "contract")]
-    trains = [config.TRAIN_FILES / name for name in (*FILES.values(), "pseudo_label.py")]
+    trains = [config.TRAIN_FILES / name for name in (*{card.file for card in cards().values()}, "pseudo_label.py")]
     missing = [path for path in (*data, *prompts, *trains, TEMPLATES / "report" / "report.md.j2") if not path.is_file()]
     assert missing == []
 

@@ -33,11 +33,12 @@ class Queue:
         self.embeddings, self.ids = torch.empty(0), torch.empty(0, dtype=torch.long)
 
     def push(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts a batch in front; returns everything it now holds, that batch first."""
+        """Puts a batch in front; returns everything it now holds, that batch first. What it keeps is detached."""
         kept = self.embeddings.to(embeddings).reshape(-1, embeddings.shape[1])
-        self.embeddings = torch.cat([embeddings.detach(), kept])[: self.size]
+        held = torch.cat([embeddings, kept])[: self.size]
+        self.embeddings = held.detach()
         self.ids = torch.cat([ids, self.ids.to(ids)])[: self.size]
-        return self.embeddings, self.ids
+        return held, self.ids
 
 
 def contrast(

@@ -8,7 +8,6 @@ Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding"
 stages at once.
 """
 
-import torch
 from transformers import Trainer
 
 from baselines.methods.heads import run
@@ -26,17 +25,15 @@ class TinyBertTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         method, text = self.experiment.method, self.experiment.model_inputs(inputs)
-        teacher = self.experiment.teacher.model().to(inputs["labels"].device)
         outputs, heads = run(model, text, self.student_layers)
-        with torch.no_grad():
-            theirs, teacher_heads = run(teacher, text, self.teacher_layers)
+        theirs, teacher_heads = self.experiment.teacher.heads(inputs, layers=self.teacher_layers)
         task = cross_entropy(outputs.logits, inputs["labels"])
         soft = distillation(outputs.logits, inputs["teacher_logits"], method.temperature)
         student_states = features(self.model, outputs.hidden_states, self.student_layers)
-        teacher_states = features(teacher, theirs.hidden_states, self.teacher_layers)
+        teacher_states = tuple(theirs[layer] for layer in self.teacher_layers)  # 0 is the embedding
         feature = score_loss(heads, teacher_heads, text["attention_mask"]) + hidden_loss(
-            (outputs.hidden_states[0], *student_states),  # 0 is the embedding
-            (theirs.hidden_states[0], *teacher_states),
+            (outputs.hidden_states[0], *student_states),
+            (theirs[0], *teacher_states),
             self.model.projections,
             text["attention_mask"],
         )

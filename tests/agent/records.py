@@ -16,7 +16,7 @@ from agent.results import FieldRow
 
 PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
 ARMS = ("student_only", "proposed")
-MODEL = {"class": "ResNetForImageClassification", "parameters": 19_810}
+MODEL = {"class": "ResNetForImageClassification", "parameters": 19_810, "layers": 3}
 GRADIENT = {"least": 0.1, "most": 1.0}
 SETTINGS = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
 

@@ -2,16 +2,17 @@
 
 import ast
 import json
+import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
+from agent.cards import cards
 from agent.conversation import Message
 from agent.edits import apply
 from agent.errors import ModelError, NoFurtherEdit, UsageError
-from agent.plan import Method, MethodName, Proposal
-from agent.recipes import Recipes, cards
+from agent.plan import Method, Proposal
+from agent.recipes import Recipes
 from agent.render import render
 from agent.reply import parse_proposal
 
@@ -24,7 +25,7 @@ TRAIN = Path(__file__).parents[2] / "templates" / "train"
 
 
 def ask(idea: str, tracks=TRACKS, fixed=None) -> Proposal:
-    facts = {"idea": idea, "scale": "demo", "methods": cards(), "tracks": tracks, "fixed_by_user": fixed or {}}
+    facts = {"idea": idea, "scale": "demo", "methods": [*cards()], "tracks": tracks, "fixed_by_user": fixed or {}}
     prompt = render("prompts/plan.md.j2", idea=idea, facts=facts)
     return parse_proposal(Recipes().complete("plan", [Message("user", prompt)]).text)
 
@@ -47,10 +48,10 @@ def settings(proposal: Proposal) -> dict:
         ("last-2-layer distillation at T=4", "kd_selective", LAST | {"layers": 2, "temperature": 4.0}),
         ("Is hidden-state matching better than vanilla KD?", "kd_selective", LAST),
         ("plain fine-tuning against feature distillation", "kd_selective", LAST),
-        ("FitNets for ResNet-50 to MobileNetV2", "kd_selective", LAST),
+        ("FitNets for ResNet-50 to MobileNetV2", "hints", {}),
         ("KD with β=10", "kd_selective", LAST | {"beta": 10.0}),
-        ("PKD", "kd_selective", LAST | {"layer_map": "skip", "signal": "cls"}),
-        ("attention transfer as in TinyBERT", "kd_selective", LAST | {"layer_map": "skip", "signal": "attention"}),
+        ("PKD", "pkd", {"layer_map": "skip"}),
+        ("attention transfer as in TinyBERT", "tinybert", {"layers": 3, "layer_map": "skip"}),
         ("only the teacher's last hidden layer, cosine loss", "kd_selective",
          {"layers": 1, "layer_map": "last1", "signal": "cos"}),
         ("initialise the student from the teacher's first layers", "kd_selective", LAST | {"init_layers": "first"}),
@@ -149,13 +150,20 @@ def test_the_same_prompt_gets_the_same_reply():
 
 
 def test_cards_agree_with_the_plan():
-    assert set(cards()) == set(get_args(MethodName))
     for name, card in cards().items():
-        for field, value in card["defaults"].items():
-            assert getattr(Method(name=name), field) == value, (name, field)
-        assert card["teacher"] == (name != "finetune")
-        assert all(card[part] for part in ("title", "summary", "formula", "source", "needs", "cost", "cautions"))
-        Proposal(method=name, **card["proposal"])
+        assert Method(name=name, **card.defaults).settings.keys() >= card.defaults.keys()
+        assert all(
+            getattr(card, part) for part in ("title", "summary", "formula", "source", "needs", "cost", "cautions")
+        )
+        assert (TRAIN / card.file).exists() and set(card.kinds) <= {"text", "image"}
+        assert bool(card.instead) == (len(card.kinds) == 1)
+        Proposal(method=name, **card.proposal)
+
+
+def test_finished_files_read_the_settings_of_their_card_and_no_other():
+    for card in cards().values():
+        source = (TRAIN / card.file).read_text()
+        assert set(re.findall(r"\bmethod\.(\w+)", source)) == set(card.defaults), card.file
 
 
 def test_the_prompts_own_examples_are_accepted():
@@ -180,5 +188,6 @@ def test_earlier_attempts_are_in_the_edit_prompt():
 
 
 def test_facts_are_readable_json():
-    prompt = render("prompts/plan.md.j2", idea="KD", facts={"methods": cards()})
-    assert json.loads(prompt.rpartition("```json\n")[2].rpartition("```")[0]) == {"methods": cards()}
+    facts = {"methods": {name: dict(card.defaults) for name, card in cards().items()}}
+    prompt = render("prompts/plan.md.j2", idea="KD", facts=facts)
+    assert json.loads(prompt.rpartition("```json\n")[2].rpartition("```")[0]) == facts

@@ -86,7 +86,7 @@ def test_a_proposal_is_read_from_prose():
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"method": "magic"}, "- method: Input should be 'finetune', 'kd' or 'kd_selective' (got 'magic')"),
+        ({"method": "magic"}, "- method: unknown method: choose one of dkd, "),
         ({"alpha": 2}, "- alpha: Input should be less than or equal to 1 (got '2')"),
         ({"objective": "gain 3 points"}, "- proposal: objective writes the number '3'"),
         ({"seeds": [1]}, "- seeds: Extra inputs are not permitted"),

@@ -21,8 +21,11 @@ from baselines.trial import trials
 TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
 SIZES = {"train_rows": 32, "transfer_rows": 64, "dev_rows": 18, "test_rows": 24}
 TRAINS = "trainer.train(resume_from_checkpoint=experiment.checkpoint)"
-ARMS = ("student_only", "pseudo_label", "kd", "kd_selective", "dkd", "dist", "standardised", "rkd", "hints")
-ONLY = {"text": ("pkd", "tinybert"), "image": ("attention",)}
+ARMS = (
+    *("student_only", "pseudo_label", "kd", "kd_selective", "dkd", "dist", "standardised", "rkd", "crd", "hints"),
+    "teacher_free",
+)
+ONLY = {"text": ("pkd", "tinybert", "minilm"), "image": ("attention",)}
 """Methods that are defined for one kind of rows."""
 STEPS = 6
 SPEC = {
@@ -64,6 +67,12 @@ METHOD = {
     "signal": "hidden",
     "norm": "layer",
     "init_layers": "none",
+    "relation_heads": 4,
+    "relations": "self",
+    "contrast_temperature": 0.1,
+    "contrast_width": 16,
+    "queue": 64,
+    "correct": 0.9,
 }
 WORDS = {
     "sea": ["wave", "tide", "harbour", "sail", "anchor"],
@@ -156,7 +165,7 @@ class Lab:
     def unit(self, arm: str, **changes) -> dict:
         """A trial unit; `arm` names a template, or a train.py of its own in `file`."""
         unit = {"arm": arm, "file": str(TEMPLATES / f"{arm}.py"), "model": self.models["student"]}
-        unit |= {"training": TRAINING, "method": METHOD, "teacher": arm != "student_only"}
+        unit |= {"training": TRAINING, "method": METHOD, "teacher": arm not in ("student_only", "teacher_free")}
         return unit | {"reveal_transfer": False, "seeds": [1]} | changes
 
     def trial_job(self, *units: dict, **changes) -> dict:

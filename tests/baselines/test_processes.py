@@ -37,8 +37,12 @@ from tests.baselines.lab import (
 SOFT = {"task", "distillation"}
 TERMS = {
     **{arm: {"task"} for arm in ("student_only", "pseudo_label")},
+    "teacher_free": {"task", "regularisation"},
     **{arm: SOFT for arm in ("kd", "dkd", "dist", "standardised")},
-    **{arm: SOFT | {"feature"} for arm in ("kd_selective", "rkd", "hints", "pkd", "tinybert", "attention")},
+    **{
+        arm: SOFT | {"feature"}
+        for arm in ("kd_selective", "rkd", "crd", "hints", "pkd", "tinybert", "minilm", "attention")
+    },
 }
 pytestmark = pytest.mark.slow
 
@@ -198,7 +202,7 @@ def test_every_method_trains_on_the_rows_it_is_defined_for(labs, kind, arm):
     lines = trace(folder, "log")
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     assert all(set(line["terms"]) == TERMS[arm] for line in lines)
-    assert trace(folder, "start")[0]["executed"]["rows"] == (32 if arm == "student_only" else 32 + 64)
+    assert trace(folder, "start")[0]["executed"]["rows"] == (32 if arm in ("student_only", "teacher_free") else 32 + 64)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +217,8 @@ def test_a_method_is_refused_for_other_rows_with_what_to_use_instead(labs, train
 def test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights(lab):
     for line in (line for arm in ARMS[2:] + ONLY[lab.kind] for line in trace(lab.trials / arm / "1", "log")):
         terms = {"feature": 0.0} | line["terms"]
-        expected = (1 - METHOD["alpha"]) * terms["task"] + METHOD["alpha"] * terms["distillation"] + terms["feature"]
+        soft = terms.get("distillation", terms.get("regularisation"))
+        expected = (1 - METHOD["alpha"]) * terms["task"] + METHOD["alpha"] * soft + terms["feature"]
         assert line["loss"] == pytest.approx(expected, rel=1e-3)
 
 
@@ -261,6 +266,7 @@ def test_trace_holds_what_was_executed(lab, train):
     folder = train(lab, lab.unit("kd", training=training), steps=4) / "kd/1"
     assert report(folder)["status"] == "ok"
     found = trace(folder, "start")[0]["executed"]
+    assert found.pop("determinism").startswith("deterministic algorithms off, matmul precision highest")
     wanted = {name: value for name, value in training.items() if name != "schedule"} | {"dropout": "as built"}
     assert found == wanted | {"warmup": 2, "steps": 4, "device": "cpu", "threads": 1, "seed": 1, "rows": 96}
     end = trace(folder, "end")[0]

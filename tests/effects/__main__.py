@@ -1,16 +1,20 @@
 """Every method's smallest experiment, measured beside what is expected, with its negative controls.
 
-    python -m tests.effects [NAME …] [--write]    minutes; --write puts the table into docs/methods.md
+    python -m tests.effects [NAME …] [--write]    minutes; --write puts the table into docs/methods.md and
+    baselines/effects.json
 
 Exits with 1 where a claim does not hold.
 """
 
+import json
 import os
 import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from agent.config import EFFECTS
 from tests.effects.effect import Claim, Effect
 from tests.page import DOCS, put
 
@@ -37,7 +41,16 @@ def main(words: list[str]) -> int:
     print(text)
     if "--write" in words:
         put(DOCS / "methods.md", "effects", text)
+        claims = [_claim(effect, claim) for effect in chosen for claim in found[effect.name]]
+        EFFECTS.write_text(json.dumps({"schema": 1, "claims": claims}, indent=1, ensure_ascii=False) + "\n")
     return int(not all(claim.holds for claims in found.values() for claim in claims))
+
+
+def _claim(effect: Effect, claim: Claim) -> dict[str, Any]:
+    """As `kdagent methods show` reads it."""
+    named = {"effect": effect.name, "methods": effect.methods.split(", "), "data": effect.data}
+    what = f"control: {claim.what}" if claim.control else claim.what
+    return named | {"what": what, "measured": claim.measured, "expected": effect.expected, "holds": claim.holds}
 
 
 def _row(effect: Effect, claim: Claim) -> str:

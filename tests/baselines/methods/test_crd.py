@@ -70,8 +70,8 @@ def test_a_softmax_over_the_batch_is_another_loss():
 
 def test_queue_keeps_the_newest_first_and_no_gradient():
     queue = Queue(4)
-    first, ids = queue.push(torch.ones(3, 2, requires_grad=True), torch.tensor([1, 2, 3]))
-    assert not first.requires_grad and ids.tolist() == [1, 2, 3]
+    _, ids = queue.push(torch.ones(3, 2, requires_grad=True), torch.tensor([1, 2, 3]))
+    assert not queue.embeddings.requires_grad and ids.tolist() == [1, 2, 3]
     kept, ids = queue.push(2 * torch.ones(2, 2), torch.tensor([4, 5]))
     assert ids.tolist() == [4, 5, 1, 2] and kept[:, 0].tolist() == [2, 2, 1, 1]
 

@@ -1,0 +1,65 @@
+"""The method cards (baselines/methods.toml): what the library knows about each method, the richest first.
+
+A card says everything that plan, checks and recipes must know of a method, so none of them knows one by its name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from agent import config
+
+Kind = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class Card:
+    title: str
+    summary: str
+    formula: str
+    source: Mapping[str, str]
+    """`paper`, and the `equation` in it."""
+    good_for: tuple[str, ...]
+    """Researchers' words for the method."""
+    decided_by: tuple[str, ...]
+    """Settings that point to it where an idea names their values."""
+    needs: tuple[str, ...]
+    cost: str
+    cautions: tuple[str, ...]
+    file: str
+    """Its finished train.py."""
+    uses: tuple[Literal["logits", "features"], ...]
+    """What of a frozen teacher its loss is made of, at every step; nothing where there is no teacher."""
+    pairs: Literal["", "mapped", "patient", "middle", "last"]
+    """Which layers it matches: by the setting `layer_map`, all but the final one, the middle ones, the last ones."""
+    kinds: tuple[Kind, ...]
+    unlabelled: bool
+    """Whether it learns from rows without a label."""
+    defaults: Mapping[str, Any]
+    """Its settings, each with the value it has unless somebody says otherwise."""
+    proposal: Mapping[str, str]
+    """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
+    instead: str = ""
+    """The nearest legal choice where a task is of another kind."""
+
+    @property
+    def teacher(self) -> bool:
+        return bool(self.uses)
+
+    def layers(self, settings: Mapping[str, Any], student_layers: int) -> int:
+        """How many layers of the teacher are in the loss."""
+        if self.pairs == "mapped" and settings["layer_map"] != "last1":
+            return int(settings["layers"])
+        return student_layers - 1 if self.pairs == "patient" else int(bool(self.pairs))
+
+
+@cache
+def cards() -> Mapping[str, Card]:
+    """Every method's card, by name."""
+    return {name: _card(said) for name, said in config.cards(config.METHODS).items()}
+
+
+def _card(said: dict[str, Any]) -> Card:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    return Card(**values)

@@ -1,0 +1,29 @@
+"""Which layers a planned method matches, as its card says (methods.toml): what is cached and probed for it."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from baselines.methods.embedding import last_pair
+from baselines.methods.hints import middle_pair
+from baselines.methods.pkd import patient_pairs
+from baselines.methods.selective import Pairs, layer_pairs
+
+CARDS = Path(__file__).parents[1] / "methods.toml"
+
+
+def matched(method: Mapping, n_teacher: int, n_student: int) -> Pairs:
+    """(student layer, teacher layer) of every pair in the loss of a method with these settings; () for one of logits.
+
+    Raises what the rule for the pairs raises where the models are too shallow for it.
+    """
+    match tomllib.loads(CARDS.read_text(encoding="utf-8"))[method["name"]]["pairs"]:
+        case "mapped":
+            return layer_pairs(method["layer_map"], n_teacher, n_student, method["layers"])
+        case "patient":
+            return patient_pairs(method["layer_map"], n_teacher, n_student)
+        case "middle":
+            return middle_pair(n_teacher, n_student)
+        case "last":
+            return last_pair(n_teacher, n_student)
+    return ()
