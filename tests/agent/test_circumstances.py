@@ -17,6 +17,7 @@ import pytest
 from agent import runs
 from agent.cli import main
 from agent.paths import RunPaths
+from agent.verify import verify
 from tests.agent.command import TINY, Kdagent, Said
 from tests.agent.gates import Gates
 
@@ -91,6 +92,29 @@ def test_two_runs_at_once_prepare_their_data_once(together: Together) -> None:
     assert one == two
     [data] = (path for path in (together.kdagent.cache / "data").iterdir() if path.is_dir())
     assert str(data) == one["tracks"]["digits"]["folder"]
+
+
+def test_two_runs_at_once_share_one_teacher(together: Together) -> None:
+    begun = [together.kdagent.start("resume", paths.id, "--yes") for paths in together.planned]
+    for process in begun:
+        process.communicate(timeout=300)
+    assert [process.returncode for process in begun] == [0, 0]
+    one, two = (paths.teacher("digits") / "trace.jsonl" for paths in together.planned)
+    assert one.read_bytes() == two.read_bytes()
+    assert [verify(paths).findings for paths in together.planned] == [[], []]
+
+
+def test_run_whose_time_is_spent_says_so_and_how_to_get_more(together: Together) -> None:
+    """Its time goes on where an earlier process left it."""
+    assert together.kdagent("run", "soft labels, three", *TINY, "--plan-only").code == 0
+    [paths] = [
+        each for each in runs.every(together.kdagent.runs) if runs.read(each)["options"]["idea"].endswith("three")
+    ]
+    paths.clock.write_text(json.dumps({"schema": 1, "spent": 1e6, "phases": {"train": 1e6}}))
+    said = together.kdagent("resume", paths.id, "--yes")
+    assert said.code == 5
+    assert said.err.startswith("kdagent: time budget: 10000") and "s are spent, 900 s were planned" in said.err
+    assert f"kdagent review {paths.id} --edit budget.seconds=N" in said.err and "go on with" not in said.err
 
 
 def test_run_that_the_clock_puts_before_another_says_that_it_is_not_the_last(together: Together) -> None:
