@@ -6,18 +6,26 @@ The file that trains decides how a loss is made of them; nothing here can be set
 import inspect
 import json
 import math
+import random
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import torch
 from safetensors.numpy import load_file
 from torch import nn
 from transformers import TrainingArguments, get_scheduler
 
 from baselines import checkpoints, models
+from baselines.errors import BaselineError
 from baselines.rows import Collator, Rows, read_rows
 from baselines.teachers import Teacher
 from baselines.trace import Forwards, Trace, TraceCallback
+
+PEER_SIZES = ("layers", "width", "heads")
 
 
 class Settings:
@@ -51,6 +59,7 @@ class Experiment:
         self.method = Settings(unit["method"])
         self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
         self.student = models.build(unit["model"], self.task, seed)
+        self.peers: list[nn.Module] = []
         self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
         self.forwards = Forwards(self.student)
@@ -58,7 +67,7 @@ class Experiment:
         self.collator = Collator(self.task, self.teacher.answers if self.teacher else None)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
-        self._training, self._checkpoints = unit["training"], job["checkpoints"]
+        self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
         self.callbacks = [TraceCallback(self)]
 
@@ -116,6 +125,19 @@ class Experiment:
         """The part of a batch that the student's forward accepts; never the labels."""
         return {name: value for name, value in inputs.items() if name in self._accepted}
 
+    def peer(self, number: int, **sizes: float) -> nn.Module:
+        """A model of the student's plan whose new weights the trial's seed and `number` decide; nothing else is drawn.
+
+        With other `sizes` (layers, width, heads) no checkpoint fits: all of its weights are new. Raises BaselineError
+        for a size that is none of these.
+        """
+        if unknown := sizes.keys() - PEER_SIZES:
+            raise BaselineError(f"a peer has no size {sorted(unknown)[0]!r}", f"give {', '.join(PEER_SIZES)}")
+        spec = self._model | sizes | ({"checkpoint": ""} if sizes else {})
+        with undrawn():
+            self.peers.append(models.build(spec, self.task, zlib.crc32(f"peer {number} of {self.seed}".encode())))
+        return self.peers[-1]
+
     def log(self, **terms) -> None:
         """Record loss terms by name. Tensors stay on the device until the next log line, so nothing waits for them."""
         for name, value in terms.items():
@@ -139,6 +161,16 @@ class Experiment:
         seen = self.collator.seen.numpy()
         splits = {"train": self.train_dataset, "transfer": self.transfer_dataset}
         return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in splits.items()}
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Leaves the random generators of Python, numpy and torch where they stood."""
+    plain, array = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(plain)
+    np.random.set_state(array)
 
 
 def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows]:

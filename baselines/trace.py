@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -236,7 +236,7 @@ class TraceCallback(TrainerCallback):
 
     def _executed(self, args, optimizer) -> dict:
         """Settings that edited code could change on the way, so they are read at the start and at the end."""
-        optimizer = _inner(optimizer)
+        optimizer, live = _inner(optimizer), dropouts(self.experiment.student, self.experiment.peers)
         groups = optimizer.param_groups
         return {
             "learning_rate": _only(group["initial_lr"] for group in groups),
@@ -247,7 +247,7 @@ class TraceCallback(TrainerCallback):
             "max_grad_norm": args.max_grad_norm,
             "precision": "bf16" if args.bf16 else "fp32",
             "determinism": determinism(),
-            "dropout": "as built" if (live := dropouts(self.experiment.student)) == self.built else str(live),
+            "dropout": "as built" if live == self.built else str(live),
         }
 
     def _unplanned(self, groups: list[dict]) -> str:
@@ -267,8 +267,10 @@ def determinism() -> str:
     return ", ".join(f"{name} {value}".lower() for name, value in flags.items())
 
 
-def dropouts(model: nn.Module) -> list[float]:
-    return [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+def dropouts(model: nn.Module, attached: Sequence[nn.Module] = ()) -> list[float]:
+    """Of every dropout layer of the model but those of other models that hang on it."""
+    foreign = {module for other in attached for module in other.modules()}
+    return [module.p for module in model.modules() if isinstance(module, nn.Dropout) and module not in foreign]
 
 
 def _inner(optimizer) -> torch.optim.Optimizer:

@@ -10,7 +10,7 @@ from sandbox.values import named_values
 
 _OFFERED = (
     *("student", "teacher", "train_dataset", "transfer_dataset", "collator", "model_inputs"),
-    *("training_arguments", "optimizer", "callbacks", "checkpoint", "method", "log", "seed", "steps", "task"),
+    *("training_arguments", "optimizer", "callbacks", "checkpoint", "method", "peer", "log", "seed", "steps", "task"),
 )
 _TEACHER_OFFERS = ("logits", "features", "heads", "widths", "model")
 
