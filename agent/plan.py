@@ -44,6 +44,7 @@ LayerMap = Literal["last", "last_stretched", "skip", "last1"]
 Signal = Literal["hidden", "cls", "cos", "attention"]
 InitLayers = Literal["none", "last", "first", "alternate"]
 Relations = Literal["self", "attention"]
+Outer = Literal["bilevel", "direct", "fixed"]
 
 
 class Record(BaseModel):
@@ -126,6 +127,16 @@ class Method(Record):
     """Recent examples that others are told apart from."""
     correct: Part = 0.99
     """Probability of the label in a teacher written by hand."""
+    peers: Annotated[int, Field(ge=2)] = 2
+    """Students that teach each other, in all."""
+    outer: Outer = "bilevel"
+    """By what gradient the weights of peers move, if they do."""
+    eta: Positive = 0.5
+    """Step size of these weights."""
+    update_every: Count = 5
+    """Training steps between two steps of these weights."""
+    weight_floor: Share = 0.02
+    """The least such a weight can be."""
     unused: tuple[str, ...] = ()
     """Settings that the idea's own loss has no use for; reference arms use them all the same."""
 
@@ -133,6 +144,12 @@ class Method(Record):
     @classmethod
     def _unused_are_settings(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return _settings(names)
+
+    @model_validator(mode="after")
+    def _floor_leaves_room(self) -> "Method":
+        if self.weight_floor * self.peers > 1:
+            raise ValueError(f"weight_floor = {self.weight_floor:g} is more than an even share of {self.peers} peers")
+        return self
 
     @property
     def card(self) -> Card:
@@ -319,6 +336,11 @@ class Proposal(Record):
     contrast_width: Count | None = None
     queue: Count | None = None
     correct: Part | None = None
+    peers: Annotated[int, Field(ge=2)] | None = None
+    outer: Outer | None = None
+    eta: Positive | None = None
+    update_every: Count | None = None
+    weight_floor: Share | None = None
     unused: tuple[str, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None

@@ -73,6 +73,11 @@ METHOD = {
     "contrast_width": 16,
     "queue": 64,
     "correct": 0.9,
+    "peers": 2,
+    "outer": "bilevel",
+    "eta": 0.5,
+    "update_every": 2,
+    "weight_floor": 0.02,
 }
 WORDS = {
     "sea": ["wave", "tide", "harbour", "sail", "anchor"],
