@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agent.config import EFFECTS
 from tests.effects.effect import Claim, Effect
 from tests.page import DOCS, put
@@ -28,6 +30,7 @@ def effects() -> list[Effect]:
 
 
 def main(words: list[str]) -> int:
+    torch.set_num_threads(1)
     wanted = {word for word in words if not word.startswith("-")}
     chosen = [effect for effect in effects() if not wanted or effect.name in wanted]
     started, found = time.monotonic(), dict[str, list[Claim]]()

@@ -26,14 +26,15 @@ SIZES = {"vocab_size": WORDS, "max_position_embeddings": LENGTH, "num_labels": 2
 
 
 def sentences(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Token ids [N, 12] and labels: the feeling of the one word that has any, turned around by a "not" before it."""
+    """Token ids [N, 12] and labels: the feeling of the one word that has any, turned around in one row of five by a "not"
+    before it."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int) -> Tensor:
         return torch.randint(low, high, (count,), generator=generator)
 
     rows = torch.randint(70, WORDS, (count, LENGTH), generator=generator)
-    labels, negated, place = draw(0, 2), draw(0, 2), draw(3, LENGTH)
+    labels, negated, place = draw(0, 2), (draw(0, 5) == 0).long(), draw(3, LENGTH)
     word = torch.where(labels == 1, draw(*POSITIVE), draw(*NEGATIVE))
     everyone = torch.arange(count)
     rows[everyone, place] = word
@@ -47,16 +48,16 @@ def sentences(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def teacher() -> PreTrainedModel:
     torch.manual_seed(0)
     sizes = {"hidden_size": WIDTH, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 4 * WIDTH}
-    model = BertForSequenceClassification(BertConfig(**SIZES, **sizes, initializer_range=0.06))
+    model = BertForSequenceClassification(BertConfig(**SIZES, **sizes))
     rows, labels = sentences(6000, seed=100)
-    fit(model, lambda i: cross_entropy(model(rows[i]).logits, labels[i]), len(rows), 1200, 0, rate=1e-3)
+    fit(model, lambda i: cross_entropy(model(rows[i]).logits, labels[i]), len(rows), 500, 0, rate=5e-4)
     return model.requires_grad_(False)
 
 
 def student(seed: int) -> PreTrainedModel:
     torch.manual_seed(seed)
     sizes = {"dim": WIDTH, "n_layers": 3, "n_heads": 4, "hidden_dim": 4 * WIDTH}
-    return DistilBertForSequenceClassification(DistilBertConfig(**SIZES, **sizes, initializer_range=0.06))
+    return DistilBertForSequenceClassification(DistilBertConfig(**SIZES, **sizes))
 
 
 @torch.no_grad()
@@ -96,6 +97,7 @@ def trained(seed: int, soft: bool = False, hidden: bool = False, init: str = "")
 
 
 def run() -> Iterator[Claim]:
+    teacher()  # trained here, where gradients are on
     arms = {
         "labels": {},
         "KD": {"soft": True},
