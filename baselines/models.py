@@ -25,6 +25,7 @@ from transformers import (
     set_seed,
 )
 
+from baselines.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from baselines.errors import BaselineError, reason
 from baselines.hub import snapshot
 from baselines.methods.selective import taps
@@ -84,6 +85,25 @@ def _distilbert(spec: dict, task: dict, names: dict) -> nn.Module:
     return DistilBertForSequenceClassification(config)
 
 
+def _bilstm(spec: dict, task: dict, names: dict) -> nn.Module:
+    """`width` is that of both directions together; heads have no meaning here.
+
+    Raises BaselineError for an odd width.
+    """
+    if spec["width"] % 2:
+        raise BaselineError(f"a bilstm of width {spec['width']:g} has no two halves", "plan an even width")
+    config = BiLSTMConfig(
+        vocab_size=task["vocabulary"],
+        hidden_size=int(spec["width"]),
+        num_hidden_layers=spec["layers"],
+        dropout=spec["dropout"],
+        pad_token_id=task["padding"],
+        initializer_range=_spread(spec),
+        **names,
+    )
+    return BiLSTMForSequenceClassification(config)
+
+
 def _spread(spec: dict) -> float:
     """Standard deviation of the initial weights. The usual 0.02 is meant for width 768; narrow models stall with it."""
     return max(0.02, 0.4 * spec["width"] ** -0.5)
@@ -116,7 +136,13 @@ def _as_published(model: nn.Module) -> None:
             module.momentum = 0.1  # instead of TensorFlow's 0.997, which torch reads as "only the last batch"
 
 
-_BUILDERS = {"bert": _bert, "distilbert": _distilbert, "resnet": _resnet, "mobilenetv2": _mobilenetv2}
+_BUILDERS = {
+    "bert": _bert,
+    "distilbert": _distilbert,
+    "bilstm": _bilstm,
+    "resnet": _resnet,
+    "mobilenetv2": _mobilenetv2,
+}
 
 
 def _auto(task: dict) -> type:
@@ -164,6 +190,8 @@ def _agreements(spec: dict, task: dict, model: nn.Module) -> Iterator[tuple[str,
 
 def from_config(folder: Path, spec: dict, task: dict) -> nn.Module:
     """The architecture that config.json in `folder` describes; its weights are still to be loaded."""
+    if spec["architecture"] == "bilstm":
+        return BiLSTMForSequenceClassification(BiLSTMConfig.from_pretrained(folder))
     model = _auto(task).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
     if spec["stem"] == "cifar":
         _cifar_stem(model)

@@ -22,6 +22,7 @@ from transformers import (
 
 from baselines import models
 from baselines.errors import BaselineError
+from baselines.methods.selective import taps, widths
 from tests.baselines.lab import MODELS, SPEC
 
 PAPER = tomllib.loads((Path(models.__file__).parent / "scales.toml").read_text())["paper"]
@@ -106,6 +107,48 @@ def test_planned_dropout_is_built():
     for who in ("teacher", "student"):
         model = models.build(spec("text", who) | {"dropout": 0.25}, TEXT, seed=0)
         assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.25}
+
+
+BILSTM = SPEC | {"architecture": "bilstm", "layers": 2}
+
+
+def test_bilstm_has_the_planned_layers_and_width():
+    model = models.build(BILSTM, TEXT, seed=0).eval()
+    ids = torch.randint(1, 50, (3, 7))
+    states = model(ids, output_hidden_states=True).hidden_states
+    assert len(taps(model)) == 2 and widths(model) == (16, 16)
+    assert [tuple(state.shape) for state in states] == [(3, 7, 16)] * 3
+    assert model(ids).logits.shape == (3, 4) and model.config.id2label == {0: "a", 1: "b", 2: "c", 3: "d"}
+    assert models.fingerprint(models.build(BILSTM, TEXT, seed=0)) == models.fingerprint(model)
+    assert "width 15" in refusal(BILSTM | {"width": 15}, TEXT)
+
+
+def test_bilstm_reads_no_padding():
+    """GS-5: logits and states are the same with more padding, whatever the padded places hold."""
+    model = models.build(BILSTM, TEXT, seed=0).eval()
+    ids, lengths = torch.randint(1, 50, (4, 9)), torch.tensor([9, 3, 1, 6])
+    mask = (torch.arange(9) < lengths[:, None]).long()
+    wider, filler = torch.cat([mask, torch.zeros(4, 5, dtype=torch.long)], dim=1), torch.randint(1, 50, (4, 5))
+    plain = model(ids, mask, output_hidden_states=True)
+    padded = model(torch.cat([ids, filler], dim=1), wider, output_hidden_states=True)
+    torch.testing.assert_close(padded.logits, plain.logits)
+    torch.testing.assert_close(padded.hidden_states[-1][:, :9], plain.hidden_states[-1])
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(model(ids[row : row + 1, :length]).logits[0], plain.logits[row])
+    assert not torch.allclose(model(ids).logits, plain.logits)
+
+
+def test_bilstm_comes_back_from_its_configuration(tmp_path):
+    model = models.build(BILSTM, TEXT, seed=0)
+    model.config.save_pretrained(tmp_path)
+    again = models.from_config(tmp_path, BILSTM, TEXT)
+    again.load_state_dict(model.state_dict())
+    assert models.fingerprint(again) == models.fingerprint(model) and again.config.id2label == model.config.id2label
+
+
+def test_bilstm_checkpoint_is_refused(tmp_path):
+    models.build(BILSTM, TEXT, seed=0).save_pretrained(tmp_path)
+    assert "cannot be loaded: " in refusal(BILSTM | {"checkpoint": str(tmp_path)}, TEXT)
 
 
 def test_narrow_models_start_with_weights_that_reach_their_outputs():

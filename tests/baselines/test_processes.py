@@ -214,6 +214,16 @@ def test_a_method_is_refused_for_other_rows_with_what_to_use_instead(labs, train
     assert said["status"] == "failed" and instead in said["error"]
 
 
+def test_a_bilstm_student_is_distilled_and_predicts(text, train, tmp_path):
+    model = text.models["student"] | {"architecture": "bilstm"}
+    folder = train(text, text.unit("kd", model=model)) / "kd/1"
+    assert report(folder)["status"] == "ok", report(folder)["traceback"]
+    unit = text.answer("kd", model=model, weights=str(folder / "weights.safetensors"))
+    here("predict", text.predict_job(unit, out=str(tmp_path / "logits")))
+    said = json.loads((tmp_path / "logits/kd/prediction.json").read_text())
+    assert (said["status"], said["class"]) == ("ok", "BiLSTMForSequenceClassification") and said["change"] > 0
+
+
 def test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights(lab):
     for line in (line for arm in ARMS[2:] + ONLY[lab.kind] for line in trace(lab.trials / arm / "1", "log")):
         terms = {"feature": 0.0} | line["terms"]
