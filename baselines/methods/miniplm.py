@@ -1,0 +1,180 @@
+"""Difference sampling (MiniPLM, Gu et al. 2025, arXiv 2410.17215): which texts a causal language model is pre-trained
+on. Kept are those that a large model finds likely and a tiny reference model does not; the student then learns from
+them with plain cross-entropy (`causal.language_loss`), whatever its tokenizer and architecture.
+
+Scores come from `causal` models. r(x) near 0 is easy text, far above 0 knowledge that a small model lacks, below 0
+noise.
+"""
+
+import hashlib
+import json
+import math
+import warnings
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from baselines.errors import BaselineError
+from baselines.methods.causal import padded, token_losses
+from baselines.models import fingerprint
+
+Score = Literal["mean", "sum", "per_byte"]
+
+
+# ── likelihoods ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    score: Score = "mean",
+    sizes: Sequence[int] | None = None,
+    batch: int = 64,
+) -> Tensor:
+    """log p of each sequence in nats and fp64 [N]: per token, summed, or per byte of the text it encodes (`sizes`, for
+    two models whose tokenizers differ).
+
+    Sequences run in batches of like length, in eval mode. One that is longer than the model's context is scored in
+    pieces that fit, of which each begins with the last token of the one before. One that holds no token to predict
+    is NaN. Raises ValueError for "per_byte" without sizes.
+    """
+    if score == "per_byte" and sizes is None:
+        raise ValueError('"per_byte" needs the size in bytes of each text')
+    model.eval()
+    context = getattr(model.config, "max_position_embeddings", None) or max(map(len, sequences))
+    pieces = [(n, piece) for n, sequence in enumerate(sequences) for piece in _pieces(sequence, context)]
+    pieces.sort(key=lambda each: len(each[1]))
+    total, counted = torch.zeros(2, len(sequences), dtype=torch.float64)
+    for start in range(0, len(pieces), batch):
+        places, rows = zip(*pieces[start : start + batch], strict=True)
+        ids, mask = (part.to(model.device) for part in padded(rows))
+        losses = token_losses(model, ids, mask).double().sum(dim=1).cpu()
+        total.index_add_(0, torch.tensor(places), -losses)
+        counted.index_add_(0, torch.tensor(places), mask[:, 1:].sum(dim=1).double().cpu())
+    divisors = {"mean": counted, "sum": (counted > 0).double(), "per_byte": torch.tensor(sizes or [0.0]).double()}
+    return torch.where(counted > 0, total / divisors[score], torch.nan)
+
+
+def _pieces(sequence: Sequence[int], context: int) -> list[Sequence[int]]:
+    return [sequence[start : start + context] for start in range(0, len(sequence) - 1, context - 1)]
+
+
+def score_in_shards(
+    folder: Path,
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    shard: int,
+    score: Score = "mean",
+    sizes: Sequence[int] | None = None,
+) -> Tensor:
+    """`log_likelihoods` of all sequences, written to `folder` shard by shard; shards that are there are not scored
+    again, so a run that was cut off goes on where it stood.
+
+    Raises BaselineError where the shards that are there come from another model, other sequences or other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / "shards.json"
+    facts = {"model": fingerprint(model), "sequences": _digest(sequences), "shard": shard, "score": score}
+    found = json.loads(marker.read_text()) if marker.exists() else facts
+    if other := [name for name in facts if found[name] != facts[name]]:
+        raise BaselineError(f"{folder} holds scores with another {', '.join(other)}", "score into an empty folder")
+    marker.write_text(json.dumps(facts))
+    for start in range(0, len(sequences), shard):
+        if not (path := folder / f"{start:09}.safetensors").exists():
+            own = sizes[start : start + shard] if sizes else None
+            part = log_likelihoods(model, sequences[start : start + shard], score, own)
+            save_file({"scores": part}, path.with_suffix(".part"))
+            path.with_suffix(".part").rename(path)  # a reader never meets half a shard
+    return torch.cat([load_file(path)["scores"] for path in sorted(folder.glob("*.safetensors"))])
+
+
+def _digest(sequences: Sequence[Sequence[int]]) -> str:
+    return hashlib.sha256(json.dumps([[*map(int, sequence)] for sequence in sequences]).encode()).hexdigest()
+
+
+# ── selection ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Selection(NamedTuple):
+    """Places of the kept sequences in corpus order, their scores' range, and how many had no score."""
+
+    kept: Tensor
+    least_kept: float
+    most_dropped: float
+    unscored: int
+
+
+def difference(large: Tensor, reference: Tensor, sequences: int) -> Tensor:
+    """r(x) = log p(x) − log p_ref(x) for each sequence [N]: how much better the large model knows it.
+
+    Raises ValueError unless there is one score of each model per sequence.
+    """
+    if not len(large) == len(reference) == sequences:
+        raise ValueError(f"{len(large)} and {len(reference)} scores for {sequences} sequences: score all of them, once")
+    return large - reference
+
+
+def select(scores: Tensor, ratio: float, places: Sequence[int], reference: Collection[int] = ()) -> Selection:
+    """The K = ⌊ratio · n⌋ sequences with the largest scores, n those that have one; ties go to the earlier place.
+
+    `places` are the sequences' places in the corpus, `reference` those that the reference model was trained on. A
+    score that is NaN or infinite is dropped and counted. Raises ValueError unless 0 < ratio ≤ 1, and BaselineError
+    where a sequence of the reference set is to be chosen from: its score is biased low. Warns where all scores are
+    equal.
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
+    if reused := {*places} & {*reference}:
+        said = (
+            f"{len(reused)} sequences, {min(reused)} among them, trained the reference model and are to be chosen from"
+        )
+        raise BaselineError(said, "score the corpus without the reference set: its scores are too low")
+    scored = scores.isfinite().nonzero()[:, 0]
+    values = scores[scored]
+    if len(values) > 1 and values.max() == values.min():
+        warnings.warn("scores carry no information: all are equal, so the first sequences are kept", stacklevel=2)
+    ranked = values.sort(descending=True, stable=True).indices
+    count = math.floor(ratio * len(values))
+    kept, dropped = scored[ranked[:count]], values[ranked[count:]]
+    return Selection(
+        kept=torch.tensor(places)[kept].sort().values,
+        least_kept=float(values[ranked[:count]].min()) if count else math.nan,
+        most_dropped=float(dropped.max()) if len(dropped) else math.nan,
+        unscored=len(scores) - len(scored),
+    )
+
+
+class Stratum(NamedTuple):
+    """One kind of text: its share of the corpus and of what was kept, and the mean of each score over it."""
+
+    name: str
+    share: float
+    kept_share: float
+    large: float
+    reference: float
+    difference: float
+
+
+def strata(names: Sequence[str], large: Tensor, reference: Tensor, kept: Tensor) -> list[Stratum]:
+    """A line per kind of text, in alphabetical order; `names` [N] says which kind each is, `kept` which were chosen.
+    Means are those of the sequences that have a score.
+
+    Selection moves a corpus away from what is easy, and a student's loss on that rises: this says by how much it moved.
+    """
+    chosen = {*kept.tolist()}
+    scored = (large - reference).isfinite()
+    counts, among = Counter(names), Counter(name for place, name in enumerate(names) if place in chosen)
+    lines = []
+    for name in sorted(counts):
+        own = torch.tensor([each == name for each in names]) & scored
+        ours, theirs = large[own].mean().item(), reference[own].mean().item()
+        shares = counts[name] / len(names), among[name] / max(len(chosen), 1)
+        lines.append(Stratum(name, *shares, ours, theirs, ours - theirs))
+    return lines
