@@ -184,16 +184,17 @@ class Harness:
             job["file"] = str(place / "train.py")
             self.progress.watch(track.name, folder, 1)
             labels = data / "labels" / "transfer.safetensors"
-            self._run(f"teacher-{track.name}", "teacher", [job], folder, (data / "seen", labels), track)
+            read = (data / "seen", labels)
+            self._run(f"teacher-{track.name}", "teacher", [job], folder, read, track, trials=track.method.teachers)
         return folder
 
-    def keep_teachers(self, teachers: dict[str, str]) -> dict[str, str]:
+    def keep_teachers(self, plan: Plan, teachers: dict[str, str]) -> dict[str, str]:
         """Keeps what each teacher traced about its training; the hash of the weights of each."""
         for track, folder in teachers.items():
             place = self.paths.teacher(track)
             place.mkdir(parents=True, exist_ok=True)
             intake.copy(Path(folder), "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
-        return {name: runs.file_hash(teacher_weights(folder)) for name, folder in teachers.items()}
+        return teacher_hashes(plan, teachers)
 
     # ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -530,8 +531,15 @@ class Harness:
                 raise
 
 
-def teacher_weights(folder: str) -> Path:
-    return Path(folder) / "weights.safetensors"
+def teacher_hashes(plan: Plan, folders: dict[str, str]) -> dict[str, str]:
+    """SHA-256 of the weights of each track's teacher, or over those of all its teachers."""
+    return {name: _weights_hash(Path(folder), plan.track(name).method.teachers) for name, folder in folders.items()}
+
+
+def _weights_hash(folder: Path, teachers: int) -> str:
+    others = (folder / f"teacher-{number}" for number in range(1, teachers))
+    found = [runs.file_hash(place / "weights.safetensors") for place in (folder, *others)]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _placeless(problem: str, *folders: Path) -> str:

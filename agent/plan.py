@@ -45,6 +45,9 @@ Signal = Literal["hidden", "cls", "cos", "attention"]
 InitLayers = Literal["none", "last", "first", "alternate"]
 Relations = Literal["self", "attention"]
 Outer = Literal["bilevel", "direct", "fixed"]
+Mode = Literal["1-o-1", "1avg-o-1", "m-o-1"]
+Peers = Annotated[int, Field(ge=2)]
+Teachers = Annotated[int, Field(ge=1, le=8)]
 
 
 class Record(BaseModel):
@@ -127,7 +130,13 @@ class Method(Record):
     """Recent examples that others are told apart from."""
     correct: Part = 0.99
     """Probability of the label in a teacher written by hand."""
-    peers: Annotated[int, Field(ge=2)] = 2
+    teachers: Teachers = 1
+    """Trained from one seed after another."""
+    mode: Mode = "m-o-1"
+    """One student from the first teacher, from the mean of all, or with a head per teacher."""
+    stage_one: Share = 0.5
+    """Share of the steps that go without labels."""
+    peers: Peers = 2
     """Students that teach each other, in all."""
     outer: Outer = "bilevel"
     """By what gradient the weights of peers move, if they do."""
@@ -336,7 +345,10 @@ class Proposal(Record):
     contrast_width: Count | None = None
     queue: Count | None = None
     correct: Part | None = None
-    peers: Annotated[int, Field(ge=2)] | None = None
+    teachers: Teachers | None = None
+    mode: Mode | None = None
+    stage_one: Share | None = None
+    peers: Peers | None = None
     outer: Outer | None = None
     eta: Positive | None = None
     update_every: Count | None = None

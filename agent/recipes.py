@@ -55,10 +55,6 @@ BEYOND = (
     "quantise",
     "quantize",
     "self-distillation",
-    "multi-teacher",
-    "multiple teachers",
-    "several teachers",
-    "two teachers",
     "data-free",
     "federated",
 )

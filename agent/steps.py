@@ -18,7 +18,7 @@ from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.events import EventLog
 from agent.gateway import Gateway, Message
-from agent.harness import Arm, Harness, hashes, teacher_weights, training_code
+from agent.harness import Arm, Harness, hashes, teacher_hashes, training_code
 from agent.lints import Lint, lint
 from agent.options import Options
 from agent.paths import RunPaths
@@ -142,7 +142,7 @@ class Steps:
         """Teachers and every reference arm. Returns the teachers' folders."""
         plan, facts = self.plan, self.facts
         teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
-        weights = self.harness.keep_teachers(teachers)
+        weights = self.harness.keep_teachers(plan, teachers)
         if not self.events.count("teachers", weights=weights):
             self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/"))
         arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
@@ -296,7 +296,7 @@ class Steps:
             "isolation": {"backend": backend.name} | isolation,
             "seconds": _rounded(self.harness.progress.clock),
             "late": self.harness.remaining <= 0,
-            "teachers": {name: runs.file_hash(teacher_weights(folder)) for name, folder in teachers.items()},
+            "teachers": teacher_hashes(self.plan, teachers),
             "data": {name: hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
         }
 

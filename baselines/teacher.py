@@ -21,7 +21,7 @@ from baselines.experiment import Experiment, splits
 from baselines.methods.matching import matched
 from baselines.methods.selective import taps
 from baselines.rows import Collator, Rows
-from baselines.teachers import accepted, load
+from baselines.teachers import accepted, load, place
 from baselines.trial import import_file, save
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -29,13 +29,21 @@ BATCH = 256  # rows per forward when outputs are cached; sorted by length, so pa
 
 
 def teach(job: dict) -> None:
-    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; for the cache
-    of features also method, student_layers and feature_cache (bytes)."""
+    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; method,
+    which may ask for several teachers, from one seed after another; for the cache of features also student_layers and
+    feature_cache (bytes)."""
     torch.set_num_threads(job["threads"])
-    out = Path(job["out"])
+    for number in range(job["method"].get("teachers", 1)):
+        out = place(Path(job["out"]), number)
+        out.mkdir(exist_ok=True)
+        _teach(job | {"seed": job["seed"] + number}, out, layered=number == 0)
+
+
+def _teach(job: dict, out: Path, layered: bool) -> None:
+    """One teacher; `layered` where its features may be asked for."""
     if not (out / "teacher.json").exists():
         _train(job, out)
-    layers = _missing(job, out)
+    layers = _missing(job, out) if layered else []
     if layers or not (out / "logits.safetensors").exists():
         task = json.loads((Path(job["seen"]) / "task.json").read_text())
         rows, _ = splits(job, job["unit"], task["kind"])

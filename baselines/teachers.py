@@ -1,7 +1,8 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
 A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
-one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer. Nothing of a teacher is
+one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer; where a plan has several
+teachers, the others lie in `teacher-<n>` below it, the same but for features. Nothing of a teacher is
 trained by a student's trial.
 """
 
@@ -37,11 +38,20 @@ class Teacher:
         self.cached_reads = 0
         self.watched = {"logits": Gradients(), "features": Gradients()}
         self._features: dict[int, dict[str, torch.Tensor]] = {}
+        self._others: list[torch.Tensor] = []
         self._model: nn.Module | None = None
 
     def answers(self, ids: torch.Tensor) -> torch.Tensor:
         """The logits [B, C] of these rows."""
         return self.watched["logits"].watch(self.logits[ids])
+
+    def several(self, ids: torch.Tensor, count: int) -> torch.Tensor:
+        """The logits [N, B, C] of the first `count` teachers. Raises FileNotFoundError where fewer were trained."""
+        for number in range(len(self._others) + 1, count):
+            folder = place(self.folder, number)
+            self._others.append(self._shuffled("logits", load_file(folder / "logits.safetensors")["logits"]))
+        every = torch.stack([self.logits, *self._others][:count])
+        return self.watched["logits"].watch(every[:, ids])
 
     def gradients(self) -> dict:
         """How each kind of answer was used in the backward passes."""
@@ -116,6 +126,11 @@ class Teacher:
         """Forwards of the model, reads of the cache, and the weights' hash as it is now."""
         weights = models.fingerprint(self._model) if self._model else self.facts["fingerprint"]
         return {"forwards": self.forwards, "feature_reads": self.cached_reads, "weights": weights}
+
+
+def place(folder: Path, number: int) -> Path:
+    """Where the teacher of that number lies: the first in the folder itself, the others below it."""
+    return folder / f"teacher-{number}" if number else folder
 
 
 def load(folder: Path, task: dict) -> nn.Module:

@@ -28,7 +28,7 @@ class TwoStageTrainer(Trainer):
         stage = 1 if self.state.global_step < method.stage_one * self.state.max_steps else 2
         outputs = model(**self.experiment.model_inputs(inputs), output_hidden_states=True)
         task = cross_entropy(outputs.logits, inputs["labels"])
-        answers = self.scale.apply(self.experiment.teacher.several(inputs["ids"]))
+        answers = self.scale.apply(self.experiment.teacher.several(inputs["ids"], method.teachers))
         soft_logits = self.model.soft_heads(embedding(outputs.hidden_states[-1]))
         soft = soft_loss(soft_logits, targets(answers, method.mode))
         loss = objective(task, soft, method.alpha, stage)
@@ -37,10 +37,11 @@ class TwoStageTrainer(Trainer):
 
 
 def train(experiment):
-    student, rows = experiment.student, experiment.train_dataset + experiment.transfer_dataset
-    answers = experiment.teacher.several(torch.arange(len(rows)))
-    refuse_several_students(experiment.method.mode, len(answers))
-    heads = len(targets(answers, experiment.method.mode))
+    student, method = experiment.student, experiment.method
+    rows = experiment.train_dataset + experiment.transfer_dataset
+    answers = experiment.teacher.several(torch.arange(len(rows)), method.teachers)
+    refuse_several_students(method.mode, len(answers))
+    heads = len(targets(answers, method.mode))
     student.add_module("soft_heads", SoftHeads(widths(student)[-1], answers.shape[-1], heads))
 
     trainer = TwoStageTrainer(

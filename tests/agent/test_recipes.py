@@ -87,7 +87,7 @@ def test_an_idea_gets_its_method_and_the_values_it_names(idea, method, said):
         ("reinforcement learning for chess", "reinforcement learning is beyond them"),
         ("train a small model by reinforcement learning", "reinforcement learning is beyond them"),
         ("knowledge distillation for object detection", "object detection is beyond them"),
-        ("deep mutual learning of two student networks", "mutual learning is beyond them"),
+        ("federated learning of two student networks", "federated is beyond them"),
         ("soft labels with alpha=1.5", "alpha: Input should be less than or equal to 1 (got '1.5')"),
         ("KD with batch size 32.5", "batch_size: Input should be a valid integer"),
         ("KD at temperature 0", "temperature: Input should be greater than 0"),

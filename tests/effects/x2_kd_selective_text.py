@@ -26,8 +26,8 @@ SIZES = {"vocab_size": WORDS, "max_position_embeddings": LENGTH, "num_labels": 2
 
 
 def sentences(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Token ids [N, 12] and labels: the feeling of the one word that has any, turned around in one row of five by a "not"
-    before it."""
+    """Token ids [N, 12] and labels: the feeling of the one word that has any, turned around in one row of five by a
+    "not" before it."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int) -> Tensor:
