@@ -20,6 +20,9 @@ from baselines.hub import snapshot
 CARDS = tomllib.loads((Path(__file__).parent / "tasks.toml").read_text())
 LABEL_COLUMNS = ("label", "labels", "class", "target")
 INPUT_COLUMNS = {"text": ("text", "sentence", "content"), "image": ("image", "img", "pixels")}
+PAIR_COLUMNS = (("sentence1", "sentence2"), ("premise", "hypothesis"))
+BETWEEN = " [SEP] "  # stands between the two texts of a pair; every vocabulary knows it by its own name
+NO_GOLD = -1  # what the hub writes where annotators did not agree
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,10 @@ def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Sour
             raise BaselineError(f"data folder {folder} does not exist", "check --data")
         test = _files(folder, "test") or _files(folder, "validation")
         train = _files(folder, "train") or [path for path in _files(folder, "") if path not in test]
+    if (
+        not train and test and not own and not _files(folder, "test")
+    ):  # a published task of which only validation is there
+        train, test = test, []
     if not train:
         if own and _classes(folder):
             return _from_image_folder(folder, name)
@@ -247,23 +254,28 @@ def _images_of(folder: Path, names: list[str]) -> Examples:
 
 
 def _from_hub(name: str, card: dict) -> Source:
-    folder = snapshot(card["hub"], card["revision"], ["*.parquet"], "dataset")
-    parts = {split: sorted(folder.rglob(f"{split}*.parquet")) for split in ("train", "test")}
+    within, held_out = card.get("folder", ""), card.get("test_split", "test")
+    folder = snapshot(card["hub"], card["revision"], [f"{within}/*.parquet" if within else "*.parquet"], "dataset")
+    parts = {split: sorted((folder / within).rglob(f"{split}*.parquet")) for split in ("train", held_out)}
     if missing := [split for split, files in parts.items() if not files]:
         raise BaselineError(
             f"{card['hub']} at {card['revision'][:12]} holds no {missing[0]}*.parquet",
             "delete its folder in the Hugging Face cache, or use --data-dir FOLDER",
         )
     where = os.environ.get("HF_ENDPOINT", "") and " (from another endpoint)"
-    pool, test = _read(parts["train"]), _read(parts["test"])
-    return _from_datasets(pool, test, name, card, f"hub: {card['hub']}{where}", card["revision"])
+    pool, test = _read(parts["train"]), _read(parts[held_out])
+    source = _from_datasets(pool, test, name, card, f"hub: {card['hub']}{where}", card["revision"])
+    if held_out != "test":
+        source.notes.append(f"the published test rows have no labels: the rows of {held_out} are the test rows")
+    return source
 
 
 def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> Source:
     """Check the columns, read labels and inputs; images stay encoded until they are chosen."""
     label_column = _column(pool, LABEL_COLUMNS, name)
     kind = card.get("kind") or ("image" if any(c in pool.column_names for c in INPUT_COLUMNS["image"]) else "text")
-    input_column = _column(pool, (card.get("column", ""), *INPUT_COLUMNS[kind]), name)
+    columns = card.get("columns") or _pair(pool, kind)
+    columns = columns or [_column(pool, (card.get("column", ""), *INPUT_COLUMNS[kind]), name)]
     names = card.get("labels") or _label_names(pool, label_column)
     notes = []
     published = card.get("published_rows", {})
@@ -275,11 +287,22 @@ def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str
     read = _encoded_images if kind == "image" else _texts
 
     def examples(rows, where: str) -> Examples:
-        inputs = read(rows, _column(rows, (input_column,), where), where)
-        return Examples(inputs, _labels(rows, _column(rows, (label_column,), where), names, where))
+        if dropped := sum(value == NO_GOLD for value in rows[_column(rows, (label_column,), where)]):
+            rows = rows.filter(lambda row: row[label_column] != NO_GOLD)
+            notes.append(f"{dropped:,} rows of {where} left out: they have no label")
+        inputs = [read(rows, _column(rows, (column,), where), where) for column in columns]
+        joined = inputs[0] if len(columns) == 1 else [BETWEEN.join(pair) for pair in zip(*inputs, strict=True)]
+        return Examples(joined, _labels(rows, _column(rows, (label_column,), where), names, where))
 
     held_out = examples(test, f"{name} test") if test else Examples([], [])
     return Source(kind, list(names), examples(pool, name), held_out, source, revision, notes)
+
+
+def _pair(rows, kind: str) -> list[str]:
+    """The two columns of a task of pairs; none where one column holds the whole input."""
+    if kind == "image" or any(column in rows.column_names for column in INPUT_COLUMNS["text"]):
+        return []
+    return next((list(pair) for pair in PAIR_COLUMNS if set(pair) <= set(rows.column_names)), [])
 
 
 def _column(rows, candidates: tuple[str, ...], name: str) -> str:

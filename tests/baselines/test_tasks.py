@@ -373,6 +373,40 @@ def test_image_column_of_numbers_is_refused(tmp_path):
     assert "own: column 'image' does not hold images" in refusal(own, path)
 
 
+# ── pairs, and the tasks of GLUE ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_texts_of_a_pair_become_one_with_a_mark_between(tmp_path):
+    rows = {"sentence1": ["a dog", "rain"], "sentence2": ["an animal", "the sun"], "label": [0, 1]}
+    parquet(tmp_path / "rte" / "train.parquet", rows)
+    parquet(tmp_path / "rte" / "validation.parquet", rows)
+    source = tasks.load({"name": "rte", "data_dir": str(tmp_path)})
+    assert source.test.inputs == ["a dog [SEP] an animal", "rain [SEP] the sun"]
+    assert source.names == ["entailment", "not_entailment"] and source.test.labels == [0, 1]
+
+
+def test_own_task_of_pairs_is_found_by_its_columns(tmp_path):
+    rows = {"premise": ["p"] * 10, "hypothesis": [f"h{n}" for n in range(10)], "label": ["yes", "no"] * 5}
+    assert own(parquet(tmp_path / "train.parquet", rows)).pool.inputs[0].startswith("p [SEP] h")
+
+
+def test_source_of_evaluation_rows_alone_has_its_test_rows_carved_out(tmp_path):
+    rows = {"question": [f"q{n}" for n in range(20)], "sentence": ["s"] * 20, "label": [0, 1] * 10}
+    parquet(tmp_path / "qnli" / "validation.parquet", rows)
+    source = tasks.load({"name": "qnli", "data_dir": str(tmp_path)})
+    assert (len(source.pool), len(source.test)) == (16, 4)
+    assert any("held out as test rows" in note for note in source.notes)
+
+
+def test_rows_without_a_gold_label_are_left_out_and_counted(tmp_path):
+    rows = {"premise": ["p"] * 4, "hypothesis": [f"h{n}" for n in range(4)], "label": [0, -1, 1, 2]}
+    parquet(tmp_path / "snli" / "train.parquet", rows)
+    parquet(tmp_path / "snli" / "test.parquet", rows)
+    source = tasks.load({"name": "snli", "data_dir": str(tmp_path)})
+    assert (len(source.pool), source.pool.labels) == (3, [0, 1, 2])
+    assert "1 rows of snli left out: they have no label" in source.notes
+
+
 # ── real data ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -381,6 +415,22 @@ def test_real_ag_news_notes_that_it_is_not_whole():
     assert source.names == ["World", "Sports", "Business", "Sci/Tech"]
     assert any("holds 54,531 of the 120,000 published training rows" in note for note in source.notes)
     assert sorted(set(source.pool.labels)) == [0, 1, 2, 3] == sorted(set(source.test.labels))
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "test"),
+    [
+        ("sst2", 67_349, 1_821),
+        ("rte", 2_490, 277),
+        ("mrpc", 3_668, 1_725),
+        ("qnli", 4_371, 1_092),
+        ("snli", 9_842, 9_824),
+    ],
+)
+def test_real_glue_tasks_hold_the_rows_that_are_published(name, pool, test):
+    source = tasks.load({"name": name, "data_dir": str(real_data(name))})
+    assert (len(source.pool), len(source.test)) == (pool, test)
+    assert set(source.pool.labels) == set(source.test.labels) == set(range(len(source.names)))
 
 
 def test_real_cifar10_decodes():
