@@ -239,6 +239,8 @@ def _selects(method: Method) -> bool:
 def _due(evidence: Evidence, record: TrialRecord) -> dict[str, int]:
     """How often a gradient must have reached each kind of answer."""
     method, count = evidence.track.method, batches(evidence.track, record.micro)
+    if "head_start" in method.card.defaults:
+        count -= round(method.head_start * evidence.track.steps) * evidence.track.training.accumulation * record.micro
     due = {"logits": count} if _imitates(method) else {}
     if _selects(method) and (watched := count // WATCH_EVERY):
         due["features"] = watched

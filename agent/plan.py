@@ -44,8 +44,13 @@ LayerMap = Literal["last", "last_stretched", "skip", "last1"]
 Signal = Literal["hidden", "cls", "cos", "attention"]
 InitLayers = Literal["none", "last", "first", "alternate"]
 Relations = Literal["self", "attention"]
+Temperatures = Annotated[tuple[Temperature, ...], Field(min_length=1)]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
 Outer = Literal["bilevel", "direct", "fixed"]
 Mode = Literal["1-o-1", "1avg-o-1", "m-o-1"]
+Revise = Literal["wrong", "all"]
+Partition = Literal["supervised", "unsupervised"]
+Selector = Literal["influence", "p_true", "none"]
 Peers = Annotated[int, Field(ge=2)]
 Teachers = Annotated[int, Field(ge=1, le=8)]
 
@@ -136,6 +141,29 @@ class Method(Record):
     """One student from the first teacher, from the mean of all, or with a head per teacher."""
     stage_one: Share = 0.5
     """Share of the steps that go without labels."""
+    head_start: Share = 0.5
+    """Share of the steps that the labels alone have, before a copy of the student is frozen."""
+    partition: Partition = "supervised"
+    """Whether who is surer of a row is asked about its label or about any class."""
+    revision: Part = 0.8
+    """How much of a wrong answer of the teacher is kept: the label then leads by one minus it."""
+    revise: Revise = "wrong"
+    """Which of the teacher's answers are revised."""
+    keep_ratio: Share = 0.7
+    """Share of the rows that are distilled."""
+    selector: Selector = "influence"
+    ridge: Positive = 0.01
+    """Ridge penalty of the probe that influence is measured with."""
+    samples_per_class: Annotated[int, Field(ge=2)] = 40
+    """Rows whose embeddings say how alike classes are."""
+    boost: Weight = 0.0225
+    """Added to how alike a class is to itself."""
+    tau: Weight = 0.0
+    """Temperature of the table of soft labels; zero chooses it."""
+    temperatures: Temperatures = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
+    alphas: Shares = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+    tuning: Part = 0.1
+    """Share of the steps of each short training by which temperature and weight are chosen."""
     peers: Peers = 2
     """Students that teach each other, in all."""
     outer: Outer = "bilevel"
@@ -320,8 +348,8 @@ class Plan(Record):
 
 
 def _stated(method: dict[str, Any]) -> dict[str, Any]:
-    fields = Method.model_fields
-    return {name: value for name, value in method.items() if name in FIRST or value != fields[name].default}
+    usual = Method(name=method["name"]).model_dump(mode="json")
+    return {name: value for name, value in method.items() if name in FIRST or value != usual[name]}
 
 
 class Proposal(Record):
@@ -348,6 +376,19 @@ class Proposal(Record):
     teachers: Teachers | None = None
     mode: Mode | None = None
     stage_one: Share | None = None
+    head_start: Share | None = None
+    partition: Partition | None = None
+    revision: Part | None = None
+    revise: Revise | None = None
+    keep_ratio: Share | None = None
+    selector: Selector | None = None
+    ridge: Positive | None = None
+    samples_per_class: Annotated[int, Field(ge=2)] | None = None
+    boost: Weight | None = None
+    tau: Weight | None = None
+    temperatures: Temperatures | None = None
+    alphas: Shares | None = None
+    tuning: Part | None = None
     peers: Peers | None = None
     outer: Outer | None = None
     eta: Positive | None = None

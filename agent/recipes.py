@@ -142,7 +142,12 @@ def _refusal(idea: str) -> str:
     can = "the embedded recipes fine-tune and distil classifiers"
     if beyond := [word for word in BEYOND if _said(idea, re.escape(word))]:
         return f"{can}; {beyond[0]} is beyond them: leave it out, or connect a language model with --base-url"
-    return "" if TOPIC.search(idea) else f"{can}; this idea names neither distillation nor a teacher and its student"
+    named = re.search(r"\bteacher", idea, re.IGNORECASE) and any(_names(idea, c.good_for) for c in cards().values())
+    return (
+        ""
+        if named or TOPIC.search(idea)
+        else f"{can}; this idea names neither distillation nor a teacher and its student"
+    )
 
 
 def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:

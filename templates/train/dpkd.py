@@ -32,7 +32,7 @@ class PartitionTrainer(Trainer):
             self.experiment.log(task=loss)
         else:
             before = self.model.before.logits(**given)
-            target = partitioned(inputs["teacher_logits"], before, inputs["labels"], method.mode)
+            target = partitioned(inputs["teacher_logits"], before, inputs["labels"], method.partition)
             loss = distillation(outputs.logits, target, method.temperature)
             self.experiment.log(distillation=loss)
         return (loss, outputs) if return_outputs else loss

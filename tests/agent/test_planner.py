@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent import config, planner
+from agent.cards import cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
 from agent.plan import FIRST, Plan, Proposal
@@ -130,7 +131,7 @@ def test_paper_scale_is_the_owner_s_experiment() -> None:
 @pytest.mark.parametrize("method", list(config.cards(config.METHODS)))
 def test_every_scale_and_method_make_a_plan(scale: Any, method: str) -> None:
     plan = planned(options(tasks=(), scale=scale), proposal(method=method))
-    assert plan.benchmark == ("student_only" if method in ("kd", "finetune", "teacher_free") else "vanilla_kd")
+    assert plan.benchmark == ("vanilla_kd" if cards()[method].teacher and method != "kd" else "student_only")
     assert plan.hash == Plan.model_validate_json(plan.canonical()).hash
 
 

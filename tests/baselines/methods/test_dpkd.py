@@ -11,7 +11,7 @@ from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gra
 from tests.baselines.methods.trials import BOTH, prepared, trained
 from tests.baselines.test_checkpoints import SAVED, cut_off, same, unit
 
-SETTINGS = {"mode": "supervised", "temperature": 2.0, "head_start": 0.5}
+SETTINGS = {"partition": "supervised", "temperature": 2.0, "head_start": 0.5}
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 MODES = ("supervised", "unsupervised")
 
