@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.errors import BaselineError
-from baselines.methods.embeddings import embeddings
 from baselines.methods.kd import NO_LABEL, fp32
+from baselines.methods.unsupervised import embeddings
 from baselines.rows import Rows
 
 MARGIN = 1e-6

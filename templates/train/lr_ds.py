@@ -4,8 +4,8 @@ Rows to distil: loss = (1 - alpha) * cross-entropy with the label + alpha * T² 
 Other rows:     loss = cross-entropy with the label
 
 Lan et al. 2024, arXiv 2404.03693. Where the teacher is wrong its answer is mixed with the label until that leads by
-1 - eta. Rows to distil are those whose weight in a linear probe of the teacher's last layer harms it least, measured on
-every fifth labelled row; these are trained on all the same.
+1 - revision. The rows to distil harm a linear probe of the teacher's last layer least; what harms it is measured on
+every fifth labelled row, and these are trained on all the same.
 """
 
 from transformers import Trainer
@@ -26,7 +26,7 @@ class RevisingTrainer(Trainer):
         method, labels = self.experiment.method, inputs["labels"]
         outputs = model(**self.experiment.model_inputs(inputs))
         task = cross_entropy(outputs.logits, labels)
-        answers = revised(inputs["teacher_logits"], labels, method.eta, method.apply)
+        answers = revised(inputs["teacher_logits"], labels, method.revision, method.revise)
         kept = self.kept.to(labels.device)[inputs["ids"]]
         soft, rest = selected_distillation(outputs.logits, answers, labels, kept, method.temperature)
         loss = (1 - method.alpha) * task + method.alpha * (soft + rest)

@@ -10,9 +10,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from baselines.methods.embeddings import Autoencoder, reconstructing
 from baselines.methods.kd import cross_entropy
 from baselines.methods.reffakd import balanced_tau, boosted, class_distillation, drawn, similarity, soft_labels
+from baselines.methods.unsupervised import Autoencoder, reconstructing
 from tests.effects.digits import accuracy, cnn, digits, fit, fit_labels
 from tests.effects.effect import Claim, Effect, spread
 

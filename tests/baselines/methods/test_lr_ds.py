@@ -12,7 +12,7 @@ from tests.baselines.lab import STEPS, sha256, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 from tests.baselines.methods.trials import BOTH, assert_logged, prepared, trained
 
-SETTINGS = {"eta": 0.8, "apply": "wrong", "keep_ratio": 0.7, "selector": "influence", "ridge": 1e-2}
+SETTINGS = {"revision": 0.8, "revise": "wrong", "keep_ratio": 0.7, "selector": "influence", "ridge": 1e-2}
 SETTINGS |= {"temperature": 3.0, "alpha": 0.5}
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 SOME = settings(max_examples=40, deadline=None)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
 
 from baselines.errors import BaselineError
-from baselines.methods.embeddings import embeddings, words
 from baselines.methods.kd import distillation
 from baselines.methods.reffakd import (
     balanced_tau,
@@ -21,6 +20,7 @@ from baselines.methods.reffakd import (
     similarity,
     soft_labels,
 )
+from baselines.methods.unsupervised import embeddings, words
 from baselines.rows import Rows
 from tests.baselines.lab import METHOD, STEPS, sha256, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
