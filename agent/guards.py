@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from agent.compare import Guard
 from agent.evidence import Evidence, TrialRecord
 from agent.fields import batches
-from agent.plan import Method, Training
+from agent.plan import Method, Track, Training
 from agent.results import FieldRow
 
 CHANCE_LEVEL = 0.01
@@ -196,8 +196,8 @@ def _loss_fell(evidence: Evidence) -> Said:
 
 
 def _term(evidence: Evidence) -> Said:
-    """A distillation term at every step, and never zero."""
-    due = evidence.track.steps
+    """A distillation term at every step that is not a head start, and never zero."""
+    due = evidence.track.steps - _head_start(evidence.track)
     problems, silent = list[str](), list[str]()
     for seed, record in zip(evidence.plan.seeds, evidence.proposed, strict=True):
         term = record.said("end", "terms").get("distillation")
@@ -226,6 +226,11 @@ def _used(evidence: Evidence) -> Said:
     return Said(problems, "a gradient reached what it said in every batch", "; ".join(unknown[:3]))
 
 
+def _head_start(track: Track) -> int:
+    """Steps at the beginning that the planned method leaves to the labels."""
+    return round(track.method.head_start * track.steps) if "head_start" in track.method.card.defaults else 0
+
+
 def _imitates(method: Method) -> bool:
     """Whether the teacher's logits have a weight in the loss."""
     return "logits" in method.card.uses and method.alpha > 0
@@ -239,8 +244,7 @@ def _selects(method: Method) -> bool:
 def _due(evidence: Evidence, record: TrialRecord) -> dict[str, int]:
     """How often a gradient must have reached each kind of answer."""
     method, count = evidence.track.method, batches(evidence.track, record.micro)
-    if "head_start" in method.card.defaults:
-        count -= round(method.head_start * evidence.track.steps) * evidence.track.training.accumulation * record.micro
+    count -= _head_start(evidence.track) * evidence.track.training.accumulation * record.micro
     due = {"logits": count} if _imitates(method) else {}
     if _selects(method) and (watched := count // WATCH_EVERY):
         due["features"] = watched

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import __version__
+from agent import __version__, config
+from agent.cards import cards
 from agent.results import Results
 from tests.agent.command import ROOT, Kdagent
 from tests.agent.gates import Gates
@@ -59,10 +60,19 @@ def test_no_runs_yet_says_how_to_start_one(kdagent: Kdagent) -> None:
 
 def test_tasks_and_methods_name_every_card(kdagent: Kdagent) -> None:
     tasks, methods = kdagent("tasks").out, kdagent("methods").out
-    assert all(name in tasks for name in ("docstrings", "digits", "ag_news", "cifar10", "your own"))
-    assert all(f"{name}: " in methods for name in ("finetune", "kd", "kd_selective"))
-    assert set(kdagent("tasks", "--json").json["tasks"]) == {"docstrings", "digits", "ag_news", "cifar10"}
-    assert set(kdagent("methods", "--json").json["methods"]) == {"finetune", "kd", "kd_selective"}
+    assert all(name in tasks for name in (*config.cards(config.TASKS), "your own"))
+    assert [line.split()[0] for line in methods.splitlines()[:-1]] == [*cards()]
+    assert kdagent("tasks", "--json").json["tasks"].keys() == config.cards(config.TASKS).keys()
+    assert kdagent("methods", "--json").json["methods"].keys() == cards().keys()
+
+
+def test_card_of_one_method_says_all_that_is_known_of_it(kdagent: Kdagent) -> None:
+    said = kdagent("methods", "show", "dkd").out
+    card = cards()["dkd"]
+    assert said.startswith(f"dkd: {card.title}\n")
+    assert all(text in said for text in (card.formula, card.source["paper"], card.cost, *card.cautions, *card.needs))
+    assert kdagent("methods", "show", "dkd", "--json").json["methods"].keys() == {"dkd"}
+    assert kdagent("methods", "show", "magic").code == kdagent("methods", "list").code == 2
 
 
 def test_output_that_nobody_reads_ends_quietly(kdagent: Kdagent) -> None:

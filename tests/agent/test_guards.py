@@ -293,3 +293,16 @@ def test_hostile_trace_is_evidence_of_nothing(tmp_path: Path) -> None:
     assert record.said("end", "reads") == record.claims == {} and record.losses == []
     (tmp_path / "trace.jsonl").write_text("no trace\n")
     assert TrialRecord(tmp_path).lines == []
+
+
+def test_teacher_is_due_only_after_a_planned_head_start(tmp_path: Path) -> None:
+    records = Records(tmp_path, "dpkd")
+    end = records.trace(0, records.track.training, records.track.steps)["end"]
+    due = records.track.steps - round(0.5 * records.track.steps)
+    for count, outcome in ((due, "pass"), (1, "fail")):
+        for seed in (0, 1):
+            used = end["gradients"] | {"logits": end["gradients"]["logits"] | {"reached": count}}
+            terms = {"distillation": {"count": count, "zeros": 0}}
+            records.write("proposed", seed, end={"terms": terms, "gradients": used})
+        for name in ("distillation term", "teacher used at every step"):
+            assert records.guards[name].outcome == outcome, records.guards[name].detail

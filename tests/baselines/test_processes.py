@@ -18,6 +18,7 @@ from baselines import models
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
 from baselines.rows import NO_LABEL, read_rows
+from baselines.teachers import Teacher
 from tests.baselines.lab import (
     ARMS,
     METHOD,
@@ -181,6 +182,16 @@ def test_only_the_features_that_will_be_asked_for_are_cached(text, tmp_path, cha
     assert sha256(tmp_path / "logits.safetensors") == sha256(text.teacher / "logits.safetensors")
 
 
+def test_several_teachers_differ_by_their_seed_and_are_handed_out_in_their_order(text, tmp_path):
+    for name in ("teacher.json", "config.json", "weights.safetensors"):
+        shutil.copyfile(text.teacher / name, tmp_path / name)
+    here("teacher", text.teacher_job(out=str(tmp_path), method=METHOD | {"name": "kd", "teachers": 2}))
+    first, second = (load_file(place / "logits.safetensors")["logits"] for place in (tmp_path, tmp_path / "teacher-1"))
+    answers = Teacher(str(tmp_path), facts(text)["task"]).several(torch.tensor([3, 1]), 2)
+    torch.testing.assert_close(answers.detach(), torch.stack([first[[3, 1]], second[[3, 1]]]))
+    assert not torch.equal(first, second)
+
+
 def test_teacher_that_diverges_is_explained_and_leaves_no_marker(text, tmp_path):
     file = text.train_file(
         tmp_path, "student_only", ("self.experiment.log", 'loss = loss * float("nan"); self.experiment.log')
@@ -280,6 +291,7 @@ def test_trace_holds_what_was_executed(lab, train):
     wanted = {name: value for name, value in training.items() if name != "schedule"} | {"dropout": "as built"}
     assert found == wanted | {"warmup": 2, "steps": 4, "device": "cpu", "threads": 1, "seed": 1, "rows": 96}
     end = trace(folder, "end")[0]
+    assert end["executed"].pop("determinism")
     assert end["executed"] == {name: value for name, value in wanted.items() if name != "warmup"}
     assert end["reads"] == {"temperature": 8, "alpha": 16}
     assert (end["step"], end["updates"], end["schedule"], end["touched"]) == (4, 4, "", 0)

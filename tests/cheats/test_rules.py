@@ -65,6 +65,10 @@ CONTRACT = {
     ),
     "`experiment.method`": (TRIALS, "test_method_settings_are_read_only_and_count_their_reads"),
     "`experiment.teacher.features": (TRIALS, "test_kd_12_cached_and_online_features_give_the_same_losses"),
+    "`experiment.peer": (
+        "tests/baselines/methods/test_dml.py",
+        "test_a_peer_is_a_model_like_the_student_whose_weights_its_number_and_the_seed_decide",
+    ),
     "`experiment.log": (TRIALS, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),
     "Log each term": (TRIALS, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),
     "The teacher must matter": (

@@ -8,6 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from agent.paths import RunPaths
+from agent.seal import NO_RECORD
 
 TENSORS = "tensors.json"
 PARTS = ("*.json", "idea.md", "events.jsonl", "conversation/**/*", "trials/*/*/*/trial.json")
@@ -16,7 +17,8 @@ PREDICTED = ("labels/*/*.safetensors", "trials/attempt-*/*/*/dev.safetensors")
 
 def pack(paths: RunPaths, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    for path in sorted({path for pattern in PARTS for path in paths.folder.glob(pattern) if path.is_file()}):
+    found = {path for pattern in PARTS for path in paths.folder.glob(pattern) if path.is_file()}
+    for path in sorted(path for path in found if path.name not in NO_RECORD):
         target = folder / path.relative_to(paths.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
