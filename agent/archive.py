@@ -40,7 +40,16 @@ from sandbox.folder import measure, remove
 
 MANIFEST = "manifest.json"
 BUNDLE = "repository.bundle"
-NEVER = ("lock", "scratch", "repository", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm", MANIFEST)
+NEVER = (
+    "lock",
+    "scratch",
+    "clock.json",
+    "repository",
+    "state.sqlite",
+    "state.sqlite-wal",
+    "state.sqlite-shm",
+    MANIFEST,
+)
 """No part of a record, or made anew from it."""
 SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".log", ".safetensors", ".html", ".svg", ".png", ".csv", ".bundle")
 """What a record holds; nothing among it is ever unpickled or run."""

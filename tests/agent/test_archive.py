@@ -37,7 +37,7 @@ def paths(tmp_path: Path) -> RunPaths:
     for name in ("scratch/left.py", "trials/kd/digits/0/weights.safetensors", "trials/kd/digits/0/trial.json"):
         (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (made.folder / name).write_text("{}\n")
-    for name in ("lock", "state.sqlite", "plan.json.part"):
+    for name in ("lock", "clock.json", "state.sqlite", "plan.json.part"):
         (made.folder / name).write_text("x")
     return made
 
@@ -146,7 +146,7 @@ def test_imported_run_is_the_exported_one(paths: RunPaths, tmp_path: Path, elsew
     archive.export(paths, tmp_path / "run.tar.gz", weights=True)
     found = archive.unpack(tmp_path / "run.tar.gz", elsewhere)
     ours, theirs = content(paths.folder), content(found.folder)
-    left = {"lock", "state.sqlite", "plan.json.part", "scratch/left.py", "run.json"}
+    left = {"lock", "clock.json", "state.sqlite", "plan.json.part", "scratch/left.py", "run.json"}
     repository = {name for name in (*ours, *theirs) if name.startswith("repository/")}
     assert {n: d for n, d in theirs.items() if n not in {*repository, "run.json", "lock"}} == {
         n: d for n, d in ours.items() if n not in {*repository, *left}
