@@ -148,9 +148,9 @@ class Drive:
         progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)
         weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
-        progress.say(
-            f"run {self.paths.id}\nisolation: {backend.name}, level {backend.level}, self-test {backend.selftest}{weak}"
-        )
+        gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
+        known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
+        progress.say(f"run {self.paths.id}\nisolation: {known}")
         harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
         return Steps(self.paths, self.options, self.settings, gateway, harness)

@@ -154,6 +154,7 @@ def test_plan_only_stops_with_a_plan_and_says_how_to_go_on(gates: Gates) -> None
     assert (said.code, gates.record["planned"]["status"]) == (0, "planned")
     assert f"planned; go on with: kdagent resume {gates.paths.id} --yes\n" in said.out
     assert "temperature" in said.out and f"plan: {gates.paths.plan}\n" in said.out
+    assert "isolation: process, level 0" in said.out and "  not covered: network: open\n" in said.out
 
 
 def test_review_waits_where_nobody_can_be_asked(gates: Gates) -> None:
