@@ -70,17 +70,15 @@ def border(best: Cell, cells: Sequence[Cell]) -> dict[str, float]:
     return found
 
 
-def tune(experiment) -> Choice:
-    """Trains a copy of the student for each cell of the plan's grid (`temperatures` × `alphas`), each for the share
-    `tuning` of the planned steps, at the planned rate without a schedule.
+def tune(experiment, cells: Sequence[Cell], share: float) -> Choice:
+    """Trains a copy of the student for each cell of a grid, each for that share of the planned steps, at the planned
+    rate without a schedule.
 
     All copies start as the student does and see the same batches; every fifth labelled row judges them and is left out.
     The student, the trial's own random numbers and its counts stay as they are. Raises BaselineError as `held_back`
     does.
     """
-    method = experiment.method
-    cells = grid(method.temperatures, method.alphas)
-    steps = max(1, round(method.tuning * experiment.steps))
+    steps = max(1, round(share * experiment.steps))
     trials = Trials(experiment, steps)
     with torch.random.fork_rng():
         return choose({cell: trials.score(cell) for cell in cells})

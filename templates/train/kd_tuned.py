@@ -9,7 +9,7 @@ of a grid, without every fifth labelled row; these choose the cell. The student 
 from transformers import Trainer
 
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.methods.tuned import tune
+from baselines.methods.tuned import grid, tune
 
 
 class TunedTrainer(Trainer):
@@ -30,7 +30,8 @@ class TunedTrainer(Trainer):
 
 
 def train(experiment):
-    chosen = tune(experiment)
+    method = experiment.method
+    chosen = tune(experiment, grid(method.temperatures, method.alphas), method.tuning)
     experiment.log(**chosen.terms())
     trainer = TunedTrainer(
         experiment,

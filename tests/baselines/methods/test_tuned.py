@@ -86,7 +86,8 @@ def test_rows_that_judge_are_not_trained_on_and_tuning_again_finds_the_same(lab,
     with (tmp_path / "trace").open("w") as stream:
         experiment = Experiment(job, unit, 1, tmp_path, stream)
         with warnings.catch_warnings(action="ignore"):
-            assert tune(experiment) == tune(experiment)
+            cells = grid(SETTINGS["temperatures"], SETTINGS["alphas"])
+            assert tune(experiment, cells, 0.5) == tune(experiment, cells, 0.5)
         trials = Trials(experiment, 100)
     trained, judged = ({*torch.cat([b["ids"] for b in part]).tolist()} for part in (trials.batches, trials.judges))
     held = held_back(torch.as_tensor(experiment.train_dataset.labels)).nonzero()[:, 0].tolist()
