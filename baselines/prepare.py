@@ -92,10 +92,7 @@ class _TextEncoder:
         self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": self.tokenizer.token_to_id("[PAD]")}
 
     def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
-        texts = examples.inputs
-        if self.tokenizer.token_to_id("[SEP]") is None:  # as RoBERTa parts the two texts of a pair
-            texts = [text.replace(tasks.BETWEEN, "</s></s>") for text in texts]
-        return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(texts)]
+        return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(examples.inputs)]
 
 
 def _train_tokenizer(texts: list[str]):

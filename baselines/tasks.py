@@ -21,7 +21,7 @@ CARDS = tomllib.loads((Path(__file__).parent / "tasks.toml").read_text())
 LABEL_COLUMNS = ("label", "labels", "class", "target")
 INPUT_COLUMNS = {"text": ("text", "sentence", "content"), "image": ("image", "img", "pixels")}
 PAIR_COLUMNS = (("sentence1", "sentence2"), ("premise", "hypothesis"))
-BETWEEN = " [SEP] "  # stands between the two texts of a pair; every vocabulary knows it by its own name
+BETWEEN = " [SEP] "  # stands between the two texts of a pair, as BERT's vocabulary and our own know it
 NO_GOLD = -1  # what the hub writes where annotators did not agree
 
 
@@ -203,10 +203,8 @@ def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Sour
             raise BaselineError(f"data folder {folder} does not exist", "check --data")
         test = _files(folder, "test") or _files(folder, "validation")
         train = _files(folder, "train") or [path for path in _files(folder, "") if path not in test]
-    if (
-        not train and test and not own and not _files(folder, "test")
-    ):  # a published task of which only validation is there
-        train, test = test, []
+    if not train and not own and not _files(folder, "test"):
+        train, test = test, []  # a published task of which only validation rows are there
     if not train:
         if own and _classes(folder):
             return _from_image_folder(folder, name)
@@ -287,7 +285,10 @@ def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str
     read = _encoded_images if kind == "image" else _texts
 
     def examples(rows, where: str) -> Examples:
-        if dropped := sum(value == NO_GOLD for value in rows[_column(rows, (label_column,), where)]):
+        values = (
+            rows[_column(rows, (label_column,), where)] if card.get("labels") else []
+        )  # to others -1 may be a class
+        if dropped := sum(value == NO_GOLD for value in values):
             rows = rows.filter(lambda row: row[label_column] != NO_GOLD)
             notes.append(f"{dropped:,} rows of {where} left out: they have no label")
         inputs = [read(rows, _column(rows, (column,), where), where) for column in columns]

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers import Tokenizer
 
 from baselines import tasks
 from baselines.errors import BaselineError
-from tests.baselines.lab import SIZES, real_data, texts, write_csv, write_images
+from baselines.rows import read_rows
+from tests.baselines.lab import SIZES, Lab, here, real_data, texts, write_csv, write_images
 
 ALL = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 10, "test_rows": 0}
 
@@ -405,6 +407,25 @@ def test_rows_without_a_gold_label_are_left_out_and_counted(tmp_path):
     source = tasks.load({"name": "snli", "data_dir": str(tmp_path)})
     assert (len(source.pool), source.pool.labels) == (3, [0, 1, 2])
     assert "1 rows of snli left out: they have no label" in source.notes
+
+
+def test_minus_one_is_a_class_of_an_own_task_like_any_other(tmp_path):
+    source = own(parquet(tmp_path / "train.parquet", {"text": [f"t{n}" for n in range(10)], "label": [-1, 1] * 5}))
+    assert source.names == ["-1", "1"] and set(source.pool.labels) == {0, 1}
+    assert not [note for note in source.notes if "no label" in note]
+
+
+def test_pair_is_encoded_with_its_own_mark_between(tmp_path):
+    rows = {"premise": [f"one dog {n}" for n in range(40)], "hypothesis": ["an animal"] * 40, "label": [0, 1] * 20}
+    path = parquet(tmp_path / "train.parquet", rows)
+    lab = Lab(tmp_path / "lab", "text")
+    here("prepare", lab.prepare_job(task={"name": "own", "data": str(path)}, sizes=ALL | {"train_rows": 20}))
+    tokenizer = Tokenizer.from_file(str(lab.data / "seen" / "tokenizer.json"))
+    marks = [
+        item.tolist().count(tokenizer.token_to_id("[SEP]"))
+        for item in read_rows(lab.data / "seen/train.safetensors", "text").items
+    ]
+    assert set(marks) == {2}  # between the two texts, and at the end
 
 
 # ── real data ───────────────────────────────────────────────────────────────────────────────────────────────────────
