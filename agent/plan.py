@@ -251,7 +251,7 @@ class Track(Record):
     threads: Annotated[int, Field(ge=1)] = 1
 
     @property
-    def benchmark(self) -> Method:
+    def vanilla(self) -> Method:
         """What the reference arms distil with."""
         return self.reference or self.method
 

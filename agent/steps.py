@@ -152,7 +152,7 @@ class Steps:
 
     def _reference(self, name: str, commit: str) -> Arm:
         alone = name in ("student_only", "all_labels")
-        methods = {track.name: {} if alone else track.benchmark.settings for track in self.plan.tracks}
+        methods = {track.name: {} if alone else track.vanilla.settings for track in self.plan.tracks}
         return Arm(name, commit, methods, teacher=not alone, reveal_transfer=name == "all_labels")
 
     def _note_trials(self, arms: Sequence[str]) -> None:
