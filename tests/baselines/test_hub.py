@@ -18,7 +18,7 @@ from baselines.errors import BaselineError
 from baselines.prepare import prepare
 from tests.baselines.lab import SIZES, SPEC, WORDS, process, sha256, texts
 
-CARD = tasks.CARDS["ag_news"]
+CARD, PAIRS = tasks.CARDS["ag_news"], tasks.CARDS["rte"]
 PAPER = tomllib.loads((Path(models.__file__).parent / "scales.toml").read_text())["paper"]["ag_news"]
 SPECS = {who: SPEC | PAPER[who] | {"layers": 2, "width": 16, "heads": 2} for who in ("teacher", "student")}
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "number", *chain(*WORDS.values())]
@@ -57,8 +57,8 @@ class Answer(BaseHTTPRequestHandler):
             case [("models" | "datasets") as kind, owner, name, "tree", revision]:
                 folder = root / kind / owner / name / revision
                 self._send(json.dumps([_entry(file, folder) for file in folder.rglob("*.*")]).encode(), revision, body)
-            case ["datasets", owner, name, "resolve", revision, "data", file]:
-                self._send((root / "datasets" / owner / name / revision / "data" / file).read_bytes(), revision, body)
+            case ["datasets", owner, name, "resolve", revision, folder, file]:
+                self._send((root / "datasets" / owner / name / revision / folder / file).read_bytes(), revision, body)
             case [owner, name, "resolve", revision, file]:
                 self._send((root / "models" / owner / name / revision / file).read_bytes(), revision, body)
             case _:
@@ -90,11 +90,22 @@ def publish(root: Path) -> None:
         columns = {"text": [text for text, _ in texts(count, seed=count)], "label": [n % 4 for n in range(count)]}
         Dataset.from_dict(columns, features=features).to_parquet(data / f"data/{split}-00000-of-00001.parquet")
     (data / "README.md").write_text("# AG News\n")
+    publish_pairs(root / "datasets" / PAIRS["hub"] / PAIRS["revision"])
     sizes = {"vocab_size": len(TOKENS), "max_position_embeddings": 16}
     bert = BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, **sizes)
     distilbert = DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, **sizes)
     for who, model in (("teacher", BertForMaskedLM(bert)), ("student", DistilBertForMaskedLM(distilbert))):
         write_checkpoint(root / "models" / SPECS[who]["checkpoint"] / SPECS[who]["revision"], model)
+
+
+def publish_pairs(folder: Path) -> None:
+    """RTE and a neighbour in GLUE's repository; its test rows have no labels."""
+    for name in (PAIRS["folder"], "mnli"):
+        for split, count in (("train", 200), ("validation", 30), ("test", 30)):
+            ours, theirs = ([text for text, _ in texts(count, seed=count + n)] for n in (0, 1))
+            labels = [-1 if split == "test" else n % 2 for n in range(count)]
+            rows = Dataset.from_dict({"sentence1": ours, "sentence2": theirs, "label": labels})
+            rows.to_parquet(folder / name / f"{split}-00000-of-00001.parquet")
 
 
 def write_checkpoint(folder: Path, model, tokens: list[str] = TOKENS) -> None:
@@ -146,6 +157,19 @@ def test_hub_is_asked_for_the_pinned_revisions_and_then_no_more(hub, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert without_folder(tmp_path / "offline") == found
     assert not hub.asked
+
+
+@pytest.mark.slow
+def test_task_of_glue_takes_its_own_folder_and_the_rows_that_have_labels(hub, tmp_path):
+    hub.asked.clear()
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.address}
+    done = process("prepare", job(tmp_path / "out", task={"name": "rte"}), **home)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "out/facts.json").read_text())
+    assert (found["rows"]["train"], found["revision"]) == (100, PAIRS["revision"])
+    assert "the published test rows have no labels: the rows of validation are the test rows" in found["notes"]
+    asked = {path for path in hub.asked if "/nyu-mll/" in path and "/resolve/" in path}
+    assert asked and all(f"/{PAIRS['folder']}/" in path for path in asked), asked
 
 
 @pytest.mark.slow
