@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agent import evidence, runs
-from agent.compare import Comparison, Guard, compare, gap, judge
+from agent.compare import Comparison, Gap, Guard, compare, gap, judge
 from agent.config import ROOT
 from agent.conversation import Conversation, Exchange
 from agent.errors import TrainingError
 from agent.events import EventLog
 from agent.fields import fields, run_fields
 from agent.guards import guards
+from agent.headroom import more_headroom
 from agent.options import Options
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
@@ -174,7 +175,7 @@ class Assembly:
             majority_accuracy=majority,
             comparisons=self._comparisons(scores, checks),
             guards=checks,
-            gap=gap(teacher, scores["student_only"]) if scores["student_only"] else None,
+            gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
             published=() if self._options.data else published(track.task.name),
         )
 
@@ -324,6 +325,14 @@ def _source(asked: dict[str, str], exchanges: Sequence[Exchange]) -> Source:
     """Who was asked in the end; a model took part where any exchange was with one."""
     took_part = any(name != "recipes" for name in (asked["name"], *(each.source for each in exchanges)))
     return Source(name=asked["name"], model=asked["model"], took_part=took_part)
+
+
+def _gap(track: Track, teacher: Scores, students: Sequence[Scores]) -> Gap:
+    """With a setting that has one, where there is none."""
+    found = gap(teacher, students)
+    if found.significant or not (more := more_headroom(track)):
+        return found
+    return found.model_copy(update={"note": f"{found.note} Where there mostly is one: `{more}`."})
 
 
 def _latency(records: Sequence[evidence.TrialRecord]) -> Latency | None:

@@ -91,6 +91,11 @@ def _run(command: argparse.ArgumentParser) -> None:
     _text(command, "--data-dir", metavar="DIR", help="folder with one sub-folder per known task")
     _text(command, "--data", metavar="PATH", help="your own task: CSV, parquet or image folder")
     _text(command, "--method", metavar="NAME", help="fix the method (see: kdagent methods)")
+    command.add_argument("--train-size", type=int, metavar="N", help="labelled training rows; 0: all")
+    command.add_argument(
+        "--transfer-size", type=int, metavar="N", help="rows without labels, for the teacher to answer"
+    )
+    command.add_argument("--label-noise", type=float, metavar="SHARE", help="training labels to make wrong, e.g. 0.2")
     command.add_argument("--seeds", type=seeds, metavar="N|A,B,…", help="how many seeds, or which")
     command.add_argument("--attempts", type=int, metavar="N", help="edits that may be tried (default: 1)")
     about = "fix a plan field, e.g. temperature=4 or ag_news.training.epochs=2"

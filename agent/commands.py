@@ -127,6 +127,9 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     """The plan fields the user fixed, by flag or by --set."""
     flags = {
         "method.name": arguments.method,
+        "train_rows": arguments.train_size,
+        "transfer_rows": arguments.transfer_size,
+        "label_noise": arguments.label_noise,
         "seeds": arguments.seeds,
         "attempts": arguments.attempts,
         "budget.seconds": arguments.budget,

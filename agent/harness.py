@@ -110,6 +110,7 @@ class Harness:
             "task": source,
             "sizes": settings["sizes"],
             "data_seed": settings["data_seed"],
+            "label_noise": settings["label_noise"],
             "input_size": settings["input_size"],
             "batch_size": settings["training"]["batch_size"],
             "teacher": settings["teacher"],
@@ -146,15 +147,7 @@ class Harness:
 
     def _teacher(self, track: Track, facts: dict[str, Any], train_file: str, checkpoints: int) -> Path:
         data = Path(facts["folder"])
-        identity = {
-            "data": track.task.encoded,
-            "input": track.task.input_size,
-            "model": track.teacher.model_dump() | {"revision": facts["models"]["teacher"]["spec"]["revision"]},
-            "training": track.teacher_training.model_dump(),
-            "threads": track.threads,
-            "file": train_file,
-        }
-        folder = self.settings.cache / "teachers" / _key(identity, _versions(), str(facts["task"]))
+        folder = self.settings.cache / "teachers" / teacher_key(track, facts, train_file)
         folder.mkdir(parents=True, exist_ok=True)
         unit = {
             "arm": "teacher",
@@ -587,6 +580,20 @@ def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of prepared data, by its name in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".safetensors", ".json"))
     return {str(path.relative_to(folder)): runs.file_hash(path) for path in files}
+
+
+def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
+    """Where a teacher's place in the cache is: all that its weights follow from, the labels it learns among it."""
+    identity = {
+        "data": track.task.encoded,
+        "labels": [facts["files"][name] for name in ("seen/train.safetensors", "labels/transfer.safetensors")],
+        "input": track.task.input_size,
+        "model": track.teacher.model_dump() | {"revision": facts["models"]["teacher"]["spec"]["revision"]},
+        "training": track.teacher_training.model_dump(),
+        "threads": track.threads,
+        "file": train_file,
+    }
+    return _key(identity, _versions(), str(facts["task"]))
 
 
 def _key(*parts: Any) -> str:

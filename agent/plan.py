@@ -228,6 +228,8 @@ class Task(Record):
     input_size: Annotated[int, Field(ge=1)]
     """Tokens per text at most, or pixels per image side."""
     data_seed: int = 0
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the labelled training rows that were put to another class."""
     hash: str
     """SHA-256 over every row of every split, in order."""
     notes: tuple[str, ...] = ()
@@ -339,6 +341,8 @@ class Plan(Record):
             del said["budget"]["checkpoints"]
         for track in said["tracks"]:
             track["method"] = _stated(track["method"])
+            if not track["task"]["label_noise"]:
+                del track["task"]["label_noise"]
             if not track["reference"]:
                 del track["reference"]
         return json.dumps(said, sort_keys=True, ensure_ascii=False)

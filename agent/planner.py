@@ -71,7 +71,16 @@ class Draft:
 
 def _meant(name: str) -> str:
     """The field that may have been meant, or all the common ones."""
-    known = (*METHOD_FIELDS, *TRAINING_FIELDS, *SIZE_FIELDS, *PLAN_FIELDS, "input_size", "data_seed", "threads")
+    known = (
+        *METHOD_FIELDS,
+        *TRAINING_FIELDS,
+        *SIZE_FIELDS,
+        *PLAN_FIELDS,
+        "input_size",
+        "data_seed",
+        "label_noise",
+        "threads",
+    )
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"common fields: {', '.join(known)}"
 
@@ -147,7 +156,7 @@ def _settle(made: Draft, plan: Plan) -> None:
         track = plan.track(name)
         settings |= track.model_dump(include=set(TRACK_PARTS))
         settings["sizes"] = {size: value and getattr(track.task, size) for size, value in settings["sizes"].items()}
-        settings |= {"input_size": track.task.input_size, "data_seed": track.task.data_seed}
+        settings |= track.task.model_dump(include={"input_size", "data_seed", "label_noise"})
     made.values["budget"] = plan.budget.model_dump()
 
 
@@ -184,6 +193,7 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "input_size": preset["input_size"],
         "threads": preset["threads"],
         "data_seed": 0,
+        "label_noise": 0.0,
         "sizes": preset["sizes"],
         "teacher": empty | preset["teacher"],
         "teacher_training": training | preset["teacher_training"],
@@ -331,6 +341,7 @@ def _track(
         "test_rows": rows["test"],
         "input_size": settings["input_size"],
         "data_seed": settings["data_seed"],
+        "label_noise": settings["label_noise"],
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
     return {"name": name, "task": task} | parts | _methods(name, settings, origins)
@@ -352,7 +363,7 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
                 origins[path] = made.origins.get(path, "default")
         for size in SIZE_FIELDS:
             origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")
-        for field in ("input_size", "threads"):
+        for field in ("input_size", "threads", *(["label_noise"] if record["task"]["label_noise"] else [])):
             origins[f"tracks.{name}.{field}"] = made.origins.get(f"tracks.{name}.{field}", "default")
     for path in (*PLAN_FIELDS, *(f"budget.{name}" for name in made.values["budget"])):
         origins[path] = made.origins.get(path, "default")

@@ -23,10 +23,11 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def prepare(job: dict) -> None:
-    """job: out, task, sizes, data_seed, input_size, batch_size, teacher, student (specs)."""
+    """job: out, task, sizes, data_seed, label_noise, input_size, batch_size, teacher, student (specs)."""
     out = Path(job["out"])
     source = tasks.load(job["task"])
     splits = tasks.split(source, job["sizes"], job["data_seed"])
+    splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
     tasks.check(source, splits, job["batch_size"])
     for folder in ("seen", "held", "labels"):
         (out / folder).mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import io
 import os
 import tomllib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,20 @@ def split(source: Source, sizes: dict, seed: int) -> Splits:
         if wanted > got:
             notes.append(f"{got:,} {what} rows: {wanted:,} were asked for, the source holds no more")
     return Splits(pool.take(train), pool.take(transfer), pool.take(dev), test, notes)
+
+
+def noisy(splits: Splits, share: float, classes: int, seed: int) -> Splits:
+    """The splits with `share` of the labelled training rows, drawn by `seed`, under another class than their own."""
+    labels = np.array(splits.train.labels)
+    generator = np.random.default_rng([seed, 1])  # not what the order of the rows was drawn with
+    wrong = generator.permutation(len(labels))[: round(share * len(labels))]
+    if not len(wrong):
+        return splits
+    labels[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
+    note = (
+        f"{len(wrong):,} of the {len(labels):,} training labels were put to another class, as asked for (label noise)"
+    )
+    return replace(splits, train=Examples(splits.train.inputs, labels.tolist()), notes=[*splits.notes, note])
 
 
 def check(source: Source, splits: Splits, batch_size: int) -> None:

@@ -65,6 +65,15 @@ def test_signal_at_the_question_ends_it_at_once(kdagent: Kdagent, number: int) -
     assert json.loads((folder / "run.json").read_text())["status"] == "cancelled"
 
 
+def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None:
+    sizes = ("--train-size", "80", "--transfer-size", "40", "--label-noise", "0.25")
+    said = kdagent("run", "soft labels", "--task", "digits", *sizes, "--plan-only", "--yes", "--isolation", "process")
+    [folder] = kdagent.runs.iterdir()
+    task = json.loads((folder / "plan.json").read_text())["tracks"][0]["task"]
+    assert (said.code, task["train_rows"], task["transfer_rows"], task["label_noise"]) == (0, 80, 40, 0.25)
+    assert any("20 of the 80 training labels were put to another class" in note for note in task["notes"])
+
+
 def test_json_of_a_planned_run_is_one_document(kdagent: Kdagent) -> None:
     said = kdagent("run", "soft labels", *TINY, "--plan-only", "--json")
     assert (said.code, said.err) == (0, "")

@@ -13,7 +13,7 @@ from rich.console import Console
 from agent import config, runs
 from agent.assembly import Assembly
 from agent.clock import Clock
-from agent.harness import Arm, Harness
+from agent.harness import Arm, Harness, hashes, teacher_key
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
@@ -103,3 +103,11 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
     assert list(place.paths.scratch.iterdir()) == []
     said = "own: kd seed 2 was cut off and went on from its checkpoint at step 6"
     assert Assembly(place.paths, place.plan, {}, (), ())._deviations() == (said,)
+
+
+def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    [track], clean = place.plan.tracks, place.facts | {"files": hashes(place.lab.data)}
+    noisy = clean | {"files": clean["files"] | {"seen/train.safetensors": "0" * 64}}
+    assert teacher_key(track, clean, "a file") == teacher_key(track, clean, "a file")
+    assert teacher_key(track, noisy, "a file") != teacher_key(track, clean, "a file")

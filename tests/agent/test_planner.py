@@ -135,6 +135,16 @@ def test_every_scale_and_method_make_a_plan(scale: Any, method: str) -> None:
     assert plan.hash == Plan.model_validate_json(plan.canonical()).hash
 
 
+def test_label_noise_is_in_the_plan_where_the_user_asks_for_it_and_nowhere_else() -> None:
+    noisy, clean = planned(options(values={"label_noise": 0.2, "train_rows": 80})), planned(options())
+    assert noisy.tracks[0].task.label_noise == 0.2
+    assert noisy.provenance["tracks.digits.label_noise"] == "user"
+    assert "label_noise" not in clean.canonical()
+    assert not any("label_noise" in path for path in clean.provenance)
+    with pytest.raises(PlanError, match=r"label_noise = 1.0: input should be less than 1"):
+        planned(options(values={"label_noise": 1.0}))
+
+
 def test_hash_changes_with_every_value() -> None:
     changes: list[dict[str, Any]] = [{}, {"epochs": 2}, {"alpha": 0.25}, {"seeds": [1]}, {"least_effect": 0.01}]
     changes.append({"budget.checkpoints": 1})
@@ -147,6 +157,7 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     older = plan.model_dump(mode="json", by_alias=True)
     del older["budget"]["checkpoints"]
     del older["tracks"][0]["reference"]
+    del older["tracks"][0]["task"]["label_noise"]
     older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -157,7 +157,12 @@ class Lab:
             self.task = {"name": "own", "data": str(root / "own")}
 
     def prepare_job(self, **changes) -> dict:
-        settings = {"data_seed": 0, "input_size": 12 if self.kind == "text" else 8, "batch_size": 16}
+        settings = {
+            "data_seed": 0,
+            "label_noise": 0.0,
+            "input_size": 12 if self.kind == "text" else 8,
+            "batch_size": 16,
+        }
         return {"out": str(self.data), "task": self.task, "sizes": SIZES} | settings | self.models | changes
 
     def teacher_job(self, **changes) -> dict:

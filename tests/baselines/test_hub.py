@@ -124,7 +124,13 @@ def hub(tmp_path_factory):
 
 
 def job(out: Path, **changes) -> dict:
-    settings = {"sizes": SIZES | {"train_rows": 100}, "data_seed": 0, "input_size": 12, "batch_size": 16}
+    settings = {
+        "sizes": SIZES | {"train_rows": 100},
+        "data_seed": 0,
+        "label_noise": 0.0,
+        "input_size": 12,
+        "batch_size": 16,
+    }
     return {"out": str(out), "task": {"name": "ag_news"}} | settings | SPECS | changes
 
 

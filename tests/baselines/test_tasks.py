@@ -101,6 +101,18 @@ def test_zero_rows_mean_all_for_training_and_test_and_none_for_transfer():
     assert [len(part) for part in parts(splits)] == [190, 0, 10, 30]
 
 
+def test_label_noise_puts_the_share_asked_for_to_another_class_and_says_so():
+    clean = tasks.split(pool(), SIZES, seed=0)
+    noisy, again = (tasks.noisy(clean, 0.25, 3, seed=0) for _ in range(2))
+    pairs = list(zip(clean.train.labels, noisy.train.labels, strict=True))
+    assert sum(before != after for before, after in pairs) == 8
+    assert {after for _, after in pairs} == {0, 1, 2}
+    assert noisy.train.labels == again.train.labels != tasks.noisy(clean, 0.25, 3, seed=1).train.labels
+    assert (noisy.transfer, noisy.dev, noisy.test) == (clean.transfer, clean.dev, clean.test)
+    assert "8 of the 32 training labels were put to another class" in noisy.notes[-1]
+    assert tasks.noisy(clean, 0.0, 3, seed=0) is clean
+
+
 def test_rows_equal_to_a_test_row_or_to_another_row_are_left_out_and_counted():
     source = pool()
     test_row, pool_row = source.test.inputs[0], source.pool.inputs[5]
