@@ -28,7 +28,10 @@ def fields(evidence: Evidence) -> tuple[FieldRow, ...]:
     rows.append(sheet.row("threads", track.threads, _same(_first(r, "threads") for r in proposed)))
     rows.append(sheet.row("student.dropout", "as built", _same(r.executed("dropout") for r in proposed)))
     rows += [*_rows_seen(sheet, evidence)]
-    rows += [*_training(sheet, "teacher_training", track.teacher_training, track.teacher_steps, teacher)]
+    if track.teacher_steps:
+        rows += [*_training(sheet, "teacher_training", track.teacher_training, track.teacher_steps, teacher)]
+    else:
+        rows.append(sheet.row("teacher_training.epochs", 0, None if evidence.teacher.lines else 0, where="outside"))
     rows += [*_outside(sheet, evidence)]
     return tuple(rows)
 

@@ -25,6 +25,7 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
     found = [*_title(plan), *_seeds(plan)]
     for track in plan.tracks:
         found += _foreign(plan, track)
+        found += _as_it_is(track)
         for about in (_rates, _schedule, _method, _rows):
             found += about(track)
         found += _sizes(track, facts[track.name])
@@ -55,13 +56,26 @@ def _foreign(plan: Plan, track: Track) -> Iterator[Lint]:
             yield Lint("warning", f"{path}.{name}", f"{method.name} has no such setting, so nothing will read it")
 
 
+def _as_it_is(track: Track) -> Iterator[Lint]:
+    """A teacher that is not trained here must have been trained somewhere, and there is one of it."""
+    if track.teacher_steps:
+        return
+    path = f"tracks.{track.name}.teacher_training.epochs"
+    if not track.teacher.checkpoint:
+        why = "a teacher of random weights that is not trained knows nothing"
+        yield Lint("refusal", path, why, f"name one: --set {track.name}.teacher.checkpoint=FOLDER")
+    if track.method.teachers > 1:
+        why = f"{track.method.teachers} teachers that are not trained are one and the same"
+        yield Lint("refusal", path, why, f"train them, or use --set {track.name}.teachers=1")
+
+
 def _rates(track: Track) -> Iterator[Lint]:
     for who, spec, training in (
         ("teacher_", track.teacher, track.teacher_training),
         ("", track.student, track.training),
     ):
         low, high = _usable(spec, training)
-        if not low <= training.learning_rate <= high:
+        if training.epochs and not low <= training.learning_rate <= high:
             yield Lint(
                 "warning",
                 f"tracks.{track.name}.{who}training.learning_rate",
@@ -87,7 +101,7 @@ def _schedule(track: Track) -> Iterator[Lint]:
         ("teacher_", track.teacher_training, track.teacher_steps),
         ("", track.training, track.steps),
     ):
-        if training.warmup > MOST_WARMUP:
+        if steps and training.warmup > MOST_WARMUP:
             yield Lint(
                 "refusal",
                 f"tracks.{track.name}.{who}training.warmup",

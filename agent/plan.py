@@ -109,6 +109,12 @@ class Training(Record):
         return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
 
 
+class TeacherTraining(Training):
+    """No epochs at all: a checkpoint that somebody trained for the task is the teacher as it is."""
+
+    epochs: Annotated[float, Field(ge=0)]
+
+
 class Method(Record):
     """The distillation settings an arm reads from `experiment.method`; each method has some of them."""
 
@@ -244,7 +250,7 @@ class Track(Record):
     name: str
     task: Task
     teacher: ModelSpec
-    teacher_training: Training
+    teacher_training: TeacherTraining
     student: ModelSpec
     training: Training
     method: Method
@@ -269,7 +275,7 @@ class Track(Record):
 
     @property
     def teacher_steps(self) -> int:
-        return steps(self.teacher_training, self.pool_rows)
+        return steps(self.teacher_training, self.pool_rows) if self.teacher_training.epochs else 0
 
 
 class Budget(Record):

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -47,6 +48,37 @@ def build(spec: dict, task: dict, seed: int) -> nn.Module:
         _as_published(model)
     if spec["stem"] == "cifar":
         _cifar_stem(model)
+    return model
+
+
+def finished(spec: dict, task: dict) -> nn.Module:
+    """A checkpoint as somebody trained it for this task; its answers stand in the order of the task's classes.
+
+    Classes are matched by their names, never by their places. Raises BaselineError where the names differ, upper and
+    lower case aside, and where the checkpoint has no classification head.
+    """
+    folder, wanted = Path(spec["checkpoint"]), [name.casefold() for name in task["labels"]]
+    known = AutoConfig.from_pretrained(folder).id2label
+    names = [str(known[place]) for place in sorted(known)]
+    own = [name.casefold() for name in names]
+    if sorted(own) != sorted(wanted):
+        raise BaselineError(
+            f"the teacher's classes are {', '.join(names)}; the task's are {', '.join(task['labels'])}",
+            "name them alike in id2label of its config.json, or train it: --set teacher_training.epochs=2",
+        )
+    model = build(spec, task, seed=0)
+    stored = {name for file in folder.glob("*.safetensors") for name in load_file(file)}
+    heads = [name for name, _ in model.named_parameters() if not name.startswith(model.base_model_prefix)]
+    if missing := [name for name in heads if name not in stored]:
+        raise BaselineError(
+            f"the teacher's checkpoint has no classification head: {missing[0]} is missing",
+            "train it first: --set teacher_training.epochs=2",
+        )
+    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    order = [own.index(name) for name in wanted]
+    with torch.no_grad():
+        head.weight.copy_(head.weight[order].clone())
+        head.bias.copy_(head.bias[order].clone())
     return model
 
 

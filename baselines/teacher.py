@@ -2,7 +2,8 @@
 
     python -m baselines.teacher JOB.json …
 
-The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach.
+The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach. With
+no steps to train it is a checkpoint as it is, whose classes are brought into the task's order by their names.
 Each stage names its last file when all are whole, so a stage whose last file exists is not repeated.
 """
 
@@ -62,22 +63,18 @@ def _missing(job: dict, out: Path) -> list[int]:
 
 def _train(job: dict, out: Path) -> None:
     started = time.monotonic()
-    experiment = Experiment(job, job["unit"], job["seed"], out, (out / "trace.jsonl").open("w"))
-    try:
-        model = import_file(Path(job["file"])).train(experiment)
-        save(model, experiment.student, out)
-    except FloatingPointError as error:
-        raise BaselineError(f"teacher: {error}", "lower teacher_training.learning_rate") from error
+    task = json.loads((Path(job["seen"]) / "task.json").read_text())
+    model = _trained(job, out) if job["steps"] else _as_it_is(job, task, out)
     model.config.save_pretrained(out)
     facts = {
         "schema": 1,
         "spec": job["unit"]["model"],
-        "steps": experiment.steps,
+        "steps": job["steps"],
         "seed": job["seed"],
         "seconds": time.monotonic() - started,
         "parameters": models.parameters(model),
         "fingerprint": models.fingerprint(model),
-        **_shapes(model, experiment),
+        **_shapes(model, splits(job, job["unit"], task["kind"])[0], task),
     }
     part = out / "teacher.part"
     part.write_text(json.dumps(facts))
@@ -85,14 +82,30 @@ def _train(job: dict, out: Path) -> None:
     shutil.rmtree(out / "trainer", ignore_errors=True)
 
 
-def _shapes(model: nn.Module, experiment: Experiment) -> dict:
+def _trained(job: dict, out: Path) -> nn.Module:
+    experiment = Experiment(job, job["unit"], job["seed"], out, (out / "trace.jsonl").open("w"))
+    try:
+        model = import_file(Path(job["file"])).train(experiment)
+        save(model, experiment.student, out)
+    except FloatingPointError as error:
+        raise BaselineError(f"teacher: {error}", "lower teacher_training.learning_rate") from error
+    return model
+
+
+def _as_it_is(job: dict, task: dict, out: Path) -> nn.Module:
+    model = models.finished(job["unit"]["model"], task)
+    save(model, model, out)
+    (out / "trace.jsonl").touch()  # nothing was trained
+    return model
+
+
+def _shapes(model: nn.Module, rows: Rows, task: dict) -> dict:
     """Per block: channels or hidden size, and the bytes its states take for every row in fp32."""
-    rows = experiment.train_dataset
-    batch = Collator(experiment.task)([rows[0], rows[1]])
+    batch = Collator(task)([rows[0], rows[1]])
     with torch.no_grad():
         states = model.cpu().eval()(**accepted(model, batch), output_hidden_states=True).hidden_states
     ends = [states[tap] for tap in taps(model)]
-    if experiment.task["kind"] == "text":
+    if task["kind"] == "text":
         tokens = sum(len(item) for item in rows.items)
         return {"widths": [s.shape[2] for s in ends], "feature_bytes": [tokens * s.shape[2] * 4 for s in ends]}
     return {"widths": [s.shape[1] for s in ends], "feature_bytes": [len(rows) * s[0].numel() * 4 for s in ends]}

@@ -86,6 +86,24 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             "30% of ",
         ),
         ("docstrings", {"layers": 4}, "tracks.docstrings.method.layers", "the teacher has 3, the student 3"),
+        (
+            "docstrings",
+            {"teacher_training.epochs": 0},
+            "tracks.docstrings.teacher_training.epochs",
+            "random weights that is not trained knows nothing",
+        ),
+        (
+            "docstrings",
+            {
+                "teacher_training.epochs": 0,
+                "teacher.checkpoint": "somewhere",
+                "teacher_training.learning_rate": 1,
+                "method.name": "tmkd",
+                "teachers": 3,
+            },
+            "tracks.docstrings.teacher_training.epochs",
+            "3 teachers that are not trained are one and the same",
+        ),
     ],
 )
 def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field: str, says: str) -> None:
@@ -106,6 +124,7 @@ def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field:
         ("docstrings", SELECTIVE | {"signal": "cls"}),
         ("docstrings", SELECTIVE | {"layers": 9, "layer_map": "last1"}),
         ("docstrings", SELECTIVE | {"init_layers": "last", "student.width": 64, "teacher.width": 64}),
+        ("docstrings", {"teacher_training.epochs": 0, "teacher.checkpoint": "somewhere"}),
         ("docstrings", {"layers": 9}),  # no layer is matched by plain distillation
     ],
 )

@@ -189,6 +189,48 @@ def test_head_of_another_task_is_replaced(tmp_path):
     assert models.build(named, TEXT, seed=0).classifier.weight.shape == (4, 16)
 
 
+def classifier(folder: Path, *names: str) -> dict:
+    """A classifier as somebody trained it, and the spec that names it."""
+    config = BertConfig(**TINY, num_labels=len(names), id2label=dict(enumerate(names)))
+    return checkpoint(folder, BertForSequenceClassification(config))
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_answers_of_a_finished_teacher_stand_in_the_order_of_the_tasks_classes(kind, tmp_path):
+    """KD-11: classes are matched by name."""
+    if kind == "text":
+        own, task = classifier(tmp_path, "d", "B", "a", "c"), TEXT
+        inputs = {"input_ids": torch.tensor([[5, 6, 7]])}
+        published = BertForSequenceClassification.from_pretrained(tmp_path).eval()
+    else:
+        task, own = IMAGE | {"labels": list("abcd")}, spec("image", "teacher") | {"stem": "imagenet"}
+        names = {"num_labels": 4, "id2label": dict(enumerate(["d", "B", "a", "c"]))}
+        published = models.build(own, task, seed=3)
+        published.config.update(names)
+        published.save_pretrained(tmp_path)
+        own |= {"checkpoint": str(tmp_path)}
+        inputs = {"pixel_values": torch.rand(2, task["channels"], 32, 32)}
+        published.eval()
+    teacher = models.finished(own, task).eval()
+    with torch.no_grad():
+        there, here = published(**inputs).logits, teacher(**inputs).logits
+    assert torch.equal(here, there[:, [2, 1, 3, 0]])
+    assert teacher.config.id2label == {0: "a", 1: "b", 2: "c", 3: "d"}
+
+
+def test_finished_teacher_of_other_classes_is_refused_and_both_are_listed(tmp_path):
+    """KD-11: disjoint sets of classes."""
+    named = classifier(tmp_path, "LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")
+    with pytest.raises(BaselineError, match="are LABEL_0, LABEL_1, LABEL_2, LABEL_3; the task's are a, b, c, d"):
+        models.finished(named, TEXT)
+
+
+def test_finished_teacher_without_a_head_is_refused(tmp_path):
+    named = checkpoint(tmp_path, BertForMaskedLM(BertConfig(**TINY, id2label=dict(enumerate("abcd")))))
+    with pytest.raises(BaselineError, match="has no classification head: classifier"):
+        models.finished(named, TEXT)
+
+
 def test_checkpoint_of_another_architecture_is_refused(tmp_path):
     sizes = {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50, "max_position_embeddings": 24}
     named = checkpoint(tmp_path, DistilBertForSequenceClassification(DistilBertConfig(**sizes)))

@@ -18,7 +18,7 @@ from baselines import models
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
 from baselines.rows import NO_LABEL, read_rows
-from baselines.teachers import Teacher
+from baselines.teachers import Teacher, load
 from tests.baselines.lab import (
     ARMS,
     METHOD,
@@ -190,6 +190,17 @@ def test_several_teachers_differ_by_their_seed_and_are_handed_out_in_their_order
     answers = Teacher(str(tmp_path), facts(text)["task"]).several(torch.tensor([3, 1]), 2)
     torch.testing.assert_close(answers.detach(), torch.stack([first[[3, 1]], second[[3, 1]]]))
     assert not torch.equal(first, second)
+
+
+def test_teacher_that_is_not_trained_answers_as_the_checkpoint_does(text, tmp_path):
+    model = load(text.teacher, json.loads((text.data / "seen/task.json").read_text()))
+    model.save_pretrained(tmp_path / "published")
+    unit = text.teacher_job()["unit"]
+    unit |= {"model": unit["model"] | {"checkpoint": str(tmp_path / "published")}}
+    here("teacher", text.teacher_job(out=str(tmp_path / "out"), unit=unit, steps=0, file="/nowhere/train.py"))
+    assert sha256(tmp_path / "out/logits.safetensors") == sha256(text.teacher / "logits.safetensors")
+    assert json.loads((tmp_path / "out/teacher.json").read_text())["steps"] == 0
+    assert (tmp_path / "out/trace.jsonl").read_text() == ""
 
 
 def test_teacher_that_diverges_is_explained_and_leaves_no_marker(text, tmp_path):
