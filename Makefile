@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes isolation-cost cheats effects mutation-test replay-test kill-test clean
+.PHONY: install run test check probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -33,6 +33,9 @@ cheats: install # scripted cheating authors, end to end from the command line, a
 
 effects: install # every method's smallest experiment beside what is expected of it; minutes
 	$(BIN)/python -m tests.effects $(WRITE)
+
+recorded: install # every method on a real task, and published orderings; an hour and more: DATA=folder [WRITE=--write]
+	$(BIN)/python -m tests.recorded --data-dir $(DATA) $(WRITE)
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.mutation $(WRITE)
