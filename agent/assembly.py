@@ -284,16 +284,23 @@ class Assembly:
         return run_fields(self.plan, tracks, len(self.history), seconds, tokens, longest, memory)
 
     def _deviations(self) -> tuple[str, ...]:
-        """Trials that the harness split into micro-batches, and trials that went on from a checkpoint."""
-        found = []
+        """Trials of other runs, trials split into micro-batches, and trials that went on from a checkpoint."""
+        found, reused = [], dict[tuple[str, str], dict[str, None]]()
         for path in sorted(self.paths.folder.glob("trials/*/*/*/trial.json")):
             report, (arm, track, seed) = json.loads(path.read_text()), path.parts[-4:-1]
+            if origin := report.get("reused"):
+                reused.setdefault((track, origin), {})[arm] = None
             if step := report.get("continued"):
                 found.append(f"{track}: {arm} seed {seed} was cut off and went on from its checkpoint at step {step}")
             if (micro := report.get("micro", 1)) > 1:
                 size = self.plan.track(track).training.batch_size
                 split = f"{micro} micro-batches of {size // micro} rows"
                 found.append(f"{track}: memory ran out, so {arm} seed {seed} was trained in {split} instead of {size}")
+        same = "by the same code, on the same data, with the same settings, seeds and teacher"
+        for (track, origin), arms in reused.items():
+            found.append(
+                f"{track}: trials of {', '.join(arms)} were reused from run {origin}, which trained them {same}"
+            )
         return tuple(found)
 
     def _exposures(self) -> dict[str, int]:

@@ -143,6 +143,7 @@ class Drive:
         from agent.gateway import Gateway
         from agent.harness import Harness
         from agent.steps import Steps
+        from agent.stock import Stock
         from sandbox.isolation import choose
 
         progress, budget = console_progress(self.as_json, clock), self._budget()
@@ -151,7 +152,8 @@ class Drive:
         gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
         known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
         progress.say(f"run {self.paths.id}\nisolation: {known}")
-        harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
+        stock = None if self.options.replay else Stock(self.settings.cache / "trials", self.paths.id)
+        harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds, stock)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
         return Steps(self.paths, self.options, self.settings, gateway, harness)
 

@@ -34,6 +34,7 @@ from agent.probe import AS_IS, MOST_WEIGHTS, Probe, measure
 from agent.progress import Progress
 from agent.returned import ERROR, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
+from agent.stock import Stock
 from sandbox import intake, supervisor
 from sandbox.errors import IntakeRejected
 from sandbox.folder import reclaim, remove
@@ -91,6 +92,8 @@ class Harness:
     cancelled: threading.Event
     seconds: float
     """The run's time budget."""
+    stock: Stock | None
+    """Where trials of reference arms are taken from and kept; a replay has none."""
 
     @property
     def remaining(self) -> float:
@@ -199,6 +202,8 @@ class Harness:
         Arms of `ours`, which no model wrote, may share a process across tracks, so that imports are paid once.
         """
         parts = [part for track in plan.tracks for part in self._parts(plan, track, arms)]
+        if ours and self.stock:
+            self._take_from(self.stock, parts, facts, teachers)
         if ours:
             workers = self.workers(1)
             groups = [parts[first::workers] for first in range(workers)]
@@ -208,6 +213,40 @@ class Harness:
             self._parallel(
                 lambda group: self._train_missing(group, facts, teachers), [group for group in groups if group]
             )
+
+        if ours and self.stock:
+            for part in parts:
+                for arm, seed in part.work:
+                    place = self.paths.trial(arm.name, part.track.name, seed)
+                    self.stock.give(self._identity(part, arm, seed, facts, teachers), place)
+
+    def _take_from(self, stock: Stock, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
+        """What another run has trained to the last bit as this one would."""
+        for part in parts:
+            for arm, seed in self._missing(part):
+                place = self.paths.trial(arm.name, part.track.name, seed)
+                stock.take(self._identity(part, arm, seed, facts, teachers), place)
+
+    def _identity(
+        self, part: Part, arm: Arm, seed: int, facts: dict[str, Any], teachers: dict[str, str]
+    ) -> dict[str, Any]:
+        """Everything that a trial of a reference arm follows from; of the settings those that its train.py names."""
+        track, own = part.track, facts[part.track.name]
+        taught = runs.file_hash(Path(teachers[track.name]) / "weights.safetensors") if arm.teacher else ""
+        source = Workspace.open(self.paths.repository).read(arm.commit)
+        return {
+            "arm": arm.name,
+            "train.py": source,
+            "model": own["models"]["student"]["spec"],
+            "training": track.training.model_dump(),
+            "method": {name: value for name, value in arm.method[track.name].items() if f"method.{name}" in source},
+            "teacher": taught,
+            "data": [own["files"], arm.reveal_transfer],
+            "seed": seed,
+            "steps": [part.steps, part.checkpoints],
+            "machine": [track.threads, sorted(map(str, Path("/dev").glob("nvidia[0-9]*")))],
+            "versions": _versions(),
+        }
 
     def pilot(self, plan: Plan, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int) -> str:
         """A few steps of one arm on every track, as it is and with the teacher shuffled; why it failed, or ""."""

@@ -84,7 +84,9 @@ class Rehearse(Replay):
         from sandbox.isolation import Process
 
         progress, budget = console_progress(True, clock), self._budget()
-        harness = Recollection(self.paths, self.settings, Process(), progress, cancelled, budget.seconds, self.original)
+        harness = Recollection(
+            self.paths, self.settings, Process(), progress, cancelled, budget.seconds, None, self.original
+        )
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
         return Rehearsal(self.paths, self.options, self.settings, gateway, harness)
 

@@ -67,7 +67,7 @@ def _keys(paths: RunPaths) -> set[str]:
 
 
 def _unneeded(cache: Path, needed: set[str]) -> Iterator[Path]:
-    for kind in ("data", "teachers"):
+    for kind in ("data", "teachers", "trials"):
         for path in _inside(cache / kind):
             if path.stem not in needed:
                 yield path

@@ -62,7 +62,7 @@ class Place:
 
     def train(self) -> None:
         progress, teachers = Progress(Console(quiet=True), Clock(), quiet=True), {"own": str(self.lab.teacher)}
-        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), 600.0)
+        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), 600.0, None)
         harness.train(self.plan, [self.arm], {"own": self.facts}, teachers)
 
     def cut_off(self) -> None:
