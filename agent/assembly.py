@@ -25,6 +25,7 @@ from agent.plan import Plan, Track
 from agent.results import (
     PUBLISHED,
     Arm,
+    Assistant,
     Attempt,
     Code,
     Data,
@@ -169,6 +170,7 @@ class Assembly:
             data=_data(facts),
             teacher=_model(facts, "teacher", track.teacher.checkpoint),
             student=_model(facts, "student", track.student.checkpoint),
+            assistant=self._assistant(track) if track.assistant else None,
             fields=rows,
             arms=tuple(self._arm(arm, track, records[arm], scores[arm]) for arm in names),
             teacher_scores=teacher.metrics,
@@ -196,6 +198,7 @@ class Assembly:
             answers=self._answers(track),
             teacher=teacher,
             teacher_prediction=teacher.prediction,
+            assistant=evidence.TrialRecord(self.paths.assistant(track.name)),
             teacher_same=before[track.name] == self.observed["teachers"][track.name],
             data_same=facts["files"] == self.observed["data"][track.name],
             probe_file=self.paths.probe(self._proposed, track.name),
@@ -254,6 +257,19 @@ class Assembly:
         if not logits.exists():
             raise TrainingError(f"the teacher of {track.name} made no prediction", f"see {self.paths.logs}")
         return score(_tensor(logits, "logits"), self.labels(track, "test"))
+
+    def _assistant(self, track: Track) -> Assistant:
+        """Raises TrainingError where it made no prediction."""
+        place = self.paths.assistant(track.name)
+        logits = place / "test.safetensors"
+        if not logits.exists():
+            raise TrainingError(f"the assistant of {track.name} made no prediction", f"see {self.paths.logs}")
+        return Assistant(
+            model=_model(self.facts[track.name], "assistant", track.assistant.checkpoint if track.assistant else ""),
+            scores=score(_tensor(logits, "logits"), self.labels(track, "test")).metrics,
+            steps=track.assistant_steps,
+            seconds=evidence.TrialRecord(place).ended("seconds"),
+        )
 
     def labels(self, track: Track, split: str) -> Any:
         return _tensor(self.paths.label_file(track.name, split), "labels")

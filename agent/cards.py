@@ -40,6 +40,8 @@ class Card:
     """Its settings, each with the value it has unless somebody says otherwise."""
     proposal: Mapping[str, str]
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
+    assistant: bool = False
+    """Whether a model of a size in between learns from the teacher first, and teaches the student in its place."""
     instead: str = ""
     """The nearest legal choice where a task is of another kind."""
 

@@ -96,6 +96,8 @@ class Evidence:
     teacher: TrialRecord
     """How the teacher was trained, by our own code."""
     teacher_prediction: dict[str, Any]
+    assistant: TrialRecord
+    """The same of what stands between teacher and student, empty where nothing does."""
     teacher_same: bool
     data_same: bool
     """Whether the prepared rows are still those that the plan was frozen with."""

@@ -32,6 +32,8 @@ def fields(evidence: Evidence) -> tuple[FieldRow, ...]:
         rows += [*_training(sheet, "teacher_training", track.teacher_training, track.teacher_steps, teacher)]
     else:
         rows.append(sheet.row("teacher_training.epochs", 0, None if evidence.teacher.lines else 0, where="outside"))
+    if track.assistant:
+        rows.append(sheet.row("assistant.steps", track.assistant_steps, _steps(evidence.assistant)))
     rows += [*_outside(sheet, evidence)]
     return tuple(rows)
 
@@ -200,6 +202,9 @@ def _outside(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     student = _same(_model(record.prediction) for record in evidence.proposed)
     yield sheet.row("student", _model(evidence.models["student"]), student, where="outside")
     yield sheet.row("teacher", _model(evidence.models["teacher"]), _model(evidence.teacher_prediction), where="outside")
+    if evidence.track.assistant:
+        assistant = _model(evidence.assistant.prediction)
+        yield sheet.row("assistant", _model(evidence.models["assistant"]), assistant, where="outside")
     method = evidence.track.method
     if "features" in method.card.uses and "layers" not in method.unused:
         probed = evidence.probe.layers if evidence.probe else None

@@ -26,7 +26,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent import config, runs
+from agent import config, planner, runs
 from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
@@ -43,6 +43,7 @@ from sandbox.job import Job, Limits
 from sandbox.tensors import Tensor
 from sandbox.workspace import Workspace
 
+ASSISTANT_FILE = config.TRAIN_FILES / "kd.py"
 MOST_LABELS = 1 << 30  # bytes, as the next two
 MOST_LOGITS = 1 << 30
 MOST_TRACE = 64 << 20
@@ -61,6 +62,8 @@ class Arm:
     method: dict[str, Any]
     """Per track: the settings `experiment.method` holds."""
     teacher: bool
+    assisted: bool = False
+    """Whether its teacher is the track's assistant, where there is one."""
     reveal_transfer: bool = False
     """Whether it sees the labels of the transfer rows (only the arm that measures what they are worth)."""
 
@@ -119,6 +122,8 @@ class Harness:
             "teacher": settings["teacher"],
             "student": settings["student"],
         }
+        if assistant := planner.assistant(settings):
+            job["assistant"] = assistant
         folder = self.settings.cache / "data" / _key(job, _files(source), _versions())
         with _alone(folder):
             if not (folder / "facts.json").exists():
@@ -146,12 +151,17 @@ class Harness:
             folders = self._parallel(
                 lambda track: self._teacher(track, facts[track.name], train_file, plan.budget.checkpoints), plan.tracks
             )
-        return {track.name: str(folder) for track, folder in zip(plan.tracks, folders, strict=True)}
+            teachers = {track.name: str(folder) for track, folder in zip(plan.tracks, folders, strict=True)}
+            assisted = [track for track in plan.tracks if track.assistant]
+            self._parallel(
+                lambda track: self._assistant(track, facts[track.name], teachers[track.name], plan.budget.checkpoints),
+                assisted,
+            )
+        return teachers
 
     def _teacher(self, track: Track, facts: dict[str, Any], train_file: str, checkpoints: int) -> Path:
         data = Path(facts["folder"])
         folder = self.settings.cache / "teachers" / teacher_key(track, facts, train_file)
-        folder.mkdir(parents=True, exist_ok=True)
         unit = {
             "arm": "teacher",
             "model": facts["models"]["teacher"]["spec"],
@@ -160,37 +170,67 @@ class Harness:
             "training": track.teacher_training.model_dump(),
             "reveal_transfer": True,
         }
-        job = {
-            "seen": str(data / "seen"),
-            "labels": str(data / "labels"),
-            "unit": unit,
+        job = {"labels": str(data / "labels"), "unit": unit, "teacher": None, "steps": track.teacher_steps}
+        read = (data / "seen", data / "labels" / "transfer.safetensors")
+        job["checkpoints"] = checkpoints
+        self._teach(f"teacher-{track.name}", job, folder, train_file, read, track, facts)
+        return folder
+
+    def _assistant(self, track: Track, facts: dict[str, Any], teacher: str, checkpoints: int) -> None:
+        """Trains the track's assistant as the students of vanilla_kd are, or finds it in the cache beside its teacher:
+        it sees no label that a student may not see."""
+        data, method = Path(facts["folder"]), track.method.settings
+        unit = {
+            "arm": "assistant",
+            "model": facts["models"]["assistant"]["spec"],
+            "method": method,
+            "teacher": True,
+            "training": track.assistant_training.model_dump(),
+            "reveal_transfer": False,
+        }
+        job = {"labels": "", "unit": unit, "teacher": teacher, "steps": track.assistant_steps}
+        read, folder = (data / "seen", Path(teacher)), taught_by(track, facts, teacher)
+        job["checkpoints"] = checkpoints
+        self._teach(f"assistant-{track.name}", job, folder, ASSISTANT_FILE.read_text(), read, track, facts)
+
+    def _teach(
+        self,
+        name: str,
+        job: dict[str, Any],
+        folder: Path,
+        train_file: str,
+        read: tuple[Path, ...],
+        track: Track,
+        facts: dict[str, Any],
+    ) -> None:
+        job |= {
+            "seen": str(Path(facts["folder"]) / "seen"),
             "seed": 0,
-            "teacher": None,
-            "steps": track.teacher_steps,
-            "checkpoints": checkpoints,
             "threads": track.threads,
             "method": track.method.settings,
             "student_layers": facts["models"]["student"]["layers"],
             "feature_cache": FEATURE_CACHE,
         }
+        folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
-            place = self.paths.jobs / f"teacher-{track.name}"
+            place = self.paths.jobs / name
             place.mkdir(parents=True, exist_ok=True)
             write_whole(place / "train.py", train_file)
             job["file"] = str(place / "train.py")
             self.progress.watch(track.name, folder, 1)
-            labels = data / "labels" / "transfer.safetensors"
-            read = (data / "seen", labels)
-            self._run(f"teacher-{track.name}", "teacher", [job], folder, read, track, trials=track.method.teachers)
-        return folder
+            self._run(name, "teacher", [job], folder, read, track, trials=track.method.teachers)
 
-    def keep_teachers(self, plan: Plan, teachers: dict[str, str]) -> dict[str, str]:
-        """Keeps what each teacher traced about its training; the hash of the weights of each."""
-        for track, folder in teachers.items():
-            place = self.paths.teacher(track)
-            place.mkdir(parents=True, exist_ok=True)
-            intake.copy(Path(folder), "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
-        return teacher_hashes(plan, teachers)
+    def keep_teachers(self, plan: Plan, facts: dict[str, Any], teachers: dict[str, str]) -> dict[str, str]:
+        """Keeps what each teacher and assistant traced about its training; the hash of the weights of each track's."""
+        for track in plan.tracks:
+            folder = teachers[track.name]
+            places = {self.paths.teacher(track.name): Path(folder)}
+            if track.assistant:
+                places[self.paths.assistant(track.name)] = taught_by(track, facts[track.name], folder)
+            for place, source in places.items():
+                place.mkdir(parents=True, exist_ok=True)
+                intake.copy(source, "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
+        return teacher_hashes(plan, facts, teachers)
 
     # ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,7 +300,7 @@ class Harness:
         track, name = part.track.name, f"pilot-{part.name}"
         out = _fresh(self.paths.scratch / name)
         (out / track).mkdir()
-        job = self._trial_job(name, part, facts[track], teachers[track], out)
+        job = self._trial_job(name, part, facts[track], self._teacher_of(part, facts, teachers), out)
         job["student_layers"] = facts[track]["models"]["student"]["layers"]
         read = tuple(sorted(self._readable(part, facts, teachers)))
         outcome = self._run(name, "probe", [job], out, read, part.track, must_work=False)
@@ -304,7 +344,10 @@ class Harness:
     def _train(self, name: str, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
         """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps."""
         out = self.paths.scratch / name
-        jobs = [self._trial_job(name, part, facts[part.track.name], teachers[part.track.name], out) for part in parts]
+        jobs = [
+            self._trial_job(name, part, facts[part.track.name], self._teacher_of(part, facts, teachers), out)
+            for part in parts
+        ]
         if out.exists() and self._began(name, jobs):
             reclaim(out)
         else:
@@ -381,9 +424,15 @@ class Harness:
         """What a trial may see: no dev or test row, and the transfer labels only where an arm measures their worth."""
         data, arms = Path(facts[part.track.name]["folder"]), [arm for arm, _ in part.work]
         read = {data / "seen"}
-        read |= {Path(teachers[part.track.name])} if any(arm.teacher for arm in arms) else set()
+        read |= {Path(self._teacher_of(part, facts, teachers))} if any(arm.teacher for arm in arms) else set()
         read |= {data / "labels" / "transfer.safetensors"} if any(arm.reveal_transfer for arm in arms) else set()
         return read
+
+    def _teacher_of(self, part: Part, facts: dict[str, Any], teachers: dict[str, str]) -> str:
+        """The folder of the model that a part's students learn from."""
+        teacher = teachers[part.track.name]
+        assisted = any(arm.assisted for arm, _ in part.work)
+        return str(taught_by(part.track, facts[part.track.name], teacher)) if assisted else teacher
 
     def _report(self, out: Path, arm: str, seed: int | str, outcome: supervisor.Outcome) -> dict[str, Any]:
         """trial.json as the trial left it, or why there is none that can be used."""
@@ -415,7 +464,8 @@ class Harness:
     def predict(
         self, plan: Plan, arms: Sequence[str], facts: dict[str, Any], split: str, teachers: dict[str, str]
     ) -> None:
-        """Logits of every finished trial of `arms` on `split`; "teacher" is an arm here. What is there is kept."""
+        """Logits of every finished trial of `arms` on `split`; "teacher" and "assistant" are arms here. What is there
+        is kept."""
         with self.progress.phase(f"predict {split}", [track.name for track in plan.tracks]):
             self._parallel(
                 lambda track: self._predict(plan, track, arms, facts[track.name], split, teachers), plan.tracks
@@ -425,15 +475,19 @@ class Harness:
         self, plan: Plan, track: Track, arms: Sequence[str], facts: dict[str, Any], split: str, teachers: dict[str, str]
     ) -> None:
         units, places = [], {}
+        aside = {"teacher": (self.paths.teacher(track.name), Path(teachers[track.name]))}
+        if track.assistant:
+            aside["assistant"] = (self.paths.assistant(track.name), taught_by(track, facts, teachers[track.name]))
         for arm in arms:
-            for seed in plan.seeds if arm != "teacher" else (0,):
-                place = self.paths.teacher(track.name) if arm == "teacher" else self.paths.trial(arm, track.name, seed)
-                weights = (Path(teachers[track.name]) if arm == "teacher" else place) / "weights.safetensors"
+            for seed in plan.seeds if arm not in aside else (0,):
+                trial = self.paths.trial(arm, track.name, seed)
+                place, source = aside.get(arm, (trial, trial))
+                weights = source / "weights.safetensors"
                 if (place / f"{split}.json").exists() or not weights.exists():
                     continue
                 name = f"{arm}-{seed}"
                 places[name] = place
-                who = "teacher" if arm == "teacher" else "student"
+                who = arm if arm in aside else "student"
                 units.append(
                     {
                         "name": name,
@@ -442,7 +496,7 @@ class Harness:
                         "seed": seed,
                         "init_layers": track.method.init_layers if arm.startswith("attempt-") else "none",
                         "teacher": teachers[track.name],
-                        "latency": split == "test" and seed in (plan.seeds[0], 0)[: 2 if arm == "teacher" else 1],
+                        "latency": split == "test" and seed in (plan.seeds[0], 0)[: 2 if arm in aside else 1],
                     }
                 )
         if not units:
@@ -563,14 +617,31 @@ class Harness:
                 raise
 
 
-def teacher_hashes(plan: Plan, folders: dict[str, str]) -> dict[str, str]:
-    """SHA-256 of the weights of each track's teacher, or over those of all its teachers."""
-    return {name: _weights_hash(Path(folder), plan.track(name).method.teachers) for name, folder in folders.items()}
+def taught_by(track: Track, facts: dict[str, Any], teacher: str) -> Path:
+    """The cache folder of what teaches the idea's student: the teacher's own or, beside it, its assistant's."""
+    folder = Path(teacher)
+    if not track.assistant:
+        return folder
+    identity = {
+        "teacher": folder.name,
+        "model": track.assistant.model_dump() | {"revision": facts["models"]["assistant"]["spec"]["revision"]},
+        "training": track.assistant_training.model_dump(),
+        "method": (track.method.temperature, track.method.alpha),
+        "file": ASSISTANT_FILE.read_text(),
+    }
+    return folder.with_name(_key(identity))
 
 
-def _weights_hash(folder: Path, teachers: int) -> str:
-    others = (folder / f"teacher-{number}" for number in range(1, teachers))
-    found = [runs.file_hash(place / "weights.safetensors") for place in (folder, *others)]
+def teacher_hashes(plan: Plan, facts: dict[str, Any], folders: dict[str, str]) -> dict[str, str]:
+    """SHA-256 of the weights of each track's teacher, or over those of all its teachers, its assistant among them."""
+    return {name: _weights_hash(plan.track(name), facts[name], folder) for name, folder in folders.items()}
+
+
+def _weights_hash(track: Track, facts: dict[str, Any], teacher: str) -> str:
+    folder = Path(teacher)
+    others = (folder / f"teacher-{number}" for number in range(1, track.method.teachers))
+    assistants = (taught_by(track, facts, teacher),) if track.assistant else ()
+    found = [runs.file_hash(place / "weights.safetensors") for place in (folder, *others, *assistants)]
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 

@@ -29,6 +29,7 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
         for about in (_rates, _schedule, _method, _rows):
             found += about(track)
         found += _sizes(track, facts[track.name])
+        found += _between(track, facts[track.name])
     return found
 
 
@@ -54,6 +55,9 @@ def _foreign(plan: Plan, track: Track) -> Iterator[Lint]:
     for name in type(method).model_fields.keys() - method.settings.keys():
         if plan.provenance.get(f"{path}.{name}") == "user":
             yield Lint("warning", f"{path}.{name}", f"{method.name} has no such setting, so nothing will read it")
+    if not track.assistant:
+        for name in (name for name in plan.provenance if name.startswith(f"tracks.{track.name}.assistant.")):
+            yield Lint("warning", name, f"{method.name} has no assistant, so nothing will read it")
 
 
 def _as_it_is(track: Track) -> Iterator[Lint]:
@@ -70,8 +74,10 @@ def _as_it_is(track: Track) -> Iterator[Lint]:
 
 
 def _rates(track: Track) -> Iterator[Lint]:
+    trained = "teacher_" if track.teacher_steps else ""  # as the assistant is
     for who, spec, training in (
         ("teacher_", track.teacher, track.teacher_training),
+        *([(trained, track.assistant, track.assistant_training)] if track.assistant else []),
         ("", track.student, track.training),
     ):
         low, high = _usable(spec, training)
@@ -142,6 +148,13 @@ def _method(track: Track) -> Iterator[Lint]:
             f"{method.relation_heads} heads do not divide the {odd[0]}'s width {odd[1]:g}",
             "choose a number that divides both widths",
         )
+    if "peer_sizes" in card.defaults and method.peer_sizes == "searched" and not track.student.heads:
+        yield Lint(
+            "refusal",
+            f"{path}.peer_sizes",
+            f"sizes are searched by the parameters of a transformer, and the student is a {track.student.architecture}",
+            f"use --set {track.name}.peer_sizes=same",
+        )
     if "signal" not in card.defaults:
         return
     if method.signal == "attention" and track.task.kind == "text":
@@ -160,6 +173,27 @@ def _method(track: Track) -> Iterator[Lint]:
         )
     if method.init_layers != "none":
         yield from _init(track, path)
+
+
+def _between(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+    """An assistant stands between the two by its parameters."""
+    if not track.assistant:
+        return
+    most, own, least = (facts["models"][who]["parameters"] for who in ("teacher", "assistant", "student"))
+    if not least < own < most:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.assistant",
+            f"the assistant has {own:,} parameters, its teacher {most:,}, the student {least:,}: not in between",
+            f"choose another size: --set {track.name}.assistant.width=N or .layers=N; or use kd",
+        )
+    if track.teacher.checkpoint and not track.assistant.checkpoint:
+        yield Lint(
+            "warning",
+            f"tracks.{track.name}.assistant.checkpoint",
+            "the assistant starts from random weights, its teacher from a checkpoint",
+            "name a checkpoint of its size, or expect it to know less than both",
+        )
 
 
 def _undivided(track: Track) -> tuple[str, float] | None:

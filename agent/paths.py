@@ -123,3 +123,7 @@ class RunPaths:
     def teacher(self, track: str) -> Path:
         """The teacher's trace and predictions; its weights stay in the cache."""
         return self.folder / "trials" / "teacher" / track
+
+    def assistant(self, track: str) -> Path:
+        """The same of the assistant that stands between teacher and student, where there is one."""
+        return self.folder / "trials" / "assistant" / track

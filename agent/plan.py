@@ -52,6 +52,8 @@ Revise = Literal["wrong", "all"]
 Partition = Literal["supervised", "unsupervised"]
 Selector = Literal["influence", "p_true", "none"]
 Peers = Annotated[int, Field(ge=2)]
+PeerSizes = Literal["same", "searched"]
+Generations = Annotated[int, Field(ge=2, le=8)]
 Teachers = Annotated[int, Field(ge=1, le=8)]
 
 
@@ -180,6 +182,10 @@ class Method(Record):
     """Training steps between two steps of these weights."""
     weight_floor: Share = 0.02
     """The least such a weight can be."""
+    peer_sizes: PeerSizes = "same"
+    """Whether peers are as large as the student, or smaller, each by another share of its parameters."""
+    generations: Generations = 2
+    """Models of the student's size that follow each other, the student the last of them."""
     unused: tuple[str, ...] = ()
     """Settings that the idea's own loss has no use for; reference arms use them all the same."""
 
@@ -254,6 +260,8 @@ class Track(Record):
     student: ModelSpec
     training: Training
     method: Method
+    assistant: ModelSpec | None = None
+    """A model of a size in between: it learns from the teacher, and the idea's student from it."""
     reference: Method | None = None
     """What the reference arms distil with, where it is not what the method states."""
     threads: Annotated[int, Field(ge=1)] = 1
@@ -276,6 +284,15 @@ class Track(Record):
     @property
     def teacher_steps(self) -> int:
         return steps(self.teacher_training, self.pool_rows) if self.teacher_training.epochs else 0
+
+    @property
+    def assistant_training(self) -> Training:
+        """As its teacher's; as the student's where the teacher comes trained."""
+        return self.teacher_training if self.teacher_training.epochs else self.training
+
+    @property
+    def assistant_steps(self) -> int:
+        return steps(self.assistant_training, self.pool_rows)
 
 
 class Budget(Record):
@@ -349,8 +366,9 @@ class Plan(Record):
             track["method"] = _stated(track["method"])
             if not track["task"]["label_noise"]:
                 del track["task"]["label_noise"]
-            if not track["reference"]:
-                del track["reference"]
+            for part in ("reference", "assistant"):
+                if not track[part]:
+                    del track[part]
         return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
     def track(self, name: str) -> Track:
@@ -404,6 +422,8 @@ class Proposal(Record):
     eta: Positive | None = None
     update_every: Count | None = None
     weight_floor: Share | None = None
+    peer_sizes: PeerSizes | None = None
+    generations: Generations | None = None
     unused: tuple[str, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None

@@ -36,8 +36,10 @@ TRAINING_FIELDS = (
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "dev_rows", "test_rows")
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
-OURS, SCALED = "kd_selective", ("kd_selective", "kd", "finetune")
+OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
+ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
+"""What may be said of an assistant, which else is built like its teacher; a size of 0 is halfway to the student's."""
 TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
 
 
@@ -198,6 +200,7 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "teacher": empty | preset["teacher"],
         "teacher_training": training | preset["teacher_training"],
         "student": empty | preset["student"],
+        "assistant": dict(ASSISTANT),
         "training": training | preset["training"],
         "method": Method(name=OURS).model_dump() | preset["method"],
         "reference": {name: preset["method"][name] for name in ("temperature", "alpha")},
@@ -344,7 +347,32 @@ def _track(
         "label_noise": settings["label_noise"],
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
-    return {"name": name, "task": task} | parts | _methods(name, settings, origins)
+    return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
+
+
+def assistant(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The model between teacher and student, where the track's method has one: built like the teacher, and as deep and
+    as wide as was said, or halfway between the two."""
+    name, teacher, student = settings["method"]["name"], settings["teacher"], settings["student"]
+    sizes = (model[size] for model in (teacher, student) for size in ("layers", "width", "heads"))
+    if name not in cards() or not cards()[name].assistant:
+        return None
+    if not all(isinstance(size, int | float) for size in sizes):
+        return None  # what is no number is refused where it stands
+    said, halfway = settings["assistant"], _halfway(teacher, student)
+    made: dict[str, Any] = teacher | said | {size: said[size] or usual for size, usual in halfway.items()}
+    return made
+
+
+def _halfway(teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
+    """Layers of transformers are counted alike, and widths of one family; else half the teacher's width stands in. The
+    teacher's heads divide the width."""
+    transformers = teacher["heads"] and student["heads"]
+    alike = transformers or teacher["architecture"] == student["architecture"]
+    heads = max(1, teacher["heads"])
+    width = (teacher["width"] + student["width"] if alike else teacher["width"]) / 2
+    layers = -(-(teacher["layers"] + student["layers"]) // 2) if transformers else teacher["layers"]
+    return {"layers": layers, "width": max(1, round(width / heads)) * heads}
 
 
 def _is_stated(field: str, method: dict[str, Any]) -> bool:
@@ -360,6 +388,10 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
                 path = f"tracks.{name}.{part}.{field}"
                 if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
                     continue
+                origins[path] = made.origins.get(path, "default")
+        for field in ASSISTANT:
+            path = f"tracks.{name}.assistant.{field}"
+            if record["assistant"] or path in made.origins:
                 origins[path] = made.origins.get(path, "default")
         for size in SIZE_FIELDS:
             origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")

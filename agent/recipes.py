@@ -30,6 +30,7 @@ TOPIC = re.compile(
     r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|resnet|mobilenet)|\b(?:[dprc]kd|crd|dml|tmkd)\b"
     r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
     r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label)"
+    r"|\bborn[- ]again\b|\bteacher assistants?\b|\bself[- ]distil"
     r"|\bmutual learning\b|\bstudents? that (?:learn|teach)\b|\bpeers that (?:learn|teach)\b"
     r"|\b(?:the|a|small|compact|tiny|convolutional) student(?:'s|s)?\b.{0,80}\bteacher"
     r"|\bteacher\b.{0,80}\b(?:the|a|small|compact|tiny|convolutional) student\b"
@@ -54,7 +55,6 @@ BEYOND = (
     "quantization",
     "quantise",
     "quantize",
-    "self-distillation",
     "data-free",
     "federated",
 )

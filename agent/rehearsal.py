@@ -41,7 +41,7 @@ class Recollection(Harness):
     def teachers(self, plan: Plan, facts: dict[str, Any], train_file: str) -> dict[str, str]:
         return {track.name: "" for track in plan.tracks}
 
-    def keep_teachers(self, plan: Plan, teachers: dict[str, str]) -> dict[str, str]:
+    def keep_teachers(self, plan: Plan, facts: dict[str, Any], teachers: dict[str, str]) -> dict[str, str]:
         [said] = [event["data"] for event in self._events("teachers")][:1] or [{"weights": {}}]
         return dict(said["weights"])
 

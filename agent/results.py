@@ -77,6 +77,15 @@ class Model(Fact):
     size_mb: float
 
 
+class Assistant(Fact):
+    """A model between teacher and student: what it is, and what its training cost beside that of the arms."""
+
+    model: Model
+    scores: dict[str, float]
+    steps: int
+    seconds: float
+
+
 class FieldRow(Fact):
     """One hyperparameter, planned beside executed."""
 
@@ -154,6 +163,7 @@ class TrackResult(Fact):
     guards: tuple[Guard, ...]
     gap: Gap | None
     published: tuple[Published, ...] = ()
+    assistant: Assistant | None = None
 
 
 class Attempt(Fact):

@@ -61,7 +61,7 @@ def fixed(record: dict[str, Any]) -> bytes:
     return json.dumps({name: record.get(name) for name in FIXED}, indent=1).encode()
 
 
-def record(paths: RunPaths, start: str = "") -> list[str]:
+def record(paths: RunPaths, start: str | tuple[str, ...] = "") -> list[str]:
     """The names of all files that are record, or of those that start so."""
     files = (path.relative_to(paths.folder) for path in paths.folder.rglob("*") if not path.is_dir())
     names = (file.as_posix() for file in files if file.parts[0] not in NO_RECORD and file.suffix != ".part")
@@ -94,7 +94,7 @@ def noted(events: Iterable[dict[str, Any]]) -> dict[str, Note]:
     return passing | lasting
 
 
-def fresh(paths: RunPaths, events: EventLog, start: str) -> dict[str, dict[str, str]]:
+def fresh(paths: RunPaths, events: EventLog, start: str | tuple[str, ...]) -> dict[str, dict[str, str]]:
     """Notes on the files whose names start so and that have none yet."""
     known = noted(events.read())
     return notes(paths, (name for name in record(paths, start) if name not in known))

@@ -40,8 +40,10 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
     table.add_row(
         "rows", ", ".join(f"{name} {count:,}" for name, count in rows.items()), f"{len(track.task.labels)} classes"
     )
-    for who in ("teacher", "student"):
-        spec, model = getattr(track, who), facts["models"][who]
+    for who in ("teacher", "assistant", "student"):
+        if not (spec := getattr(track, who)):
+            continue
+        model = facts["models"][who]
         name = escape(spec.checkpoint) or "random weights"
         table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
     for part, settings in (("training", track.training.model_dump()), ("method", track.method.settings)):
@@ -81,6 +83,8 @@ def _scores(console: Console, results: Results) -> None:
         title = f"\n{track.name}: {metric} on the test rows"
         table = Table("arm", "mean", "sd", "n", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         table.add_row("teacher", f"{track.teacher_scores[metric]:.4f}", "", "1")
+        if track.assistant:
+            table.add_row("assistant", f"{track.assistant.scores[metric]:.4f}", "", "1")
         for arm in track.arms:
             if summary := arm.summaries.get(metric):
                 table.add_row(arm.name, f"{summary.mean:.4f}", f"{summary.sd or 0:.4f}", str(summary.n))

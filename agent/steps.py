@@ -142,9 +142,9 @@ class Steps:
         """Teachers and every reference arm. Returns the teachers' folders."""
         plan, facts = self.plan, self.facts
         teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
-        weights = self.harness.keep_teachers(plan, teachers)
+        weights = self.harness.keep_teachers(plan, facts, teachers)
         if not self.events.count("teachers", weights=weights):
-            self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/"))
+            self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/", "trials/assistant/"))
         arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
         self.harness.train(plan, arms, facts, teachers, ours=True)
         self._note_trials([arm.name for arm in arms])
@@ -170,8 +170,8 @@ class Steps:
                 noted = self._fresh(f"trials/{arm}/{track}/{seed}/")
                 self.events.append("trial", **named, status=status, weights=digest, **noted)
 
-    def _fresh(self, start: str) -> dict[str, dict[str, str]]:
-        return seal.fresh(self.paths, self.events, start)
+    def _fresh(self, *starts: str) -> dict[str, dict[str, str]]:
+        return seal.fresh(self.paths, self.events, starts)
 
     # ── an attempt ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -241,7 +241,7 @@ class Steps:
 
     def _attempt_arm(self, attempt: int, commit: str) -> Arm:
         methods = {track.name: track.method.settings for track in self.plan.tracks}
-        return Arm(attempt_name(attempt), commit, methods, teacher=self._has_teacher())
+        return Arm(attempt_name(attempt), commit, methods, teacher=self._has_teacher(), assisted=True)
 
     def _has_teacher(self) -> bool:
         return self.plan.tracks[0].method.card.teacher
@@ -275,7 +275,8 @@ class Steps:
 
     def measure(self, kept: int, teachers: dict[str, str]) -> None:
         """Predict the test rows, once per final arm, count that they were met, and note what is seen only now."""
-        arms = ["teacher", *self.plan.reference_arms, *([attempt_name(kept)] if kept else [])]
+        assistant = ["assistant"] if any(track.assistant for track in self.plan.tracks) else []
+        arms = ["teacher", *assistant, *self.plan.reference_arms, *([attempt_name(kept)] if kept else [])]
         new = [arm for arm in arms if not self.events.count("test predicted", arm=arm)]
         self.harness.predict(self.plan, new, self.facts, "test", teachers)
         for arm in new:
@@ -296,7 +297,7 @@ class Steps:
             "isolation": {"backend": backend.name} | isolation,
             "seconds": _rounded(self.harness.progress.clock),
             "late": self.harness.remaining <= 0,
-            "teachers": teacher_hashes(self.plan, teachers),
+            "teachers": teacher_hashes(self.plan, self.facts, teachers),
             "data": {name: hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
         }
 

@@ -23,7 +23,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def prepare(job: dict) -> None:
-    """job: out, task, sizes, data_seed, label_noise, input_size, batch_size, teacher, student (specs)."""
+    """job: out, task, sizes, data_seed, label_noise, input_size, batch_size, teacher, student, and assistant where there
+    is one (specs)."""
     out = Path(job["out"])
     source = tasks.load(job["task"])
     splits = tasks.split(source, job["sizes"], job["data_seed"])
@@ -31,7 +32,8 @@ def prepare(job: dict) -> None:
     tasks.check(source, splits, job["batch_size"])
     for folder in ("seen", "held", "labels"):
         (out / folder).mkdir(exist_ok=True)
-    specs = {who: models.fetch(job[who], out / "seen" / who) for who in ("teacher", "student")}
+    who_there_is = [who for who in ("teacher", "assistant", "student") if who in job]
+    specs = {who: models.fetch(job[who], out / "seen" / who) for who in who_there_is}
     encode = (
         _TextEncoder(specs, job["input_size"], splits, out) if source.kind == "text" else _ImageEncoder(job, source)
     )

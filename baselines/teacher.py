@@ -4,6 +4,7 @@
 
 The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach. With
 no steps to train it is a checkpoint as it is, whose classes are brought into the task's order by their names.
+An assistant is a teacher that learned as students do, from a larger one's answers.
 Each stage names its last file when all are whole, so a stage whose last file exists is not repeated.
 """
 
@@ -30,9 +31,9 @@ BATCH = 256  # rows per forward when outputs are cached; sorted by length, so pa
 
 
 def teach(job: dict) -> None:
-    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; method,
-    which may ask for several teachers, from one seed after another; for the cache of features also student_layers and
-    feature_cache (bytes)."""
+    """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; teacher (the
+    folder of the one that an assistant learns from, else None); method, which may ask for several teachers, from one
+    seed after another; for the cache of features also student_layers and feature_cache (bytes)."""
     torch.set_num_threads(job["threads"])
     for number in range(job["method"].get("teachers", 1)):
         out = place(Path(job["out"]), number)
@@ -47,8 +48,7 @@ def _teach(job: dict, out: Path, layered: bool) -> None:
     layers = _missing(job, out) if layered else []
     if layers or not (out / "logits.safetensors").exists():
         task = json.loads((Path(job["seen"]) / "task.json").read_text())
-        rows, _ = splits(job, job["unit"], task["kind"])
-        _cache(load(out, task).to(DEVICE), rows, task, layers, out)
+        _cache(load(out, task).to(DEVICE), _pool(job, task), task, layers, out)
 
 
 def _missing(job: dict, out: Path) -> list[int]:
@@ -74,12 +74,18 @@ def _train(job: dict, out: Path) -> None:
         "seconds": time.monotonic() - started,
         "parameters": models.parameters(model),
         "fingerprint": models.fingerprint(model),
-        **_shapes(model, splits(job, job["unit"], task["kind"])[0], task),
+        **_shapes(model, _pool(job, task), task),
     }
     part = out / "teacher.part"
     part.write_text(json.dumps(facts))
     part.rename(out / "teacher.json")
     shutil.rmtree(out / "trainer", ignore_errors=True)
+
+
+def _pool(job: dict, task: dict) -> Rows:
+    """Labelled and transfer rows, in the order of their ids."""
+    train, transfer = splits(job, job["unit"], task["kind"])
+    return train + transfer
 
 
 def _trained(job: dict, out: Path) -> nn.Module:

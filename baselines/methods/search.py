@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from torch import nn
+
 from baselines.errors import BaselineError
 
 LAYERS, HEADS, WIDTHS = (6, 8, 12, 16, 20), (8, 16, 32), (256, 512, 768, 1024, 2048)
@@ -29,6 +31,38 @@ class Sizes:
         embeddings = (vocabulary + positions + 1) * d + 2 * d
         layer = 4 * (d * d + d) + 2 * d * f + f + d + 4 * d
         return embeddings + self.layers * layer + d * d + d + 2 * d + vocabulary
+
+
+def peers(experiment, count: int, sizes: str) -> list[nn.Module]:
+    """The count − 1 peers of an experiment's student: of its size, or where `sizes` is "searched" smaller and all
+    different. The student then stands for the published M = 1, half of a base model, and its peers have 2/3, 2/4, 2/5 …
+    of its parameters, which are logged.
+
+    Raises BaselineError where the student is no transformer, or too small for so many peers.
+    """
+    if sizes == "same":
+        return [experiment.peer(number) for number in range(1, count)]
+    found = smaller(experiment.student.config, count)
+    made = [experiment.peer(n, layers=s.layers, width=s.width, heads=s.heads) for n, s in enumerate(found, 1)]
+    for number, (size, peer) in enumerate(zip(found, made, strict=True), 1):
+        held = {"layers": size.layers, "width": size.width, "parameters": sum(p.numel() for p in peer.parameters())}
+        experiment.log(**{f"peer_{number}_{name}": value for name, value in held.items()})
+    return made
+
+
+def smaller(config, count: int) -> list[Sizes]:
+    """The sizes of the count − 1 peers of a transformer with this configuration: no deeper and no wider than it, with
+    as many heads. Raises BaselineError as `peers` does."""
+    if not hasattr(config, "num_attention_heads"):
+        raise BaselineError(
+            f"a {config.model_type} has no sizes to search: the closed form counts the parameters of a transformer",
+            "use peer_sizes = same",
+        )
+    heads, width = config.num_attention_heads, config.hidden_size
+    own = Sizes(config.num_hidden_layers, heads, width, 4 * width)
+    text = config.vocab_size, config.max_position_embeddings
+    space = range(1, own.layers + 1), (heads,), range(heads, width + 1, heads)
+    return peer_sizes(2 * own.parameters(*text), count, *text, *space)[1:]  # the first is the student itself
 
 
 def peer_sizes(

@@ -12,6 +12,7 @@ student.
 from torch import nn
 from transformers import Trainer
 
+from baselines.methods.search import peers as made_peers
 from baselines.methods.wml import Balance, Held, effective_peers, outer_gradient, peer_terms, without
 
 
@@ -51,7 +52,7 @@ class WeightedTrainer(Trainer):
 
 def train(experiment):
     student, method = experiment.student, experiment.method
-    peers = nn.ModuleList(experiment.peer(n) for n in range(1, method.peers))
+    peers = nn.ModuleList(made_peers(experiment, method.peers, method.peer_sizes))
     balance = Balance(method.peers, method.outer, method.eta, method.update_every, method.weight_floor)
     student.add_module("peers", peers)
     student.add_module("balance", balance)
