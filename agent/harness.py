@@ -170,27 +170,27 @@ class Harness:
             "training": track.teacher_training.model_dump(),
             "reveal_transfer": True,
         }
-        job = {"labels": str(data / "labels"), "unit": unit, "teacher": None, "steps": track.teacher_steps}
+        job = {"labels": str(data / "labels"), "unit": unit, "teacher": None}
+        job |= {"steps": track.teacher_steps, "checkpoints": checkpoints}
         read = (data / "seen", data / "labels" / "transfer.safetensors")
-        job["checkpoints"] = checkpoints
         self._teach(f"teacher-{track.name}", job, folder, train_file, read, track, facts)
         return folder
 
     def _assistant(self, track: Track, facts: dict[str, Any], teacher: str, checkpoints: int) -> None:
         """Trains the track's assistant as the students of vanilla_kd are, or finds it in the cache beside its teacher:
         it sees no label that a student may not see."""
-        data, method = Path(facts["folder"]), track.method.settings
+        data = Path(facts["folder"])
         unit = {
             "arm": "assistant",
             "model": facts["models"]["assistant"]["spec"],
-            "method": method,
+            "method": track.method.settings,
             "teacher": True,
             "training": track.assistant_training.model_dump(),
             "reveal_transfer": False,
         }
-        job = {"labels": "", "unit": unit, "teacher": teacher, "steps": track.assistant_steps}
+        job = {"labels": "", "unit": unit, "teacher": teacher}
+        job |= {"steps": track.assistant_steps, "checkpoints": checkpoints}
         read, folder = (data / "seen", Path(teacher)), taught_by(track, facts, teacher)
-        job["checkpoints"] = checkpoints
         self._teach(f"assistant-{track.name}", job, folder, ASSISTANT_FILE.read_text(), read, track, facts)
 
     def _teach(
@@ -203,6 +203,7 @@ class Harness:
         track: Track,
         facts: dict[str, Any],
     ) -> None:
+        """Trains what a job describes, in a process of its own, unless the cache holds it."""
         job |= {
             "seen": str(Path(facts["folder"]) / "seen"),
             "seed": 0,

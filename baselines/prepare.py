@@ -23,8 +23,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def prepare(job: dict) -> None:
-    """job: out, task, sizes, data_seed, label_noise, input_size, batch_size, teacher, student, and assistant where there
-    is one (specs)."""
+    """job: out, task, sizes, data_seed, label_noise, input_size, batch_size; teacher, student, and where there is one
+    assistant (specs)."""
     out = Path(job["out"])
     source = tasks.load(job["task"])
     splits = tasks.split(source, job["sizes"], job["data_seed"])

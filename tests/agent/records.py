@@ -34,6 +34,8 @@ class Records:
             for seed in (0, 1):
                 self.write(arm, seed)
         self._write(folder / "teacher", {}, self.trace(0, self.track.teacher_training, self.track.teacher_steps), {})
+        if self.track.assistant:
+            self.assist()
         layers = [f"features-{layer}" for layer in range(1, self.track.method.layers + 1)]
         self.probe({name: 0.1 for name in ["logits", *layers][: None if method == "kd_selective" else 1]})
 
@@ -54,6 +56,11 @@ class Records:
             | MODEL,
         }
         self._write(self.folder / arm / str(seed), files, lines, change)
+
+    def assist(self, **change: dict[str, Any] | None) -> None:
+        """What stands between teacher and student, trained as the teacher is."""
+        lines = self.trace(0, self.track.teacher_training, self.track.teacher_steps)
+        self._write(self.folder / "assistant", {"test": MODEL}, lines, change)
 
     def _write(self, place: Path, files: dict[str, Any], lines: dict[str, Any], change: dict[str, Any]) -> None:
         place.mkdir(parents=True, exist_ok=True)
@@ -98,7 +105,7 @@ class Records:
 
     @property
     def evidence(self) -> Evidence:
-        task = self.track.task
+        task, folder = self.track.task, self.folder / "assistant"
         made = Evidence(
             plan=self.plan,
             track=self.track,
@@ -106,10 +113,11 @@ class Records:
             accuracies={"student_only": [0.8, 0.8], "proposed": [0.9, 0.9]},
             majority=0.5,
             overlap=0,
-            models={"student": MODEL, "teacher": MODEL},
+            models={"student": MODEL, "teacher": MODEL, "assistant": MODEL},
             answers={"dev": (task.dev_rows, 2), "test": (task.test_rows, len(task.labels))},
             teacher=TrialRecord(self.folder / "teacher"),
             teacher_prediction=MODEL,
+            assistant=TrialRecord(folder),
             teacher_same=True,
             data_same=True,
             probe_file=self.folder / "probe.json",

@@ -167,3 +167,15 @@ def test_without_a_teacher_the_transfer_rows_are_left_out(tmp_path: Path) -> Non
     for seed in (0, 1):
         records.write("proposed", seed, end={"distinct": {"train": records.track.task.train_rows, "transfer": 0}})
     assert status(records, "task.transfer_rows") == ("0", "MATCH")
+
+
+def test_an_assistant_is_held_against_its_plan_as_a_teacher_is(tmp_path: Path) -> None:
+    records = Records(tmp_path, "assistant")
+    steps = records.track.teacher_steps
+    assert status(records, "assistant.steps") == (str(steps), "MATCH") and status(records, "assistant")[1] == "MATCH"
+    records.assist(end={"step": 3, "updates": 3}, test={"parameters": 7})
+    assert status(records, "assistant.steps") == ("3", "DEVIATED") and status(records, "assistant")[1] == "DEVIATED"
+    (tmp_path / "assistant" / "test.json").unlink()
+    (tmp_path / "assistant" / "trace.jsonl").unlink()
+    assert {status(records, field)[1] for field in ("assistant.steps", "assistant")} == {"NOT_SEEN"}
+    assert not {"assistant.steps", "assistant"} & Records(tmp_path, "kd").rows.keys()

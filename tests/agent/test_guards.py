@@ -26,7 +26,7 @@ def fails(records: Records, name: str) -> str:
     return guard.detail
 
 
-@pytest.mark.parametrize("method", ["kd", "kd_selective"])
+@pytest.mark.parametrize("method", ["kd", "kd_selective", "assistant"])
 def test_honest_trials_pass_every_guard(tmp_path: Path, method: str) -> None:
     found = Records(tmp_path, method).guards
     assert {guard.outcome for guard in found.values()} == {"pass"}, found

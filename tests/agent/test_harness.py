@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ from rich.console import Console
 from agent import config, runs
 from agent.assembly import Assembly
 from agent.clock import Clock
-from agent.harness import Arm, Harness, hashes, teacher_key
+from agent.harness import Arm, Harness, hashes, taught_by, teacher_hashes, teacher_key
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
 from sandbox.isolation import Process
 from sandbox.workspace import Workspace
-from tests.baselines.lab import METHOD, SIZES, TRAINING, Lab, here, sha256
+from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
 
 SIGNATURE = "def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):\n"
 WAITS = f"""{SIGNATURE}        mark = self.experiment.out.parent / "cut"
@@ -111,3 +112,33 @@ def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
     noisy = clean | {"files": clean["files"] | {"seen/train.safetensors": "0" * 64}}
     assert teacher_key(track, clean, "a file") == teacher_key(track, clean, "a file")
     assert teacher_key(track, noisy, "a file") != teacher_key(track, clean, "a file")
+
+
+def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_teacher(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    between = place.plan.tracks[0].teacher.model_copy(update={"width": 24})
+    track = place.plan.tracks[0].model_copy(update={"assistant": between})
+    plan = place.plan.model_copy(update={"tracks": (track,), "seeds": (1,)})
+    here("prepare", place.lab.prepare_job(out=str(tmp_path / "assisted"), assistant=between.model_dump()))
+    said = json.loads((tmp_path / "assisted" / "facts.json").read_text())
+    facts = {"own": said | {"folder": str(place.lab.data), "files": hashes(place.lab.data)}}
+    progress = Progress(Console(quiet=True), Clock(), quiet=True)
+    settings = replace(config.Settings.read(), cache=tmp_path / "cache")
+    harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0)
+    teachers = harness.teachers(plan, facts, (TEMPLATES / "student_only.py").read_text())
+    assistant = taught_by(track, facts["own"], teachers["own"])
+    assert assistant.parent == Path(teachers["own"]).parent and assistant != Path(teachers["own"])
+    assert json.loads((assistant / "teacher.json").read_text())["spec"]["width"] == 24
+    other = track.model_copy(update={"method": track.method.model_copy(update={"alpha": 0.25})})
+    assert taught_by(other, facts["own"], teachers["own"]) != assistant
+    weights = harness.keep_teachers(plan, facts, teachers)
+    assert weights != teacher_hashes(place.plan, facts, teachers)
+    assert (place.paths.assistant("own") / "trace.jsonl").exists()
+    for name, assisted, folder in (("vanilla_kd", False, teachers["own"]), ("attempt-1", True, str(assistant))):
+        harness.train(plan, [replace(place.arm, name=name, assisted=assisted)], facts, teachers)
+        told = json.loads((place.paths.jobs / f"{name}-own-1" / "job-0.json").read_text())
+        assert told["teacher"] == folder
+    harness.predict(plan, ["teacher", "assistant"], facts, "test", teachers)
+    found = {who: json.loads((where / "test.json").read_text())["parameters"] for who, where in (
+        ("teacher", place.paths.teacher("own")), ("assistant", place.paths.assistant("own")))}  # fmt: skip
+    assert found == {who: facts["own"]["models"][who]["parameters"] for who in ("teacher", "assistant")}

@@ -125,6 +125,7 @@ def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field:
         ("docstrings", SELECTIVE | {"layers": 9, "layer_map": "last1"}),
         ("docstrings", SELECTIVE | {"init_layers": "last", "student.width": 64, "teacher.width": 64}),
         ("docstrings", {"teacher_training.epochs": 0, "teacher.checkpoint": "somewhere"}),
+        ("docstrings", {"method.name": "wml", "peer_sizes": "searched"}),
         ("docstrings", {"layers": 9}),  # no layer is matched by plain distillation
     ],
 )
@@ -138,6 +139,35 @@ def test_learning_rate_of_the_reference_experiment_is_too_high_for_a_pretrained_
     assert rate.level == "warning"
     assert rate.message.startswith("0.001 is outside 1e-05..5e-05, where a pretrained distilbert with adam")
     assert found["tracks.ag_news.training.epochs"].message.startswith("20 epochs for a pretrained distilbert")
+
+
+@pytest.mark.parametrize(("parameters", "found"), [(100, 1), (10, 1), (99, 0), (11, 0)])
+def test_assistant_that_is_not_between_teacher_and_student_is_refused(parameters: int, found: int) -> None:
+    models = MODELS | {"assistant": {"parameters": parameters, "layers": 3}}
+    said = lints({"method.name": "assistant"}, models=models)
+    assert [(each.level, each.field) for each in said] == [("refusal", "tracks.docstrings.assistant")] * found
+    assert all(f"the assistant has {parameters} parameters, its teacher 100, the student 10" in s.message for s in said)
+
+
+def test_assistant_without_a_checkpoint_beside_a_teacher_with_one_is_warned_about() -> None:
+    models = MODELS | {"assistant": {"parameters": 50, "layers": 9}}
+    said = {each.field: each for each in lints({"method.name": "assistant"}, "ag_news", "paper", models)}
+    found = said["tracks.ag_news.assistant.checkpoint"]
+    assert found.level == "warning" and "starts from random weights" in found.message
+    rate = said["tracks.ag_news.teacher_training.learning_rate"]
+    assert rate.message.startswith("2e-05 is outside 0.0001..0.005, where a bert from random weights")
+
+
+def test_sizes_of_an_assistant_that_the_method_has_not_are_read_by_nothing() -> None:
+    [found] = lints({"assistant.width": 64})
+    assert (found.level, found.field) == ("warning", "tracks.docstrings.assistant.width")
+    assert found.message == "kd has no assistant, so nothing will read it"
+
+
+def test_searched_sizes_are_refused_for_a_cnn() -> None:
+    [found] = lints({"method.name": "wml", "peer_sizes": "searched"}, "digits")
+    assert (found.level, found.field) == ("refusal", "tracks.digits.method.peer_sizes")
+    assert "the student is a resnet" in found.message and found.hint == "use --set digits.peer_sizes=same"
 
 
 @pytest.mark.parametrize("parameters", [100, 101])

@@ -156,11 +156,53 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     plan = planned(options())
     older = plan.model_dump(mode="json", by_alias=True)
     del older["budget"]["checkpoints"]
-    del older["tracks"][0]["reference"]
+    del older["tracks"][0]["reference"], older["tracks"][0]["assistant"]
     del older["tracks"][0]["task"]["label_noise"]
     older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+# ── an assistant ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "sizes"),
+    [
+        ("docstrings", {}, ("bert", 3, 68)),
+        ("docstrings", {"teacher.layers": 6, "teacher.width": 90, "teacher.heads": 6}, ("bert", 5, 66)),
+        ("docstrings", {"assistant.layers": 2, "assistant.width": 80}, ("bert", 2, 80)),
+        ("digits", {}, ("resnet", 3, 12)),
+        ("cifar10", {}, ("resnet", 3, 32)),  # a multiplier is no number of channels
+    ],
+)
+def test_assistant_is_built_like_the_teacher_and_halfway_unless_somebody_says_otherwise(
+    task: str, values: dict[str, Any], sizes: tuple[str, int, float]
+) -> None:
+    scale = "small" if task == "cifar10" else "demo"
+    wanted = options(tasks=(task,), scale=scale, values=values)
+    plan = planned(wanted, proposal(method="assistant"))
+    found = plan.track(task).assistant
+    assert found and (found.architecture, found.layers, found.width) == sizes
+    assert found.stem == plan.track(task).teacher.stem and not found.checkpoint
+    said = {path for path, origin in plan.provenance.items() if ".assistant." in path and origin == "user"}
+    assert said == {f"tracks.{task}.{path}" for path in values if path.startswith("assistant")}
+
+
+def test_only_a_plan_with_an_assistant_speaks_of_one() -> None:
+    without, with_one = planned(options()), planned(options(), proposal(method="assistant"))
+    assert "assistant" not in without.canonical() and '"assistant": {' in with_one.canonical()
+    assert with_one.track("digits").vanilla == with_one.track("digits").method  # so both links weigh alike
+    assert with_one.benchmark == "vanilla_kd"
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [({"assistant.width": -3}, "digits.assistant.width"), ({"teacher.width": "wide"}, "digits.teacher.width")],
+)
+def test_size_that_is_none_is_refused_where_it_stands(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(PlanError, match=rf"^{field} = "):
+        planner.draft(options(values={"method.name": "assistant"} | values))
 
 
 # ── the user's own data ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from agent.render import render
 from agent.report import escape, fill, render_report, spread, write_report
 from agent.results import (
     Arm,
+    Assistant,
     Attempt,
     Code,
     Data,
@@ -461,3 +462,13 @@ def test_importing_the_report_imports_nothing_heavy():
     code = f"import sys, agent.report; print([name for name in {heavy} if name in sys.modules])"
     here = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_an_assistant_is_listed_with_what_it_cost_and_only_where_there_is_one():
+    track = track_result()
+    model = Model(architecture="resnet", checkpoint="", parameters=44_014, size_mb=0.18)
+    assistant = Assistant(model=model, scores=track.teacher_scores, steps=1440, seconds=6.5)
+    text = render_report(conclude(measured(tracks=(track.model_copy(update={"assistant": assistant}),))))
+    assert "| digits | assistant | resnet | random weights | 44,014 |" in text
+    assert "for 1,440 steps that no other arm has" in text and "| assistant | taught by the teacher" in text
+    assert "assistant" not in render_report(conclude(measured()))

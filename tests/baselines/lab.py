@@ -74,6 +74,8 @@ METHOD = {
     "queue": 64,
     "correct": 0.9,
     "peers": 2,
+    "peer_sizes": "same",
+    "generations": 2,
     "outer": "bilevel",
     "eta": 0.5,
     "update_every": 2,

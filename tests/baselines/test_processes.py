@@ -25,6 +25,7 @@ from tests.baselines.lab import (
     ONLY,
     SIZES,
     STEPS,
+    TEMPLATES,
     TRAINING,
     TRAINS,
     Lab,
@@ -201,6 +202,26 @@ def test_teacher_that_is_not_trained_answers_as_the_checkpoint_does(text, tmp_pa
     assert sha256(tmp_path / "out/logits.safetensors") == sha256(text.teacher / "logits.safetensors")
     assert json.loads((tmp_path / "out/teacher.json").read_text())["steps"] == 0
     assert (tmp_path / "out/trace.jsonl").read_text() == ""
+
+
+def test_an_assistant_learns_what_the_teacher_says_and_no_hidden_label(text, tmp_path):
+    spec = text.models["teacher"] | {"width": 24}
+    unit = {"arm": "assistant", "model": spec, "method": METHOD, "teacher": True, "training": TRAINING}
+    job = {"unit": unit | {"reveal_transfer": False}, "file": str(TEMPLATES / "kd.py"), "labels": ""}
+    job |= {"teacher": str(text.teacher), "method": METHOD | {"name": "assistant"}}
+    shutil.copytree(text.teacher, tmp_path / "other")
+    logits = load_file(tmp_path / "other/logits.safetensors")["logits"]
+    save_file({"logits": logits.flip(0)}, tmp_path / "other/logits.safetensors")
+    here("teacher", text.teacher_job(out=str(tmp_path / "ours"), **job))
+    here("teacher", text.teacher_job(out=str(tmp_path / "theirs"), **job | {"teacher": str(tmp_path / "other")}))
+    ours, theirs = (load_file(tmp_path / name / "logits.safetensors")["logits"] for name in ("ours", "theirs"))
+    assert len(ours) == len(logits) == 96 and not torch.equal(ours, theirs)
+    said = json.loads((tmp_path / "ours/teacher.json").read_text())
+    assert said["spec"]["width"] == 24 and said["steps"] == 2 * STEPS
+    assert trace(tmp_path / "ours", "end")[0]["distinct"] == {"train": 32, "transfer": 64}
+    torch.testing.assert_close(
+        Teacher(str(tmp_path / "ours"), facts(text)["task"]).answers(torch.tensor([5])), ours[[5]]
+    )
 
 
 def test_teacher_that_diverges_is_explained_and_leaves_no_marker(text, tmp_path):

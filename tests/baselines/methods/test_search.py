@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from transformers import RobertaConfig, RobertaForMaskedLM
+from transformers import DistilBertConfig, ResNetConfig, RobertaConfig, RobertaForMaskedLM
 
 from baselines.errors import BaselineError
-from baselines.methods.search import HEADS, LAYERS, WIDTHS, Sizes, peer_sizes
+from baselines.methods.search import HEADS, LAYERS, WIDTHS, Sizes, peer_sizes, smaller
 
 VOCABULARY, POSITIONS = 16000, 514
 
@@ -55,3 +55,23 @@ def test_heads_divide_the_width_and_too_few_sizes_are_refused():
     assert peer_sizes(1_000_000, 1, 100, 10, layers=(6,), heads=(8, 32), widths=(24,))[0].heads == 8
     with pytest.raises(BaselineError, match="1 different sizes are too few for 2 peers"):
         peer_sizes(1_000_000, 2, 100, 10, layers=(6,), heads=(8, 32), widths=(24,))
+
+
+@pytest.mark.parametrize(("layers", "width", "heads"), [(6, 768, 12), (3, 40, 2), (2, 64, 4)])
+def test_peers_of_a_student_have_two_thirds_a_half_and_less_of_its_parameters(layers, width, heads):
+    config = DistilBertConfig(n_layers=layers, dim=width, n_heads=heads, vocab_size=VOCABULARY)
+    text = VOCABULARY, config.max_position_embeddings
+    own = Sizes(layers, heads, width, 4 * width)
+    found = smaller(config, 4)
+    assert len({*found, own}) == 4 and {each.heads for each in found} == {heads}
+    for place, each in enumerate(found):
+        assert each.layers <= layers and each.width <= width and each.width % heads == 0
+        assert each.parameters(*text) == pytest.approx(own.parameters(*text) * 2 / (place + 3), rel=0.05)
+
+
+def test_a_student_that_is_no_transformer_or_too_small_for_its_peers_is_refused():
+    with pytest.raises(BaselineError, match="a resnet has no sizes to search") as error:
+        smaller(ResNetConfig(), 3)
+    assert error.value.hint == "use peer_sizes = same"
+    with pytest.raises(BaselineError, match="2 different sizes are too few for 3 peers"):
+        smaller(DistilBertConfig(n_layers=1, dim=4, n_heads=2), 3)

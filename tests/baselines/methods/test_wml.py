@@ -1,5 +1,6 @@
 """Weighted mutual learning: weights on the simplex, their exact gradient, and rows that nobody is trained on."""
 
+import json
 import math
 import shutil
 from functools import partial
@@ -38,7 +39,7 @@ from tests.baselines.test_checkpoints import unit as mortal
 SOME = settings(max_examples=50, deadline=None)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 RATE = 0.1
-PLAN = {"name": "wml", "peers": 3, "alpha": 0.5, "temperature": 1.0}
+PLAN = {"name": "wml", "peers": 3, "peer_sizes": "same", "alpha": 0.5, "temperature": 1.0}
 PLAN |= {"outer": "bilevel", "eta": 0.5, "update_every": 2, "weight_floor": 0.02}
 
 
@@ -338,6 +339,27 @@ def test_what_it_logs_is_its_loss_and_the_weights_leave_uniform_when_they_may(la
         moved = [line["step"] for line in lines if abs(line["terms"]["omega_0"] - 1 / 3) > 1e-6]
         assert moved == ([] if way == "fixed" else [3, 4])
     assert len({sha256(tmp_path / way / "1/weights.safetensors") for way in ways}) == 3
+
+
+@pytest.mark.parametrize("lab", ["text"], indirect=True)
+def test_peers_of_searched_sizes_train_along_and_their_sizes_are_logged(lab, tmp_path):
+    here("trial", lab.trial_job(planned(lab, peer_sizes="searched"), out=str(tmp_path)))
+    folder = tmp_path / "wml/1"
+    assert report(folder)["status"] == "ok", report(folder)["traceback"]
+    first = trace(folder, "log")[0]["terms"]
+    own = json.loads((lab.data / "facts.json").read_text())["models"]["student"]["parameters"]
+    for number, share in ((1, 2 / 3), (2, 1 / 2)):
+        assert first[f"peer_{number}_parameters"] == pytest.approx(share * own, rel=0.15)
+        assert first[f"peer_{number}_layers"] <= 3 and first[f"peer_{number}_width"] <= 16
+    assert first["omega_2"] > 0
+    assert sha256(folder / "weights.safetensors") != sha256(lab.trials / "wml/1/weights.safetensors")
+
+
+@pytest.mark.parametrize("lab", ["image"], indirect=True)
+def test_sizes_of_a_cnns_peers_are_not_searched(lab, tmp_path):
+    here("trial", lab.trial_job(planned(lab, peer_sizes="searched"), out=str(tmp_path)))
+    found = report(tmp_path / "wml/1")
+    assert "a resnet has no sizes to search" in found["error"] and "use peer_sizes = same" in found["error"]
 
 
 @pytest.mark.parametrize("lab", ["text"], indirect=True)
