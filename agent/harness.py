@@ -170,7 +170,7 @@ class Harness:
             "training": track.teacher_training.model_dump(),
             "reveal_transfer": True,
         }
-        job = {"labels": str(data / "labels"), "unit": unit, "teacher": None}
+        job: dict[str, Any] = {"labels": str(data / "labels"), "unit": unit, "teacher": None}
         job |= {"steps": track.teacher_steps, "checkpoints": checkpoints}
         read = (data / "seen", data / "labels" / "transfer.safetensors")
         self._teach(f"teacher-{track.name}", job, folder, train_file, read, track, facts)
@@ -188,7 +188,7 @@ class Harness:
             "training": track.assistant_training.model_dump(),
             "reveal_transfer": False,
         }
-        job = {"labels": "", "unit": unit, "teacher": teacher}
+        job: dict[str, Any] = {"labels": "", "unit": unit, "teacher": teacher}
         job |= {"steps": track.assistant_steps, "checkpoints": checkpoints}
         read, folder = (data / "seen", Path(teacher)), taught_by(track, facts, teacher)
         self._teach(f"assistant-{track.name}", job, folder, ASSISTANT_FILE.read_text(), read, track, facts)
