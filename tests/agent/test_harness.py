@@ -53,7 +53,9 @@ class Place:
         task = Task(name="own", kind="text", labels=("a", "b", "c"), input_size=12, **SIZES, **known)
         specs = {who: ModelSpec.model_validate(spec) for who, spec in self.lab.models.items()}
         method = Method.model_validate(METHOD | {"name": "kd"})
-        track = Track(name="own", task=task, method=method, training=training, teacher_training=training, **specs)
+        track = Track(
+            name="own", task=task, method=method, training=training, teacher_training=training.model_dump(), **specs
+        )
         prose = dict.fromkeys(("idea", "title", "objective", "hypothesis", "methodology"), "some words")
         budget = Budget(trial_seconds=60, checkpoints=3)
         arms = ("student_only", "vanilla_kd")

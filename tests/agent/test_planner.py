@@ -196,6 +196,13 @@ def test_only_a_plan_with_an_assistant_speaks_of_one() -> None:
     assert with_one.benchmark == "vanilla_kd"
 
 
+def test_assistant_is_trained_as_its_teacher_or_where_that_comes_trained_as_the_student() -> None:
+    for epochs, part in ((3, "teacher_training"), (0, "training")):
+        values = {"teacher_training.epochs": epochs, "method.name": "assistant"}
+        track = planned(options(values=values), proposal(method="assistant")).track("digits")
+        assert track.assistant_training == getattr(track, part) and track.assistant_steps > 0
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [({"assistant.width": -3}, "digits.assistant.width"), ({"teacher.width": "wide"}, "digits.teacher.width")],

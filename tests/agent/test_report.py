@@ -75,8 +75,8 @@ def plan(seeds=6, tracks=("digits",)):
     model = ModelSpec(architecture="resnet", layers=3, width=8)
     training = Training(learning_rate=0.005, batch_size=32, epochs=12)
     track = Track(
-        name="digits", task=task, teacher=model, teacher_training=training, student=model, training=training,
-        method=Method(name="kd_selective", temperature=4.0),
+        name="digits", task=task, teacher=model, teacher_training=training.model_dump(), student=model,
+        training=training, method=Method(name="kd_selective", temperature=4.0),
     )  # fmt: skip
     return Plan(
         idea=IDEA, title="Selective distillation", objective="Match the teacher at {temperature}.",
