@@ -10,6 +10,7 @@ import pytest
 
 from agent import __version__, config
 from agent.cards import cards
+from agent.render import render
 from agent.results import Results
 from tests.agent.command import ROOT, Kdagent
 from tests.agent.gates import Gates
@@ -70,9 +71,16 @@ def test_card_of_one_method_says_all_that_is_known_of_it(kdagent: Kdagent) -> No
     said = kdagent("methods", "show", "dkd").out
     card = cards()["dkd"]
     assert said.startswith(f"dkd: {card.title}\n")
-    assert all(text in said for text in (card.formula, card.source["paper"], card.cost, *card.cautions, *card.needs))
+    known = (card.formula, card.source["paper"], card.cost, *card.cautions, *card.needs)
+    assert all(text in " ".join(said.split()) for text in known)
     assert kdagent("methods", "show", "dkd", "--json").json["methods"].keys() == {"dkd"}
     assert kdagent("methods", "show", "magic").code == kdagent("methods", "list").code == 2
+
+
+def test_every_card_fits_a_terminal_of_eighty_columns() -> None:
+    for name, card in config.cards(config.METHODS).items():
+        said = render("methods/card.txt.j2", method=name, card=card | {"measured": []})
+        assert [line for line in said.splitlines() if len(line) > 80] == []
 
 
 def test_output_that_nobody_reads_ends_quietly(kdagent: Kdagent) -> None:
