@@ -16,7 +16,7 @@ from agent.compare import Comparison, Guard, decide
 from agent.evidence import Evidence, TrialRecord
 from agent.fields import fields
 from agent.guards import guards
-from agent.plan import Method, ModelSpec, Plan, Task, Track, Training
+from agent.plan import Method, ModelSpec, Plan, Task, TeacherTraining, Track, Training
 from agent.results import FieldRow
 from agent.score import score
 from sandbox.checks import check
@@ -152,7 +152,10 @@ class World:
 
     def plan(self, method: str = "kd") -> Plan:
         specs = {who: ModelSpec.model_validate(spec) for who, spec in self.lab.models.items()}
-        training = {"training": Training(**TRAINING, epochs=1), "teacher_training": Training(**TRAINING, epochs=2)}
+        training = {
+            "training": Training(**TRAINING, epochs=1),
+            "teacher_training": TeacherTraining(**TRAINING, epochs=2),
+        }
         task = Task(
             name="own",
             kind="text",
@@ -187,6 +190,7 @@ class World:
             models=self.facts["models"],
             answers={"dev": (SIZES["dev_rows"], 3), "test": (SIZES["test_rows"], 3)},
             teacher=TrialRecord(self.lab.teacher),
+            assistant=TrialRecord(self.root / "no-assistant"),
             teacher_prediction=json.loads((self.lab.logits / "teacher" / "prediction.json").read_text()),
             teacher_same=True,
             data_same=True,
