@@ -126,7 +126,7 @@ def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_
     facts = {"own": said | {"folder": str(place.lab.data), "files": hashes(place.lab.data)}}
     progress = Progress(Console(quiet=True), Clock(), quiet=True)
     settings = replace(config.Settings.read(), cache=tmp_path / "cache")
-    harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0)
+    harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
     teachers = harness.teachers(plan, facts, (TEMPLATES / "student_only.py").read_text())
     assistant = taught_by(track, facts["own"], teachers["own"])
     assert assistant.parent == Path(teachers["own"]).parent and assistant != Path(teachers["own"])
