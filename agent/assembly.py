@@ -371,7 +371,7 @@ def _latency(records: Sequence[evidence.TrialRecord]) -> Latency | None:
 def _data(facts: dict[str, Any]) -> Data:
     labels = facts["task"]["labels"]
     splits = {
-        name: Split(rows=facts["rows"][name], label_counts=dict(zip(labels, counts, strict=True)))
+        name: Split(rows=facts["rows"][name], label_counts=dict(zip(labels, counts, strict=True)) if counts else {})
         for name, counts in facts["label_counts"].items()
     }
     return Data(

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from agent import config
 
-Kind = Literal["text", "image"]
+Kind = Literal["text", "image", "language"]
+NOUNS: Mapping[Kind, str] = {"text": "labelled texts", "image": "images", "language": "a corpus of unlabelled texts"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Card:
     cautions: tuple[str, ...]
     file: str
     """Its finished train.py."""
-    uses: tuple[Literal["logits", "features"], ...]
-    """What of a frozen teacher its loss is made of, at every step; nothing where there is no teacher."""
+    uses: tuple[Literal["logits", "features", "likelihoods"], ...]
+    """What of a frozen teacher its loss is made of, at every step; of a language model also the likelihood of each row,
+    which chooses rows before the first; nothing where there is no teacher."""
     pairs: Literal["", "mapped", "patient", "middle", "last"]
     """Which layers it matches: by the setting `layer_map`, all but the final one, the middle ones, the last ones."""
     kinds: tuple[Kind, ...]
@@ -48,6 +50,11 @@ class Card:
     @property
     def teacher(self) -> bool:
         return bool(self.uses)
+
+    @property
+    def distils(self) -> bool:
+        """Whether the teacher is in the loss."""
+        return "logits" in self.uses or "features" in self.uses
 
     def layers(self, settings: Mapping[str, Any], student_layers: int) -> int:
         """How many layers of the teacher are in the loss."""

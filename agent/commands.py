@@ -263,8 +263,8 @@ def tasks(arguments: argparse.Namespace) -> int:
         return 0
     for name, card in found.items():
         where = "embedded, works offline" if card["embedded"] else f"--data-dir, or the hub ({card['hub']})"
-        print(f"{name:<12} {card['kind']:<6} {card['title']}: {card['about']} [{where}]")
-    print("your own     --data FILE.csv, FILE.parquet, or a folder of images with one sub-folder per class")
+        print(f"{name:<15} {card['kind']:<8} {card['title']}: {card['about']} [{where}]")
+    print("your own        --data FILE.csv, FILE.parquet, or a folder of images with one sub-folder per class")
     return 0
 
 

@@ -137,7 +137,9 @@ def _method(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
 def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     track, records = evidence.track, evidence.proposed
     for split, planned in _due(track).items():
-        yield sheet.row(f"task.{split}_rows", planned, _same(_distinct(record, split, track) for record in records))
+        chosen = split == "train" and planned < track.task.train_rows
+        field = f"task.{split}_rows" + ", those kept" * chosen
+        yield sheet.row(field, planned, _same(_distinct(record, split, track) for record in records))
     expected = samples(track, 1)
     yield sheet.row("samples", expected, _same(_samples(record, track) for record in records))
     largest = _same(record.ended("largest") for record in records)
@@ -146,7 +148,10 @@ def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
 
 def _due(track: Track) -> dict[str, int]:
     """Rows the proposed arm learns from, per split."""
-    return {"train": track.task.train_rows, "transfer": track.task.transfer_rows * track.method.card.unlabelled}
+    return {
+        "train": track.method.chosen(track.task.train_rows),
+        "transfer": track.task.transfer_rows * track.method.card.unlabelled,
+    }
 
 
 def _distinct(record: TrialRecord, split: str, track: Track) -> int | None:

@@ -30,7 +30,7 @@ class Said(NamedTuple):
 
 def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
     """Every check of one track, each run on its own."""
-    distils = evidence.distils
+    distils, in_loss = evidence.distils, evidence.track.method.card.distils
     selects = _selects(evidence.track.method)
     checks: list[tuple[str, Where, bool, Callable[[], Said]]] = [
         ("every trial finished", "outside", True, lambda: _complete(evidence)),
@@ -42,8 +42,8 @@ def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
         ("weights changed", "outside", True, lambda: _weights_moved(evidence)),
         ("weights within reach", "outside", True, lambda: _within_reach(evidence)),
         ("loss fell", "in-process", True, lambda: _loss_fell(evidence)),
-        ("distillation term", "in-process", distils, lambda: _term(evidence)),
-        ("teacher used at every step", "in-process", distils, lambda: _used(evidence)),
+        ("distillation term", "in-process", in_loss, lambda: _term(evidence)),
+        ("teacher used at every step", "in-process", in_loss, lambda: _used(evidence)),
         ("teacher feeds the training", "outside", distils, lambda: _teacher_feeds(evidence)),
         ("selected layers feed the training", "outside", selects, lambda: _layers_feed(evidence)),
         ("teacher unchanged", "outside", True, lambda: _teacher_same(evidence)),
@@ -255,12 +255,12 @@ def _teacher_feeds(evidence: Evidence) -> Said:
     probe, method = evidence.probe, evidence.track.method
     if probe is None:
         return Said([], "", "no probe of the proposed arm is on record")
-    if "logits" not in probe.shuffled:
-        return Said([], "", "the probe did not shuffle the teacher's logits")
+    answers = "likelihoods" if "likelihoods" in method.card.uses else "logits"
+    if answers not in probe.shuffled:
+        return Said([], "", f"the probe did not shuffle the teacher's {answers}")
     wanted = "logits" in probe.outputs if _imitates(method) else bool(probe.outputs)
-    how = (
-        f"{probe.steps} steps with the teacher's logits shuffled over the rows end {probe.shuffled['logits']:.3g} away"
-    )
+    far = f"{probe.shuffled[answers]:.3g}"
+    how = f"{probe.steps} steps with the teacher's {answers} shuffled over the rows end {far} away"
     same = f"two runs of the same code {probe.again:.3g}"
     return Said([] if wanted else [f"{how}, {same}: the teacher makes no difference"], f"{how}; {same}")
 

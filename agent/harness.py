@@ -726,8 +726,9 @@ def training_code() -> str:
 def _files(source: dict[str, Any]) -> list[tuple[str, int, int]]:
     """Name, size and time of every file a source may read, so that changed data are prepared again."""
     root = Path(source.get("data") or source.get("data_dir") or "")
-    if source.get("data_dir") and (root / source["name"]).is_dir():
-        root = root / source["name"]
+    name = config.cards(config.TASKS).get(source["name"], {}).get("texts", source["name"])
+    if source.get("data_dir") and (root / name).is_dir():
+        root = root / name
     if not (source.get("data") or source.get("data_dir")):
         return []
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())

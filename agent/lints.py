@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agent.cards import NOUNS, cards
 from agent.compare import count, fewest_seeds, least_p
 from agent.plan import ModelSpec, Plan, Track, Training, title_problem
 
@@ -92,7 +93,7 @@ def _rates(track: Track) -> Iterator[Lint]:
 
 
 def _usable(spec: ModelSpec, training: Training) -> tuple[float, float]:
-    if spec.architecture in ("bert", "distilbert"):
+    if spec.architecture in ("bert", "distilbert", "gpt2"):
         return PRETRAINED if spec.checkpoint else SCRATCH
     return CNN_SGD if training.optimizer == "sgd" else CNN
 
@@ -136,8 +137,17 @@ def _method(track: Track) -> Iterator[Lint]:
         yield Lint(
             "refusal",
             f"{path}.name",
-            f"{method.name} is for {' and '.join(card.kinds)}s, and {track.name} has {track.task.kind}s",
-            f"use {card.instead}",
+            f"{method.name} is for {' and '.join(NOUNS[kind] for kind in card.kinds)}, and {track.name} has "
+            f"{NOUNS[track.task.kind]}",
+            f"use {_instead(track)}",
+        )
+    if "ratio" in card.defaults and method.chosen(track.task.train_rows) < track.training.batch_size:
+        yield Lint(
+            "refusal",
+            f"{path}.ratio",
+            f"{method.chosen(track.task.train_rows)} of {track.task.train_rows:,} texts would be kept, fewer than one "
+            f"batch of {track.training.batch_size}",
+            "keep more, or plan more rows",
         )
     if "temperature" in card.defaults and method.temperature < 0.5:
         yield Lint("warning", f"{path}.temperature", f"{method.temperature:g} sharpens the teacher towards hard labels")
@@ -196,6 +206,13 @@ def _between(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
         )
 
 
+def _instead(track: Track) -> str:
+    """The nearest legal choice: what the card names, or for a corpus every method that is for one."""
+    if track.task.kind == "language":
+        return " or ".join(name for name, card in cards().items() if "language" in card.kinds and card.teacher)
+    return track.method.card.instead
+
+
 def _undivided(track: Track) -> tuple[str, float] | None:
     """The first model whose width the relation heads do not divide."""
     sides = (("student", track.student.width), ("teacher", track.teacher.width))
@@ -222,6 +239,13 @@ def _init(track: Track, path: str) -> Iterator[Lint]:
 
 
 def _rows(track: Track) -> Iterator[Lint]:
+    if track.task.kind == "language" and track.task.transfer_rows:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.task.transfer_rows",
+            f"{track.task.transfer_rows:,} rows without labels beside rows that have none either",
+            f"a corpus has training rows alone: --set {track.name}.transfer_rows=0",
+        )
     if track.task.test_rows < 400:
         yield Lint(
             "warning",

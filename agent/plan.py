@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agent.cards import Card, cards
+from agent.cards import Card, Kind, cards
 
 Origin = Literal["user", "model", "default"]
 Metric = Literal["accuracy", "precision", "recall", "f1", "inference_ms", "size_mb"]
@@ -39,6 +39,7 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
+Kept = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 LayerMap = Literal["last", "last_stretched", "skip", "last1"]
 Signal = Literal["hidden", "cls", "cos", "attention"]
@@ -66,7 +67,7 @@ class Record(BaseModel):
 class ModelSpec(Record):
     """A teacher or a student: a checkpoint, or sizes to build one with random weights."""
 
-    architecture: Literal["bert", "distilbert", "resnet", "mobilenetv2"]
+    architecture: Literal["bert", "distilbert", "resnet", "mobilenetv2", "gpt2"]
     checkpoint: str = ""
     """Hub id or folder of pretrained weights; empty means random weights with the sizes below."""
     revision: str = ""
@@ -186,6 +187,14 @@ class Method(Record):
     """Whether peers are as large as the student, or smaller, each by another share of its parameters."""
     generations: Generations = 2
     """Models of the student's size that follow each other, the student the last of them."""
+    ratio: Kept = 0.5
+    """Share of the texts that are learned from, of those that did not train the reference model."""
+    ref_fraction: Part = 0.05
+    """Share of the texts that train the reference model and nothing else."""
+    ref_layers: Count = 1
+    ref_width: Count = 32
+    ref_epochs: Count = 20
+    """How often the reference model sees its texts."""
     unused: tuple[str, ...] = ()
     """Settings that the idea's own loss has no use for; reference arms use them all the same."""
 
@@ -203,6 +212,12 @@ class Method(Record):
     @property
     def card(self) -> Card:
         return cards()[self.name]
+
+    def chosen(self, rows: int) -> int:
+        """Of so many training rows, those that it learns from: all, or the share that it keeps of those left over."""
+        if "ratio" not in self.card.defaults:
+            return rows
+        return math.floor(self.ratio * (rows - max(1, round(self.ref_fraction * rows))))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -226,7 +241,7 @@ class Task(Record):
     """The data of a track: what is used, how much of it, and its content hash."""
 
     name: str
-    kind: Literal["text", "image"]
+    kind: Kind
     source: str
     """Where the rows come from: embedded, a folder, the local cache or the hub."""
     revision: str = ""
@@ -424,6 +439,11 @@ class Proposal(Record):
     weight_floor: Share | None = None
     peer_sizes: PeerSizes | None = None
     generations: Generations | None = None
+    ratio: Kept | None = None
+    ref_fraction: Part | None = None
+    ref_layers: Count | None = None
+    ref_width: Count | None = None
+    ref_epochs: Count | None = None
     unused: tuple[str, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None

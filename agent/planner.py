@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent import config
-from agent.cards import cards
+from agent.cards import NOUNS, cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
 from agent.plan import FIRST, Method, Origin, Plan, Proposal
@@ -169,8 +169,9 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
     else:
         kind = kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
         known = config.cards(config.TASKS)
-        preset = copy.deepcopy(next(scale[other] for other in scale["tracks"] if known[other]["kind"] == kind))
-        preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
+        preset = copy.deepcopy(next(scale[other] for other in known if other in scale and known[other]["kind"] == kind))
+        if kind != "language":
+            preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
         if options.data:
             preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
     empty = {
@@ -260,7 +261,7 @@ def leave_out(made: Draft, options: Options) -> list[str]:
     if len(foreign) == len(tracks):
         return []
     dropped = [(name, tracks.pop(name)["method"]["name"]) for name in foreign]
-    return [f"{name} was left out: {method} is not for {known[name]['kind']}s" for name, method in dropped]
+    return [f"{name} was left out: {method} is not for {NOUNS[known[name]['kind']]}" for name, method in dropped]
 
 
 def merge(made: Draft, proposal: Proposal) -> None:

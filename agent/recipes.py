@@ -35,7 +35,8 @@ TOPIC = re.compile(
     r"|\b(?:the|a|small|compact|tiny|convolutional) student(?:'s|s)?\b.{0,80}\bteacher"
     r"|\bteacher\b.{0,80}\b(?:the|a|small|compact|tiny|convolutional) student\b"
     r"|\btrain\w* (?:the|a) student\b|\btransfer set\b|\battention transfer\b|\bteacher and student (?:embedding|logit)"
-    r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer",
+    r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer"
+    r"|\bminiplm\b|\bdifference[ -]sampl|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
     re.IGNORECASE,
 )
 BEYOND = (
@@ -157,7 +158,7 @@ def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
         name for name, card in cards().items() if set(card.decided_by) & settings.keys() or _names(idea, card.good_for)
     ]
     fitting = [name for name in named if kinds <= {*cards()[name].kinds}]
-    return next(iter([*fitting, *named]), DEFAULT)
+    return next(iter([*fitting, *named]), DEFAULT if kinds <= {*cards()[DEFAULT].kinds} else "kd")
 
 
 def _names(idea: str, words: Sequence[str]) -> bool:

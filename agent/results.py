@@ -55,7 +55,7 @@ class Known(Fact):
 class Split(Fact):
     rows: int
     label_counts: dict[str, int]
-    """Empty where labels are hidden (transfer rows)."""
+    """Empty where rows have none: texts of a corpus to learn from."""
 
 
 class Data(Fact):

@@ -37,9 +37,9 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
     table = Table(title=f"\n{track.name}", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
     rows = facts["rows"]
     table.add_row("data", escape(track.task.source), f"sha256 {track.task.hash[:12]}")
-    table.add_row(
-        "rows", ", ".join(f"{name} {count:,}" for name, count in rows.items()), f"{len(track.task.labels)} classes"
-    )
+    counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+    classes = "tokens" if track.task.kind == "language" else "classes"
+    table.add_row("rows", counts, f"{len(track.task.labels)} {classes}")
     for who in ("teacher", "assistant", "student"):
         if not (spec := getattr(track, who)):
             continue

@@ -350,7 +350,11 @@ def _track_facts(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     teacher, student, sizes = settings["teacher"], settings["student"], settings["sizes"]
     return {
         "name": name,
-        "kind": "image" if student["architecture"] in CNNS else "text",
+        "kind": "image"
+        if student["architecture"] in CNNS
+        else "language"
+        if student["architecture"] == "gpt2"
+        else "text",
         "teacher": _called(teacher),
         "student": _called(student),
         "teacher_layers": teacher["layers"],

@@ -21,6 +21,7 @@ from transformers import TrainingArguments, get_scheduler
 
 from baselines import checkpoints, models
 from baselines.errors import BaselineError
+from baselines.methods.matching import uses
 from baselines.rows import Collator, Rows, read_rows
 from baselines.teachers import Teacher
 from baselines.trace import Forwards, Trace, TraceCallback
@@ -64,7 +65,8 @@ class Experiment:
         self.initial = models.fingerprint(self.student)
         self.forwards = Forwards(self.student)
         self.train_dataset, self.transfer_dataset = splits(job, unit, self.task["kind"])
-        self.collator = Collator(self.task, self.teacher.answers if self.teacher else None)
+        joined = self.teacher and (self.teacher.logits is not None or "logits" in uses(unit["method"]))
+        self.collator = Collator(self.task, self.teacher.answers if joined else None)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
         self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]

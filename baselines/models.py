@@ -19,6 +19,7 @@ from transformers import (
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    GPT2Config,
     MobileNetV2Config,
     MobileNetV2ForImageClassification,
     ResNetConfig,
@@ -29,6 +30,8 @@ from transformers import (
 from baselines.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from baselines.errors import BaselineError, reason
 from baselines.hub import snapshot
+from baselines.methods.causal import GPT2ForNextTokens
+from baselines.methods.causal import settings as causal_settings
 from baselines.methods.selective import taps
 
 PLAIN_FILES = ["model*.safetensors", "*.json", "vocab.txt", "merges.txt"]
@@ -168,10 +171,29 @@ def _as_published(model: nn.Module) -> None:
             module.momentum = 0.1  # instead of TensorFlow's 0.997, which torch reads as "only the last batch"
 
 
+def _gpt2(spec: dict, task: dict, names: dict) -> nn.Module:
+    """Its classes are the tokens."""
+    sizes = {"width": int(spec["width"]), "layers": spec["layers"], "heads": spec["heads"], "dropout": spec["dropout"]}
+    own_head = {"tie_word_embeddings": False}  # safetensors holds no tensor under two names
+    return GPT2ForNextTokens(causal_settings(task["vocabulary"], task["input_size"], **sizes, **own_head, **names))
+
+
+def refuse_foreign(spec: dict, kind: str) -> None:
+    """Raises BaselineError where only one of model and rows is of a language, and for a checkpoint of one."""
+    if (spec["architecture"] == "gpt2") != (kind == "language"):
+        why = "only a causal language model, gpt2, gives the likelihood of a text" if kind == "language" else ""
+        why = why or "its answers are the next tokens of a text: choose a task that is a corpus"
+        raise BaselineError(f"a {spec['architecture']} is not for rows of the kind {kind}", why)
+    if spec["architecture"] == "gpt2" and spec["checkpoint"]:
+        said = "its tokens would be the classes, and there are tens of thousands of them"
+        raise BaselineError(f"gpt2 starts from random weights here, not from {spec['checkpoint']}", said)
+
+
 _BUILDERS = {
     "bert": _bert,
     "distilbert": _distilbert,
     "bilstm": _bilstm,
+    "gpt2": _gpt2,
     "resnet": _resnet,
     "mobilenetv2": _mobilenetv2,
 }
@@ -224,6 +246,8 @@ def from_config(folder: Path, spec: dict, task: dict) -> nn.Module:
     """The architecture that config.json in `folder` describes; its weights are still to be loaded."""
     if spec["architecture"] == "bilstm":
         return BiLSTMForSequenceClassification(BiLSTMConfig.from_pretrained(folder))
+    if spec["architecture"] == "gpt2":
+        return GPT2ForNextTokens(GPT2Config.from_pretrained(folder))
     model = _auto(task).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
     if spec["stem"] == "cifar":
         _cifar_stem(model)

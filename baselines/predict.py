@@ -18,7 +18,7 @@ from torch import nn
 from baselines import models
 from baselines.errors import main
 from baselines.methods.selective import init_from_teacher
-from baselines.rows import Collator, Rows, read_rows
+from baselines.rows import Collator, Rows, last_places, read_rows
 from baselines.teachers import accepted, load
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,16 +71,22 @@ def distance(before: dict[str, torch.Tensor], model: nn.Module) -> dict[str, flo
 def logits(model: nn.Module, rows: Rows, task: dict) -> torch.Tensor:
     """[N, C] in fp32, in the order of the rows."""
     collate = Collator(task)
-    lengths = [len(item) for item in rows.items] if task["kind"] == "text" else [0] * len(rows)
+    lengths = [0] * len(rows) if task["kind"] == "image" else [len(item) for item in rows.items]
     order = sorted(range(len(rows)), key=lengths.__getitem__)
     result = torch.empty(len(rows), len(task["labels"]))
     with torch.no_grad():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
             batch = collate([rows[index] for index in chosen])
-            inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
+            inputs = {name: value.to(DEVICE) for name, value in asked(model, batch).items()}
             result[chosen] = model(**inputs).logits.float().cpu()
     return result
+
+
+def asked(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What the model is shown: one answer per row, which in a language is what follows the last token."""
+    inputs = accepted(model, batch)
+    return inputs | ({"places": last_places(inputs["attention_mask"])} if "places" in inputs else {})
 
 
 def latency(model: nn.Module, rows: Rows, task: dict) -> dict:
@@ -90,7 +96,7 @@ def latency(model: nn.Module, rows: Rows, task: dict) -> dict:
     seconds = []
     with torch.no_grad():
         for batch in batches:
-            inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
+            inputs = {name: value.to(DEVICE) for name, value in asked(model, batch).items()}
             started = time.perf_counter()
             model(**inputs).logits.cpu()  # copying the answer waits for a device that works on its own
             seconds.append(time.perf_counter() - started)

@@ -9,6 +9,7 @@ teacher), and `facts.json` last.
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from baselines.errors import BaselineError, main, reason
 from baselines.methods.selective import taps
 
 VOCABULARY = 8000  # entries trained on the pool when no checkpoint brings a tokenizer
+CLASSES, LETTERS = 512, 96  # entries of a corpus's vocabulary, each of them a class, and letters among them
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -27,6 +29,11 @@ def prepare(job: dict) -> None:
     assistant (specs)."""
     out = Path(job["out"])
     source = tasks.load(job["task"])
+    for who in ("teacher", "student"):
+        models.refuse_foreign(job[who], source.kind)
+    tokenizer = None
+    if source.kind == "language":
+        tokenizer, source = _corpus(source, job["input_size"])
     splits = tasks.split(source, job["sizes"], job["data_seed"])
     splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
     tasks.check(source, splits, job["batch_size"])
@@ -34,11 +41,14 @@ def prepare(job: dict) -> None:
         (out / folder).mkdir(exist_ok=True)
     who_there_is = [who for who in ("teacher", "assistant", "student") if who in job]
     specs = {who: models.fetch(job[who], out / "seen" / who) for who in who_there_is}
-    encode = (
-        _TextEncoder(specs, job["input_size"], splits, out) if source.kind == "text" else _ImageEncoder(job, source)
-    )
+    if source.kind == "image":
+        encode = _ImageEncoder(job, source)
+    else:
+        encode = _TextEncoder(specs, job["input_size"], splits, out, tokenizer)
     task = {"schema": 1, "kind": source.kind, "labels": source.names, "input_size": job["input_size"]} | encode.facts
     encoded = {name: encode(getattr(splits, name)) for name in ("train", "transfer", "dev", "test")}
+    if source.kind == "language":
+        splits = _asked(splits, encoded)
     if source.kind == "image":
         task |= _moments(encoded["train"] + encoded["transfer"])
     _write(out, source.kind, splits, encoded)
@@ -47,7 +57,7 @@ def prepare(job: dict) -> None:
         "schema": 1,
         "task": task,
         "models": {who: _model_facts(spec, task) for who, spec in specs.items()},
-    } | _facts(source, splits, encoded)
+    } | _facts(source, splits, encoded, len(task["labels"]))
     (out / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
@@ -55,16 +65,18 @@ def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
     def labels(name: str) -> np.ndarray:
         return np.array(getattr(splits, name).labels, dtype=np.int64)
 
-    rows.write_inputs(out / "seen" / "train.safetensors", kind, encoded["train"], labels("train"))
+    known = None if kind == "language" else labels("train")
+    rows.write_inputs(out / "seen" / "train.safetensors", kind, encoded["train"], known)
     for folder, name in (("seen", "transfer"), ("held", "dev"), ("held", "test")):
         rows.write_inputs(out / folder / f"{name}.safetensors", kind, encoded[name], None)
     for name in ("transfer", "dev", "test"):
         rows.save_file({"labels": labels(name)}, out / "labels" / f"{name}.safetensors")
 
 
-def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict) -> dict:
+def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict, classes: int) -> dict:
     parts = {name: getattr(splits, name) for name in ("train", "transfer", "dev", "test")}
-    counts = {name: np.bincount(part.labels, minlength=len(source.names)).tolist() for name, part in parts.items()}
+    labelled = ("dev", "test") if source.kind == "language" else tuple(parts)
+    counts = {name: np.bincount(parts[name].labels, minlength=classes).tolist() for name in labelled}
     facts = {
         "source": source.source,
         "revision": source.revision,
@@ -72,9 +84,9 @@ def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict) -> dict:
         "hash": splits.hash(),
         "overlap": splits.overlap(),
         "rows": {name: len(part) for name, part in parts.items()},
-        "label_counts": counts,
+        "label_counts": {name: counts.get(name, []) for name in parts},
     }
-    if source.kind == "text":
+    if source.kind != "image":
         facts["tokens"] = int(sum(len(item) for name in ("train", "transfer", "dev") for item in encoded[name]))
     facts["encoded"] = hashlib.sha256(
         b"".join(item.tobytes() for part in encoded.values() for item in part)
@@ -85,27 +97,49 @@ def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict) -> dict:
 class _TextEncoder:
     """Token ids, cut at `longest`, from the models' own tokenizer or from a vocabulary of the pool."""
 
-    def __init__(self, specs: dict, longest: int, splits: tasks.Splits, out: Path) -> None:
+    def __init__(self, specs: dict, longest: int, splits: tasks.Splits, out: Path, tokenizer=None) -> None:
         checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
         texts = splits.train.inputs + splits.transfer.inputs
-        self.tokenizer = _shared_tokenizer(checkpoints) if checkpoints else _train_tokenizer(texts)
+        trained = _shared_tokenizer if checkpoints else _train_tokenizer
+        self.tokenizer = tokenizer or trained(checkpoints or texts)
         self.tokenizer.enable_truncation(longest)
         self.tokenizer.no_padding()
         self.tokenizer.save(str(out / "seen" / "tokenizer.json"))
         self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": self.tokenizer.token_to_id("[PAD]")}
+        if tokenizer:
+            self.facts["labels"] = [tokenizer.id_to_token(number) for number in range(self.facts["vocabulary"])]
 
     def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
         return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(examples.inputs)]
 
 
-def _train_tokenizer(texts: list[str]):
+def _corpus(source: tasks.Source, longest: int) -> tuple:
+    """A vocabulary of the pool, of a size that a small model can tell apart, and the texts that fill `longest` of its
+    tokens."""
+    tokenizer = _train_tokenizer(source.pool.inputs, CLASSES, limit_alphabet=LETTERS)
+    tokenizer.post_processor = None  # what begins or ends a text is no part of it
+    return tokenizer, tasks.at_least(
+        source, longest, lambda texts: [len(encoded) for encoded in tokenizer.encode_batch(texts)]
+    )
+
+
+def _asked(splits: tasks.Splits, encoded: dict[str, list[np.ndarray]]) -> tasks.Splits:
+    """Dev and test rows of a corpus: the last token leaves the input and becomes the label. Training rows have none."""
+    held = {}
+    for name in ("dev", "test"):
+        held[name] = tasks.Examples(getattr(splits, name).inputs, [int(row[-1]) for row in encoded[name]])
+        encoded[name] = [row[:-1] for row in encoded[name]]
+    return replace(splits, **held)
+
+
+def _train_tokenizer(texts: list[str], size: int = VOCABULARY, **limits: int):
     """Byte pairs, not word pieces: the latter's trainer breaks ties by hash order, so no two runs agree on the ids."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False, **limits)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.BertProcessing(
         ("[SEP]", SPECIAL.index("[SEP]")), ("[CLS]", SPECIAL.index("[CLS]"))

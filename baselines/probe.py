@@ -14,7 +14,7 @@ import torch
 
 from baselines import models
 from baselines.errors import main
-from baselines.methods.matching import matched
+from baselines.methods.matching import matched, uses
 from baselines.methods.selective import init_from_teacher
 from baselines.teachers import load
 from baselines.trial import apart, run, save
@@ -53,7 +53,8 @@ def _outputs(job: dict, unit: dict) -> list[str]:
         return []
     depth = len(json.loads((Path(job["teacher"]) / "teacher.json").read_text())["widths"])
     pairs = matched(unit["method"], depth, job["student_layers"])
-    return ["logits", *(f"features-{layer}" for layer in sorted({teacher for _, teacher in pairs}))]
+    rows = "likelihoods" if "likelihoods" in uses(unit["method"]) else "logits"
+    return [rows, *(f"features-{layer}" for layer in sorted({teacher for _, teacher in pairs}))]
 
 
 if __name__ == "__main__":

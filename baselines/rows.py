@@ -1,10 +1,11 @@
 """Prepared rows: integers on disk, dictionaries in a Dataset, tensors in a batch.
 
 Texts are tokenised once to ragged int32 arrays, images are uint8; both are stored as safetensors, which hold numbers
-and nothing that could run.
+and nothing that could run. Rows of the kind "language" are token ids as those of "text" are, but have no label: what
+follows each token is to be learned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ class Rows(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict:
-        name = "input_ids" if self.kind == "text" else "pixels"
+        name = "pixels" if self.kind == "image" else "input_ids"
         return {"ids": self.ids[index], name: self.items[index], "labels": self.labels[index]}
 
     def __add__(self, other: "Rows") -> "Rows":
@@ -36,10 +37,14 @@ class Rows(Dataset):
             np.concatenate([self.ids, other.ids]),
         )
 
+    def only(self, places: Sequence[int]) -> "Rows":
+        """The rows at these places; each keeps its id."""
+        return Rows(self.kind, [self.items[place] for place in places], self.labels[places], self.ids[places])
+
 
 def write_inputs(path: Path, kind: str, items: list[np.ndarray], labels: np.ndarray | None) -> None:
     """Inputs of a split, with its labels unless they must not be seen there."""
-    if kind == "text":
+    if kind != "image":
         lengths = np.array([len(item) for item in items], dtype=np.int64)
         flat = np.concatenate(items) if items else np.empty(0, np.int32)
         arrays = {"tokens": flat.astype(np.int32), "lengths": lengths}
@@ -53,7 +58,7 @@ def write_inputs(path: Path, kind: str, items: list[np.ndarray], labels: np.ndar
 def read_rows(path: Path, kind: str, first_id: int = 0, labels: np.ndarray | None = None) -> Rows:
     """Rows of a split; labels are the file's, the given ones, or NO_LABEL."""
     arrays = load_file(path)
-    if kind == "text":
+    if kind != "image":
         items = np.split(arrays["tokens"], np.cumsum(arrays["lengths"])[:-1]) if len(arrays["lengths"]) else []
     else:
         items = list(arrays["pixels"])
@@ -63,10 +68,14 @@ def read_rows(path: Path, kind: str, first_id: int = 0, labels: np.ndarray | Non
 
 
 class Collator:
-    """Batches of tensors: padded `input_ids` and `attention_mask`, or normalised `pixel_values` [B, C, H, W]."""
+    """Batches of tensors: padded `input_ids` and `attention_mask`, or normalised `pixel_values` [B, C, H, W].
 
-    def __init__(self, task: dict, teacher_logits: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
-        """`teacher_logits` gives the teacher's logits for row ids."""
+    Of the kind "language" a batch also holds `places` [B, L], true where another token follows; its `labels` [N] are
+    these next tokens, row after row.
+    """
+
+    def __init__(self, task: dict, teacher_logits: Callable[[dict[str, torch.Tensor]], torch.Tensor] | None = None):
+        """`teacher_logits` gives the teacher's logits for a batch."""
         self.task, self.teacher_logits = task, teacher_logits
         self.seen = torch.zeros(0, dtype=torch.bool)  # by id
         self.collated = self.largest = 0  # rows in all batches; the longest text or the widest image among them
@@ -79,12 +88,15 @@ class Collator:
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         self.before = self.counts()
         ids = torch.tensor([int(item["ids"]) for item in items])
-        batch = self._texts(items) if self.task["kind"] == "text" else self._images(items)
-        batch["labels"] = torch.tensor([int(item["labels"]) for item in items])
+        batch = self._images(items) if self.task["kind"] == "image" else self._texts(items)
+        if self.task["kind"] == "language":
+            batch |= next_tokens(batch["input_ids"], batch["attention_mask"])
+        else:
+            batch["labels"] = torch.tensor([int(item["labels"]) for item in items])
         batch["ids"] = ids
-        self._note(ids, batch["input_ids" if self.task["kind"] == "text" else "pixel_values"].shape[-1])
+        self._note(ids, batch["pixel_values" if self.task["kind"] == "image" else "input_ids"].shape[-1])
         if self.teacher_logits is not None:
-            batch["teacher_logits"] = self.teacher_logits(ids)
+            batch["teacher_logits"] = self.teacher_logits(batch)
         return batch
 
     def counts(self) -> dict:
@@ -109,3 +121,15 @@ class Collator:
     def _images(self, items: list[dict]) -> dict[str, torch.Tensor]:
         pixels = torch.from_numpy(np.stack([item["pixels"] for item in items])).permute(0, 3, 1, 2).float().div_(255)
         return {"pixel_values": (pixels - self.mean) / self.std}
+
+
+def next_tokens(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Where in ids [B, L] another token follows, as `places` [B, L], and these tokens, as `labels` [N]."""
+    places = torch.zeros_like(mask, dtype=torch.bool)
+    places[:, :-1] = mask[:, 1:] == 1
+    return {"places": places, "labels": ids[:, 1:][places[:, :-1]]}
+
+
+def last_places(mask: torch.Tensor) -> torch.Tensor:
+    """[B, L]: true at each row's last token."""
+    return torch.arange(mask.shape[1], device=mask.device) == mask.sum(dim=1, keepdim=True) - 1

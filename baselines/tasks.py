@@ -9,6 +9,7 @@ import io
 import os
 import tomllib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "target")
 INPUT_COLUMNS = {"text": ("text", "sentence", "content"), "image": ("image", "img", "pixels")}
 PAIR_COLUMNS = (("sentence1", "sentence2"), ("premise", "hypothesis"))
 BETWEEN = " [SEP] "  # stands between the two texts of a pair, as BERT's vocabulary and our own know it
+ALIKE = 40  # characters at their beginning, by which two texts of a corpus are told apart
 NO_GOLD = -1  # what the hub writes where annotators did not agree
 
 
@@ -84,6 +86,8 @@ def load(task: dict) -> Source:
     if task.get("data"):
         return _from_folder(Path(task["data"]), name, {"kind": task.get("kind", "")}, own=True)
     card = CARDS[name]
+    if card["kind"] == "language":
+        return _corpus(load(task | {"name": card["texts"]}))
     if card["embedded"]:
         return _digits(card) if name == "digits" else _docstrings(card)
     if task.get("data_dir"):
@@ -139,7 +143,7 @@ def check(source: Source, splits: Splits, batch_size: int) -> None:
         seen = set(examples.labels)
         if not seen:
             raise BaselineError(f"{source.source}: no {what} rows", "point --data-dir or --data at a folder with rows")
-        if len(seen) == 1:
+        if len(seen) == 1 and source.kind != "language":
             raise BaselineError(
                 f"{source.source}: every {what} row has the label {source.names[seen.pop()]!r}",
                 "two classes are the least: check the label column",
@@ -150,7 +154,7 @@ def check(source: Source, splits: Splits, batch_size: int) -> None:
             f"{source.source}: {pool} training rows are fewer than one batch of {batch_size}",
             "give more rows, or a smaller batch with --set training.batch_size=N",
         )
-    if missing := set(range(len(source.names))) - set(splits.train.labels):
+    if missing := set(range(len(source.names))) - set(splits.train.labels):  # a corpus names none
         named = ", ".join(source.names[label] for label in sorted(missing))
         raise BaselineError(f"{source.source}: no labelled training row of class {named}", "raise task.train_rows")
 
@@ -187,6 +191,40 @@ def _docstrings(card: dict) -> Source:
         f"embedded: docstrings of {versions}",
         notes=[f"{len(rows):,} texts in all; they change with the installed versions"],
     )
+
+
+# ── corpora ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _corpus(source: Source) -> Source:
+    """The texts of a task without their labels. Of texts that begin alike the first is kept, a test row before all
+    others: the beginning of a text is asked how it goes on."""
+    test, pool = _beginning_apart(source.test.inputs, source.pool.inputs)
+    notes = [*source.notes, f"{len(source.test) - len(test):,} test texts left out: another test text begins alike"]
+    if dropped := len(source.pool) - len(pool):
+        notes.append(f"{dropped:,} training texts left out: a test text or another training text begins alike")
+    unlabelled = (Examples(texts, [0] * len(texts)) for texts in (pool, test))
+    return Source("language", [], *unlabelled, source.source, source.revision, notes)
+
+
+def _beginning_apart(*parts: list[str]) -> Iterator[list[str]]:
+    seen: set[str] = set()
+    for texts in parts:
+        keep = {}
+        for text in texts:
+            keep.setdefault(" ".join(text.lower().split())[:ALIKE], text)
+        yield [text for beginning, text in keep.items() if beginning not in seen]
+        seen |= keep.keys()
+
+
+def at_least(source: Source, longest: int, lengths: Callable[[list[str]], list[int]]) -> Source:
+    """The texts of a corpus that `lengths` gives that many tokens or more: each is cut to as many, so that no arm
+    learns from more tokens than another."""
+    parts, notes = [], list(source.notes)
+    for what, examples in (("training", source.pool), ("test", source.test)):
+        parts.append(examples.take([n for n, length in enumerate(lengths(examples.inputs)) if length >= longest]))
+        notes.append(f"{len(examples) - len(parts[-1]):,} {what} texts left out: shorter than {longest} tokens")
+    return replace(source, pool=parts[0], test=parts[1], notes=notes)
 
 
 # ── files and the hub ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,9 +21,10 @@ from baselines import models
 from baselines.errors import BaselineError, main
 from baselines.experiment import Experiment, splits
 from baselines.methods.matching import matched
+from baselines.methods.miniplm import log_likelihoods
 from baselines.methods.selective import taps
 from baselines.rows import Collator, Rows
-from baselines.teachers import accepted, load, place
+from baselines.teachers import accepted, cached, load, place
 from baselines.trial import import_file, save
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -46,9 +47,10 @@ def _teach(job: dict, out: Path, layered: bool) -> None:
     if not (out / "teacher.json").exists():
         _train(job, out)
     layers = _missing(job, out) if layered else []
-    if layers or not (out / "logits.safetensors").exists():
-        task = json.loads((Path(job["seen"]) / "task.json").read_text())
-        _cache(load(out, task).to(DEVICE), _pool(job, task), task, layers, out)
+    task = json.loads((Path(job["seen"]) / "task.json").read_text())
+    if layers or not (out / f"{cached(task)}.safetensors").exists():
+        cache = _cache_likelihoods if task["kind"] == "language" else _cache
+        cache(load(out, task).to(DEVICE), _pool(job, task), task, layers, out)
 
 
 def _missing(job: dict, out: Path) -> list[int]:
@@ -111,7 +113,7 @@ def _shapes(model: nn.Module, rows: Rows, task: dict) -> dict:
     with torch.no_grad():
         states = model.cpu().eval()(**accepted(model, batch), output_hidden_states=True).hidden_states
     ends = [states[tap] for tap in taps(model)]
-    if task["kind"] == "text":
+    if task["kind"] != "image":
         tokens = sum(len(item) for item in rows.items)
         return {"widths": [s.shape[2] for s in ends], "feature_bytes": [tokens * s.shape[2] * 4 for s in ends]}
     return {"widths": [s.shape[1] for s in ends], "feature_bytes": [len(rows) * s[0].numel() * 4 for s in ends]}
@@ -138,6 +140,12 @@ def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Pat
         _save(out / f"features-{layer}.safetensors", values, lengths, ragged=task["kind"] == "text")
     if not (out / "logits.safetensors").exists():
         _save_whole(out / "logits.safetensors", {"logits": logits})
+
+
+def _cache_likelihoods(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Path) -> None:
+    """The log-likelihood of every row, in the order of the rows' ids. No method asks a language model for layers."""
+    likelihoods = log_likelihoods(model, [item.tolist() for item in rows.items])
+    _save_whole(out / "likelihoods.safetensors", {"likelihoods": likelihoods})
 
 
 def _save(path: Path, values: list, lengths: list[int], ragged: bool) -> None:

@@ -1,7 +1,8 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
 A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
-one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer; where a plan has several
+one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer; of a language model
+`likelihoods.safetensors` in place of the logits, which would be larger than the model; where a plan has several
 teachers, the others lie in `teacher-<n>` below it, the same but for features. Nothing of a teacher is
 trained by a student's trial.
 """
@@ -19,20 +20,24 @@ from baselines.methods.heads import Heads, run
 from baselines.methods.selective import taps
 from baselines.trace import Gradients
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WATCH_EVERY = 10  # calls; a gradient of features costs as much as the features
 
 
 class Teacher:
     """A frozen teacher as a trial sees it: outputs from the cache where they are there, from the model where not.
 
-    `ablate` names one of its outputs, "logits" or "features-<layer>": each row then gets that output of another row.
+    `ablate` names one of its outputs, "logits", "likelihoods" or "features-<layer>": each row then gets that output of
+    another row, or of another place.
     Training that does not change by it does not use it.
     """
 
     def __init__(self, folder: str, task: dict, ablate: str = "") -> None:
         self.folder, self.task, self.ablate = Path(folder), task, ablate
         self.facts = json.loads((self.folder / "teacher.json").read_text())
-        self.logits = self._shuffled("logits", load_file(self.folder / "logits.safetensors")["logits"])
+        name = cached(task)
+        answers = self._shuffled(name, load_file(self.folder / f"{name}.safetensors")[name])
+        self.logits, self.likelihoods = (answers, None) if name == "logits" else (None, answers)
         self.widths = tuple(self.facts["widths"])
         self.forwards = self.calls = 0
         self.cached_reads = 0
@@ -41,9 +46,14 @@ class Teacher:
         self._others: list[torch.Tensor] = []
         self._model: nn.Module | None = None
 
-    def answers(self, ids: torch.Tensor) -> torch.Tensor:
-        """The logits [B, C] of these rows."""
-        return self.watched["logits"].watch(self.logits[ids])
+    def answers(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The logits [B, C] of a batch's rows; of a language model those [N, C] at its places, made on the spot."""
+        if self.logits is not None:
+            return self.watched["logits"].watch(self.logits[batch["ids"]])
+        model = self.model().to(DEVICE)
+        with torch.no_grad():
+            output = model(**{name: value.to(DEVICE) for name, value in accepted(model, batch).items()})
+        return output.logits.to(batch["ids"].device)
 
     def several(self, ids: torch.Tensor, count: int) -> torch.Tensor:
         """The logits [N, B, C] of the first `count` teachers. Raises FileNotFoundError where fewer were trained."""
@@ -126,6 +136,12 @@ class Teacher:
         """Forwards of the model, reads of the cache, and the weights' hash as it is now."""
         weights = models.fingerprint(self._model) if self._model else self.facts["fingerprint"]
         return {"forwards": self.forwards, "feature_reads": self.cached_reads, "weights": weights}
+
+
+def cached(task: dict) -> str:
+    """What is kept of a teacher for every row: its logits [C], or of a language model the row's log-likelihood, the
+    mean over its tokens in nats."""
+    return "likelihoods" if task["kind"] == "language" else "logits"
 
 
 def place(folder: Path, number: int) -> Path:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel, set_seed
+from transformers.modeling_outputs import CausalLMOutput
 
 from baselines.errors import BaselineError, reason
 from baselines.methods.kd import fp32
@@ -21,10 +22,36 @@ def build(
     """A GPT-2 from random weights for sequences of at most `context` tokens, without dropout; weights follow from the
     seed alone."""
     set_seed(seed)
+    return GPT2LMHeadModel(settings(vocabulary, context, width, layers, heads))
+
+
+def settings(
+    vocabulary: int, context: int, width: int, layers: int, heads: int, dropout: float = 0.0, **names
+) -> GPT2Config:
+    """Of a GPT-2 of these sizes, which knows no token that begins or ends a text."""
     spread = max(0.02, 0.4 * width**-0.5)  # GPT-2's own 0.02 is meant for width 768: narrow models stall with it
     sizes = {"vocab_size": vocabulary, "n_positions": context, "n_embd": width, "n_layer": layers, "n_head": heads}
-    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": None, "eos_token_id": None}
-    return GPT2LMHeadModel(GPT2Config(initializer_range=spread, **sizes, **off))
+    rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
+    return GPT2Config(initializer_range=spread, bos_token_id=None, eos_token_id=None, **sizes, **rates, **names)
+
+
+class GPT2ForNextTokens(GPT2LMHeadModel):
+    """A GPT-2 that is asked what follows at some places of its batch."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        places: Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> CausalLMOutput:
+        """input_ids and attention_mask [B, L], padded on the right; logits [N, C] of the token that follows each of
+        the N `places` [B, L], row after row, or [B, L, C] of all."""
+        body = self.transformer(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=output_hidden_states
+        )
+        states = body.last_hidden_state if places is None else body.last_hidden_state[places]
+        return CausalLMOutput(logits=self.lm_head(states), hidden_states=body.hidden_states)
 
 
 def load(folder: Path) -> PreTrainedModel:

@@ -17,7 +17,7 @@ def matched(method: Mapping, n_teacher: int, n_student: int) -> Pairs:
 
     Raises what the rule for the pairs raises where the models are too shallow for it.
     """
-    match tomllib.loads(CARDS.read_text(encoding="utf-8"))[method["name"]]["pairs"]:
+    match _card(method)["pairs"]:
         case "mapped":
             return layer_pairs(method["layer_map"], n_teacher, n_student, method["layers"])
         case "patient":
@@ -27,3 +27,12 @@ def matched(method: Mapping, n_teacher: int, n_student: int) -> Pairs:
         case "last":
             return last_pair(n_teacher, n_student)
     return ()
+
+
+def uses(method: Mapping) -> tuple[str, ...]:
+    """What of a frozen teacher its training depends on: "logits", "likelihoods", "features"."""
+    return tuple(_card(method)["uses"])
+
+
+def _card(method: Mapping) -> dict:
+    return tomllib.loads(CARDS.read_text(encoding="utf-8"))[method["name"]]

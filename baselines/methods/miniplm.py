@@ -21,8 +21,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.errors import BaselineError
+from baselines.experiment import undrawn
+from baselines.methods import causal
 from baselines.methods.causal import padded, token_losses
 from baselines.models import fingerprint
+from baselines.rows import Rows
+from baselines.teachers import DEVICE
 
 Score = Literal["mean", "sum", "per_byte"]
 
@@ -149,6 +153,44 @@ def select(scores: Tensor, ratio: float, places: Sequence[int], reference: Colle
         most_dropped=float(dropped.max()) if len(dropped) else math.nan,
         unscored=len(scores) - len(scored),
     )
+
+
+def difference_sampled(
+    experiment, rows: Rows, ratio: float, ref_fraction: float, ref_layers: int, ref_width: int, ref_epochs: int
+) -> Rows:
+    """The rows of a corpus that an experiment's student is to learn from, in their order: ⌊ratio · n⌋ of the n that the
+    reference model was not trained on (methods.md 6.1; log p is the teacher's, from its cache).
+
+    The trial's seed draws the share `ref_fraction` that trains the reference model, at the plan's rate and in batches
+    of the plan's size. Logs the mean score of what is kept and of what is dropped. The trial's own random numbers stay
+    as they are.
+    """
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(experiment.seed)).tolist()
+    cut = max(1, round(ref_fraction * len(rows)))
+    drawn, places = sorted(order[:cut]), sorted(order[cut:])
+    with undrawn():
+        reference = _reference(experiment, _tokens(rows, drawn), ref_layers, ref_width, ref_epochs)
+        theirs = log_likelihoods(reference, _tokens(rows, places))
+    ours = experiment.teacher.likelihoods[torch.as_tensor(rows.ids)[places]]
+    scores = difference(ours, theirs, len(places))
+    chosen = select(scores, ratio, places, drawn)
+    kept = torch.isin(torch.tensor(places), chosen.kept)
+    experiment.log(score_kept=scores[kept].mean())
+    if not kept.all():
+        experiment.log(score_dropped=scores[~kept].mean())
+    return rows.only(chosen.kept.tolist())
+
+
+def _tokens(rows: Rows, places: Sequence[int]) -> list[list[int]]:
+    return [rows.items[place].tolist() for place in places]
+
+
+def _reference(experiment, sequences: list[list[int]], layers: int, width: int, epochs: int) -> PreTrainedModel:
+    task, training = experiment.task, experiment.training_arguments()
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    model = causal.build(task["vocabulary"], task["input_size"], experiment.seed, width, layers, heads=1)
+    steps = epochs * math.ceil(len(sequences) / batch)
+    return causal.fit(model.to(DEVICE), sequences, steps, experiment.seed, batch, training.learning_rate)
 
 
 class Stratum(NamedTuple):

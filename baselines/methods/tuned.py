@@ -129,6 +129,8 @@ class Trials:
             return model(**self.experiment.model_inputs(batch)).logits
 
     def _batches(self, rows, places: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        collate = Collator(self.experiment.task, lambda ids: self.experiment.teacher.logits[ids])  # watched by nobody
+        collate = Collator(
+            self.experiment.task, lambda made: self.experiment.teacher.logits[made["ids"]]
+        )  # watched by nobody
         made = (collate([rows[int(place)] for place in part]) for part in places)
         return [{name: value.to(self.device) for name, value in batch.items()} for batch in made]

@@ -28,6 +28,7 @@ ARMS = (
 ONLY = {"text": ("pkd", "tinybert", "minilm"), "image": ("attention",)}
 """Methods that are defined for one kind of rows."""
 STEPS = 6
+CORPUS = SIZES | {"train_rows": 96, "transfer_rows": 0}
 SPEC = {
     "checkpoint": "",
     "revision": "",
@@ -45,6 +46,7 @@ MODELS = {
         "teacher": {"architecture": "resnet", "blocks": [1, 1, 1], "stem": "cifar"},
         "student": {"architecture": "resnet", "blocks": [1, 1, 1], "stem": "cifar", "width": 8},
     },
+    "language": {"teacher": {"architecture": "gpt2", "width": 32}, "student": {"architecture": "gpt2"}},
 }
 TRAINING = {
     "learning_rate": 3e-3,
@@ -96,6 +98,12 @@ def texts(count: int, seed: int) -> list[tuple[str, str]]:
         (" ".join([*draw.choices(WORDS[names[n % 3]], k=draw.randint(2, 9)), f"number {seed}{n}"]), names[n % 3])
         for n in range(count)
     ]
+
+
+def sentences(count: int, seed: int | str, words: int = 14) -> list[str]:
+    """Texts in which a word of a topic is followed by others of it."""
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS[draw.choice(sorted(WORDS))], k=words)) for _ in range(count)]
 
 
 def write_csv(path: Path, rows: list[tuple], header: tuple[str, ...] = ("text", "label")) -> Path:
@@ -157,6 +165,10 @@ class Lab:
             write_csv(root / "own" / "train.csv", texts(150, seed=1))
             write_csv(root / "own" / "test.csv", texts(30, seed=2))
             self.task = {"name": "own", "data": str(root / "own")}
+        if kind == "language":
+            for split, count in (("train", 150), ("test", 30)):
+                write_csv(root / "ag_news" / f"{split}.csv", [(text, 0) for text in sentences(count, split)])
+            self.task = {"name": "ag_news_text", "data_dir": str(root)}
 
     def prepare_job(self, **changes) -> dict:
         settings = {
@@ -164,8 +176,9 @@ class Lab:
             "label_noise": 0.0,
             "input_size": 12 if self.kind == "text" else 8,
             "batch_size": 16,
+            "sizes": CORPUS if self.kind == "language" else SIZES,
         }
-        return {"out": str(self.data), "task": self.task, "sizes": SIZES} | settings | self.models | changes
+        return {"out": str(self.data), "task": self.task} | settings | self.models | changes
 
     def teacher_job(self, **changes) -> dict:
         unit = {"arm": "teacher", "model": self.models["teacher"], "method": {}, "teacher": False}

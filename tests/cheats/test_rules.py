@@ -55,6 +55,11 @@ CONTRACT = {
     "`experiment.train_dataset + ": (ROWS, "test_sum_keeps_ids_labels_and_order"),
     "`experiment.collator`": (ROWS, "test_texts_are_padded_to_the_longest_of_the_batch_and_masked"),
     "A batch holds": (ROWS, "test_teacher_logits_are_joined_by_the_id_of_the_row"),
+    "Rows of a corpus": ("tests/baselines/test_language.py", "test_a_batch_of_a_corpus_asks_for_every_next_token"),
+    "A method that keeps": (
+        "tests/baselines/test_language.py",
+        "test_the_student_learns_from_the_planned_number_of_texts_and_from_none_that_trained_the_reference",
+    ),
     "`experiment.model_inputs": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
     "`experiment.training_arguments": (TRIALS, "test_planned_optimizer_runs_and_spares_biases_and_norms_from_decay"),
     "`experiment.callbacks`": (FIELDS, "test_what_one_trial_left_no_trace_of_is_not_seen"),
