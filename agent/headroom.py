@@ -13,7 +13,7 @@ def more_headroom(track: Track) -> str:
     """Options of `kdagent run` that leave the student further behind its teacher, or "" where none is known."""
     task = track.task
     few = max(FEWEST * len(task.labels), track.pool_rows // 100)
-    if track.method.card.unlabelled and task.train_rows >= PLENTY * few:
+    if task.kind != "language" and track.method.card.unlabelled and task.train_rows >= PLENTY * few:
         return f"--train-size {few} --transfer-size {track.pool_rows - few}"
     half = track.student.width / 2
     if track.student.checkpoint or (track.student.heads and half % track.student.heads):

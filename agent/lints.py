@@ -141,7 +141,7 @@ def _method(track: Track) -> Iterator[Lint]:
             f"{NOUNS[track.task.kind]}",
             f"use {_instead(track)}",
         )
-    if "ratio" in card.defaults and method.chosen(track.task.train_rows) < track.training.batch_size:
+    elif "ratio" in card.defaults and method.chosen(track.task.train_rows) < track.training.batch_size:
         yield Lint(
             "refusal",
             f"{path}.ratio",

@@ -33,6 +33,8 @@ def prepare(job: dict) -> None:
         models.refuse_foreign(job[who], source.kind)
     tokenizer = None
     if source.kind == "language":
+        if job["label_noise"]:
+            raise BaselineError("a corpus has no labels that could be wrong", "leave out label_noise")
         tokenizer, source = _corpus(source, job["input_size"])
     splits = tasks.split(source, job["sizes"], job["data_seed"])
     splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])

@@ -22,9 +22,9 @@ SETTINGS = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_
 
 
 class Records:
-    def __init__(self, folder: Path, method: str = "kd", **values: Any) -> None:
+    def __init__(self, folder: Path, method: str = "kd", task: str = "digits", **values: Any) -> None:
         self.folder = folder
-        wanted = Options(idea="kd", tasks=("digits",), values={"seeds": [0, 1], "method.name": method} | values)
+        wanted = Options(idea="kd", tasks=(task,), values={"seeds": [0, 1], "method.name": method} | values)
         said = Proposal.model_validate(PROSE | {"method": method})
         self.plan: Plan = planner.freeze(planner.draft(wanted), wanted, said, {})
         self.track = self.plan.tracks[0]
@@ -37,7 +37,8 @@ class Records:
         if self.track.assistant:
             self.assist()
         layers = [f"features-{layer}" for layer in range(1, self.track.method.layers + 1)]
-        self.probe({name: 0.1 for name in ["logits", *layers][: None if method == "kd_selective" else 1]})
+        first = "likelihoods" if "likelihoods" in self.track.method.card.uses else "logits"
+        self.probe({name: 0.1 for name in [first, *layers][: None if method == "kd_selective" else 1]})
 
     def write(self, arm: str, seed: int, **change: dict[str, Any] | None) -> None:
         """One trial; `change` updates its files' values, or leaves a trace line out where it is None."""
@@ -74,7 +75,8 @@ class Records:
         executed = {name: getattr(training, name) for name in SETTINGS} | {"dropout": "as built"}
         method, due = self.track.method.model_dump(), samples(self.track, 1)
         start = {"seed": seed, "threads": self.track.threads, "warmup": round(training.warmup * steps)}
-        rows = {"train": self.track.task.train_rows, "transfer": self.track.task.transfer_rows}
+        kept = self.track.method.chosen(self.track.task.train_rows)
+        rows = {"train": kept, "transfer": self.track.task.transfer_rows}
         return {
             "start": {"executed": executed | start, "weights": f"i{seed}"},
             "log0": {"loss": 2.0},

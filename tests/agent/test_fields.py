@@ -179,3 +179,13 @@ def test_an_assistant_is_held_against_its_plan_as_a_teacher_is(tmp_path: Path) -
     (tmp_path / "assistant" / "trace.jsonl").unlink()
     assert {status(records, field)[1] for field in ("assistant.steps", "assistant")} == {"NOT_SEEN"}
     assert not {"assistant.steps", "assistant"} & Records(tmp_path, "kd").rows.keys()
+
+
+def test_texts_that_a_method_keeps_are_those_that_it_learns_from(tmp_path: Path) -> None:
+    records = Records(tmp_path, "miniplm", "docstrings_text")
+    assert {row.status for row in records.rows.values()} == {"MATCH"}
+    assert "task.train_rows" not in records.rows
+    assert records.rows["task.train_rows, those kept"].planned == "2850"  # half of what the reference model leaves
+    for seed in (0, 1):
+        records.write("proposed", seed, end={"distinct": {"train": 6000, "transfer": 0}})
+    assert status(records, "task.train_rows, those kept") == ("6000", "DEVIATED")

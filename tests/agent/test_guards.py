@@ -306,3 +306,15 @@ def test_teacher_is_due_only_after_a_planned_head_start(tmp_path: Path) -> None:
             records.write("proposed", seed, end={"terms": terms, "gradients": used})
         for name in ("distillation term", "teacher used at every step"):
             assert records.guards[name].outcome == outcome, records.guards[name].detail
+
+
+def test_teacher_that_only_chooses_texts_is_held_to_what_it_chose(tmp_path: Path) -> None:
+    records = Records(tmp_path, "miniplm", "docstrings_text")
+    found = records.guards
+    assert {guard.outcome for guard in found.values()} == {"pass"}, found
+    assert "likelihoods shuffled" in found["teacher feeds the training"].detail
+    assert not {"distillation term", "teacher used at every step"} & found.keys()
+    records.probe({"likelihoods": 0.0})
+    assert fails(records, "teacher feeds the training").endswith("the teacher makes no difference")
+    records.probe({"logits": 0.1})
+    assert records.guards["teacher feeds the training"].outcome == "not_run"

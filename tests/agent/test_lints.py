@@ -27,12 +27,17 @@ def lints(
 def _real(plan: Plan, task: str) -> Any:
     """Tracks with the kind that the data would have given them."""
     for track in plan.tracks:
-        kind = "image" if task in ("digits", "cifar10") else "text"
+        kind = "image" if task in ("digits", "cifar10") else "language" if task.endswith("_text") else "text"
         yield track.model_copy(update={"task": track.task.model_copy(update={"kind": kind, "test_rows": 2000})})
 
 
-@pytest.mark.parametrize("task", ["docstrings", "digits"])
-@pytest.mark.parametrize("method", ["finetune", "kd", "kd_selective"])
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [
+        *((task, method) for task in ("docstrings", "digits") for method in ("finetune", "kd", "kd_selective")),
+        *(("docstrings_text", method) for method in ("finetune", "kd", "miniplm")),
+    ],
+)
 def test_default_plans_give_no_cause(task: str, method: str) -> None:
     assert lints({"method.name": method}, task) == []
 
@@ -193,3 +198,33 @@ def test_few_test_rows_are_named_with_what_one_answer_is_worth() -> None:
     plan = planner.freeze(planner.draft(wanted), wanted, said, {})
     [found] = lint(plan, {"digits": {"models": MODELS}})
     assert found == Lint("warning", "tracks.digits.task.test_rows", "200 test rows: one answer is worth 0.5 points")
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "field", "says", "hint"),
+    [
+        (
+            "docstrings",
+            {"method.name": "miniplm"},
+            "method.name",
+            "is for a corpus of unlabelled texts",
+            "ag_news_text",
+        ),
+        ("digits", {"method.name": "miniplm"}, "method.name", "and digits has images", "lr_ds"),
+        ("docstrings_text", {"method.name": "dkd"}, "method.name", "is for labelled texts and images", "miniplm or kd"),
+        ("docstrings_text", {"method.name": "attention"}, "method.name", "is for images", "miniplm or kd"),
+        ("docstrings_text", {"transfer_rows": 500}, "task.transfer_rows", "500 rows without labels", "=0"),
+        (
+            "docstrings_text",
+            {"method.name": "miniplm", "ratio": 0.005},
+            "method.ratio",
+            "28 of 6,000 texts would be kept, fewer than one batch of 32",
+            "keep more",
+        ),
+    ],
+)
+def test_corpora_and_their_methods_belong_together(
+    task: str, values: dict[str, Any], field: str, says: str, hint: str
+) -> None:
+    [found] = [each for each in lints(values, task) if each.level == "refusal"]
+    assert found.field == f"tracks.{task}.{field}" and says in found.message and hint in found.hint

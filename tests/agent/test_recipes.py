@@ -155,7 +155,7 @@ def test_cards_agree_with_the_plan():
         assert all(
             getattr(card, part) for part in ("title", "summary", "formula", "source", "needs", "cost", "cautions")
         )
-        assert (TRAIN / card.file).exists() and set(card.kinds) <= {"text", "image"}
+        assert (TRAIN / card.file).exists() and set(card.kinds) <= {"text", "image", "language"}
         assert bool(card.instead) == (len(card.kinds) == 1)
         Proposal(method=name, **card.proposal)
 

@@ -122,6 +122,8 @@ def test_language_models_and_corpora_belong_together(lab):
     with pytest.raises(BaselineError, match="a distilbert is not for rows of the kind language") as caught:
         here("prepare", lab.prepare_job(out=str(lab.root / "no"), student=SPEC | {"architecture": "distilbert"}))
     assert "likelihood" in caught.value.hint
+    with pytest.raises(BaselineError, match="no labels that could be wrong"):
+        here("prepare", lab.prepare_job(out=str(lab.root / "no"), label_noise=0.1))
 
 
 # ── training ────────────────────────────────────────────────────────────────────────────────────────────────────────
