@@ -53,6 +53,7 @@ Outcome = Literal["kept", "discarded", "rejected"]
 REFERENCE_FILES = {
     "student_only": "student_only",
     "vanilla_kd": "kd",
+    "generated_kd": "kd",
     "pseudo_label": "pseudo_label",
     "all_labels": "student_only",
 }

@@ -44,6 +44,9 @@ class Card:
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
     assistant: bool = False
     """Whether a model of a size in between learns from the teacher first, and teaches the student in its place."""
+    generated: int = 0
+    """Rows that a language model writes for it, unless somebody says otherwise; nothing for a method that is not about
+    them."""
     instead: str = ""
     """The nearest legal choice where a task is of another kind."""
 

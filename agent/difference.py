@@ -19,7 +19,17 @@ from agent.results import Results, difference
 from agent.score import Scores, score
 
 ABSENT = "absent"
-DATA = ("source", "revision", "hash", "encoded", "train_rows", "transfer_rows", "dev_rows", "test_rows")
+DATA = (
+    "source",
+    "revision",
+    "hash",
+    "encoded",
+    "train_rows",
+    "transfer_rows",
+    "generated_rows",
+    "dev_rows",
+    "test_rows",
+)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Evidence:
     majority: float
     """Accuracy of always answering the most frequent class."""
     overlap: int
-    """Training, transfer and dev rows that equal a test row."""
+    """Training, transfer, generated and dev rows that equal a test row."""
     models: dict[str, dict[str, Any]]
     """Class and parameters of teacher and student, as they were built before the plan was frozen."""
     answers: dict[str, tuple[int, int]]

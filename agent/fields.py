@@ -148,16 +148,15 @@ def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
 
 def _due(track: Track) -> dict[str, int]:
     """Rows the proposed arm learns from, per split."""
-    return {
-        "train": track.method.chosen(track.task.train_rows),
-        "transfer": track.task.transfer_rows * track.method.card.unlabelled,
-    }
+    task, more = track.task, track.method.card.unlabelled
+    due = {"train": track.method.chosen(task.train_rows), "transfer": task.transfer_rows * more}
+    return due | {"generated": task.generated_rows * more} if task.generated_rows else due
 
 
 def _distinct(record: TrialRecord, split: str, track: Track) -> int | None:
     """Different rows of a split that were in a batch; all of them, where as many were missed as batches leave over."""
     seen = record.said("end", "distinct")
-    counts = [seen.get(name) for name in ("train", "transfer")]
+    counts = [seen.get(name) for name in _due(track)]
     if not all(isinstance(count, int) for count in counts):
         return None
     due_rows = sum(_due(track).values())

@@ -280,7 +280,10 @@ def _teacher_same(evidence: Evidence) -> Said:
 
 
 def _no_overlap(evidence: Evidence) -> Said:
-    found = f"{evidence.overlap} training, transfer and dev rows equal a test row (case and blanks ignored)"
+    which = (
+        "training, transfer, generated and dev" if evidence.track.task.generated_rows else "training, transfer and dev"
+    )
+    found = f"{evidence.overlap} {which} rows equal a test row (case and blanks ignored)"
     return Said([found] * bool(evidence.overlap), found)
 
 

@@ -66,6 +66,8 @@ class Arm:
     """Whether its teacher is the track's assistant, where there is one."""
     reveal_transfer: bool = False
     """Whether it sees the labels of the transfer rows (only the arm that measures what they are worth)."""
+    generated: bool = False
+    """Whether it learns from the generated rows, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Harness:
         }
         if assistant := planner.assistant(settings):
             job["assistant"] = assistant
+        if settings["sizes"]["generated_rows"]:
+            job["generator"] = settings["generator"]
         folder = self.settings.cache / "data" / _key(job, _files(source), _versions())
         with _alone(folder):
             if not (folder / "facts.json").exists():
@@ -282,7 +286,7 @@ class Harness:
             "training": track.training.model_dump(),
             "method": {name: value for name, value in arm.method[track.name].items() if f"method.{name}" in source},
             "teacher": taught,
-            "data": [own["files"], arm.reveal_transfer],
+            "data": [own["files"], arm.reveal_transfer, arm.generated],
             "seed": seed,
             "steps": [part.steps, part.checkpoints],
             "machine": [track.threads, sorted(map(str, Path("/dev").glob("nvidia[0-9]*")))],
@@ -406,6 +410,7 @@ class Harness:
                     "method": arm.method[track.name],
                     "teacher": arm.teacher,
                     "reveal_transfer": arm.reveal_transfer,
+                    "generated": arm.generated,
                     "seeds": [seed for _, seed in group],
                 }
             )

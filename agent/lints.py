@@ -23,11 +23,11 @@ class Lint:
 
 def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
     """`facts` are those of the prepared data and models, per track."""
-    found = [*_title(plan), *_seeds(plan)]
+    found = [*_title(plan), *_seeds(plan), *_tracks_agree(plan)]
     for track in plan.tracks:
         found += _foreign(plan, track)
         found += _as_it_is(track)
-        for about in (_rates, _schedule, _method, _rows):
+        for about in (_rates, _schedule, _method, _recurrent, _generated, _rows):
             found += about(track)
         found += _sizes(track, facts[track.name])
         found += _between(track, facts[track.name])
@@ -47,6 +47,18 @@ def _seeds(plan: Plan) -> Iterator[Lint]:
             "seeds",
             f"{count(n, 'seed')} cannot reach the level {plan.level:g}, whatever they show",
             f"{fewest_seeds(plan.level)} are the fewest that can",
+        )
+
+
+def _tracks_agree(plan: Plan) -> Iterator[Lint]:
+    """The arms of a plan are those of all its tracks."""
+    without = [track.name for track in plan.tracks if not track.task.generated_rows]
+    if 0 < len(without) < len(plan.tracks):
+        yield Lint(
+            "refusal",
+            f"tracks.{without[0]}.task.generated_rows",
+            "this track has no generated rows and another has some, so the arms would differ",
+            "plan them for every track, or one run per task: --task NAME",
         )
 
 
@@ -93,7 +105,7 @@ def _rates(track: Track) -> Iterator[Lint]:
 
 
 def _usable(spec: ModelSpec, training: Training) -> tuple[float, float]:
-    if spec.architecture in ("bert", "distilbert", "gpt2"):
+    if spec.architecture in ("bert", "distilbert", "bilstm", "gpt2"):
         return PRETRAINED if spec.checkpoint else SCRATCH
     return CNN_SGD if training.optimizer == "sgd" else CNN
 
@@ -235,6 +247,63 @@ def _init(track: Track, path: str) -> Iterator[Lint]:
             f"teacher layers of width {teacher.width:g} with {teacher.heads} heads do not fit a student of width "
             f"{student.width:g} with {student.heads}",
             "match the widths, or use the feature loss, which has projections",
+        )
+
+
+def _recurrent(track: Track) -> Iterator[Lint]:
+    """What a bidirectional LSTM cannot be, or be taught by."""
+    if track.teacher.architecture == "bilstm":
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.teacher.architecture",
+            "a bilstm is a student here, too weak to teach",
+            "use --set teacher.architecture=bert",
+        )
+    if track.student.architecture != "bilstm":
+        return
+    if track.student.heads:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.student.heads",
+            "a bilstm has no attention heads",
+            "use --set student.heads=0, or leave it out",
+        )
+    if "features" in track.method.card.uses:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.method.name",
+            f"{track.method.name} matches layers, and those of a bilstm answer to none of a transformer's",
+            "use --method kd or another that learns from logits alone",
+        )
+    elif track.method.init_layers != "none":
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.method.init_layers",
+            "a bilstm cannot start from the layers of a transformer",
+            "use --set init_layers=none",
+        )
+
+
+def _generated(track: Track) -> Iterator[Lint]:
+    """Generated rows that are missing, or that nothing would learn from."""
+    path, rows, card = f"tracks.{track.name}.task.generated_rows", track.task.generated_rows, track.method.card
+    if card.generated and not rows:
+        yield Lint(
+            "refusal",
+            path,
+            f"{track.method.name} is about generated rows, and none are planned",
+            f"use --set generated_rows={card.generated}, or --method kd",
+        )
+    if rows and not card.unlabelled:
+        yield Lint(
+            "refusal",
+            path,
+            f"{track.method.name} learns from labelled rows alone, and generated rows have no label",
+            "use --set generated_rows=0, or --method genset",
+        )
+    if track.generator and not rows:
+        yield Lint(
+            "warning", f"tracks.{track.name}.generator", "no generated rows are planned, so nothing will read it"
         )
 
 

@@ -67,20 +67,22 @@ class Record(BaseModel):
 class ModelSpec(Record):
     """A teacher or a student: a checkpoint, or sizes to build one with random weights."""
 
-    architecture: Literal["bert", "distilbert", "resnet", "mobilenetv2", "gpt2"]
+    architecture: Literal["bert", "distilbert", "bilstm", "resnet", "mobilenetv2", "gpt2"]
+    """A bilstm is a student built from sizes."""
     checkpoint: str = ""
     """Hub id or folder of pretrained weights; empty means random weights with the sizes below."""
     revision: str = ""
     layers: Annotated[int, Field(ge=1)]
-    """Transformer blocks, or stages of a CNN."""
+    """Transformer blocks, recurrent layers, or stages of a CNN."""
     width: Annotated[float, Field(gt=0)]
-    """Hidden size of a transformer, channels of a ResNet's first stage, width multiplier of MobileNetV2."""
+    """Hidden size of a transformer, of both directions of a bilstm together, channels of a ResNet's first stage, width
+    multiplier of MobileNetV2."""
     heads: Annotated[int, Field(ge=0)] = 0
     blocks: tuple[int, ...] = ()
     """Residual blocks per stage (ResNet only)."""
     bottleneck: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Of a transformer built from sizes."""
+    """Of a text model built from sizes."""
     stem: Literal["", "imagenet", "cifar"] = ""
     """First convolution of a CNN: `cifar` is 3×3, stride 1, without pooling."""
 
@@ -250,6 +252,8 @@ class Task(Record):
     """Labelled rows."""
     transfer_rows: Annotated[int, Field(ge=0)]
     """Rows without labels, for the teacher to label."""
+    generated_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows without labels that a language model wrote, for the teacher to label."""
     dev_rows: Annotated[int, Field(ge=1)]
     test_rows: Annotated[int, Field(ge=1)]
     input_size: Annotated[int, Field(ge=1)]
@@ -263,6 +267,23 @@ class Task(Record):
     """What a reader must know about the rows, such as how many of the published ones are there."""
     encoded: str
     """SHA-256 over what the models are fed: token ids, or pixels at the input size."""
+
+
+class Generator(Record):
+    """The small causal language model that writes the generated rows, after training on the pool's texts. Its seed is
+    that of the data."""
+
+    samples: Count = 4000
+    """Texts that are drawn, before filters leave some out."""
+    steps: Count = 400
+    """Of its training: too few and its texts are noise, too many and they are copies."""
+    layers: Count = 2
+    width: Annotated[int, Field(ge=2, multiple_of=2)] = 64
+    top_k: Count = 50
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """A token is drawn from the likeliest `top_k`, and of these from the fewest that hold this share."""
+    temperature: Temperature = 1.0
+    """Above one, texts are more varied and more often nonsense."""
 
 
 class Track(Record):
@@ -279,6 +300,8 @@ class Track(Record):
     """A model of a size in between: it learns from the teacher, and the idea's student from it."""
     reference: Method | None = None
     """What the reference arms distil with, where it is not what the method states."""
+    generator: Generator | None = None
+    """Where there are generated rows."""
     threads: Annotated[int, Field(ge=1)] = 1
 
     @property
@@ -288,7 +311,12 @@ class Track(Record):
 
     @property
     def pool_rows(self) -> int:
-        """Rows a distilled student sees: labelled and transfer rows."""
+        """Rows a distilled student can see: labelled, transfer and generated rows."""
+        return self.labelled_rows + self.task.generated_rows
+
+    @property
+    def labelled_rows(self) -> int:
+        """Rows whose labels are known, to the teacher if not to students."""
         return self.task.train_rows + self.task.transfer_rows
 
     @property
@@ -298,7 +326,7 @@ class Track(Record):
 
     @property
     def teacher_steps(self) -> int:
-        return steps(self.teacher_training, self.pool_rows) if self.teacher_training.epochs else 0
+        return steps(self.teacher_training, self.labelled_rows) if self.teacher_training.epochs else 0
 
     @property
     def assistant_training(self) -> Training:
@@ -307,7 +335,7 @@ class Track(Record):
 
     @property
     def assistant_steps(self) -> int:
-        return steps(self.assistant_training, self.pool_rows)
+        return steps(self.assistant_training, self.labelled_rows)
 
 
 class Budget(Record):
@@ -368,6 +396,12 @@ class Plan(Record):
         return self
 
     @property
+    def on_generated(self) -> tuple[str, ...]:
+        """Reference arms that learn from the generated rows as the proposed arm does; none where there are none."""
+        there = any(track.task.generated_rows for track in self.tracks)
+        return tuple(arm for arm in self.reference_arms if there and arm in ("generated_kd", "pseudo_label"))
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON: the plan's identity."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
@@ -379,11 +413,10 @@ class Plan(Record):
             del said["budget"]["checkpoints"]
         for track in said["tracks"]:
             track["method"] = _stated(track["method"])
-            if not track["task"]["label_noise"]:
-                del track["task"]["label_noise"]
-            for part in ("reference", "assistant"):
-                if not track[part]:
-                    del track[part]
+            late = {"reference": track, "assistant": track, "generator": track}
+            for part, place in (late | dict.fromkeys(("label_noise", "generated_rows"), track["task"])).items():
+                if not place[part]:
+                    del place[part]
         return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
     def track(self, name: str) -> Track:

@@ -18,7 +18,7 @@ from agent import config
 from agent.cards import NOUNS, cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
-from agent.plan import FIRST, Method, Origin, Plan, Proposal
+from agent.plan import FIRST, Generator, Method, Origin, Plan, Proposal
 
 LONGEST_IDEA = 4000  # characters
 TRAINING_FIELDS = (
@@ -34,7 +34,7 @@ TRAINING_FIELDS = (
     "max_grad_norm",
 )
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
-SIZE_FIELDS = ("train_rows", "transfer_rows", "dev_rows", "test_rows")
+SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "test_rows")
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
 OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
@@ -148,15 +148,36 @@ def draft(options: Options) -> Draft:
     made = Draft(values, {})
     for path, value in options.values.items():
         put_everywhere(made, path, value, "user")
+    _provide(made)
     _settle(made, freeze(made, options, _SILENT, {}))  # wrong values are refused here, before any work
+    _enough(made)
     return made
+
+
+def _provide(made: Draft) -> None:
+    """Defaults that follow from a choice: generated rows for a method that is about them, no heads in a bilstm."""
+    for name, settings in made.values["tracks"].items():
+        method, start = settings["method"]["name"], f"tracks.{name}"
+        if made.origins.get(f"{start}.sizes.generated_rows") != "user":
+            settings["sizes"]["generated_rows"] = cards()[method].generated if method in cards() else 0
+        if settings["student"]["architecture"] == "bilstm" and f"{start}.student.heads" not in made.origins:
+            settings["student"]["heads"] = 0
+
+
+def _enough(made: Draft) -> None:
+    """Raises PlanError where fewer texts are to be drawn than rows are to be generated."""
+    for name, settings in made.values["tracks"].items():
+        wanted, drawn = settings["sizes"]["generated_rows"], settings["generator"]["samples"]
+        if wanted > drawn:
+            problem = f"{name}: {wanted:,} generated rows cannot come from {drawn:,} samples"
+            raise PlanError(problem, f"filters leave some out: --set generator.samples={2 * wanted}")
 
 
 def _settle(made: Draft, plan: Plan) -> None:
     """Values as the plan reads them (64.0 rows are 64): data are prepared from the draft."""
     for name, settings in made.values["tracks"].items():
         track = plan.track(name)
-        settings |= track.model_dump(include=set(TRACK_PARTS))
+        settings |= track.model_dump(include={*TRACK_PARTS, *(["generator"] if track.generator else [])})
         settings["sizes"] = {size: value and getattr(track.task, size) for size, value in settings["sizes"].items()}
         settings |= track.task.model_dump(include={"input_size", "data_seed", "label_noise"})
     made.values["budget"] = plan.budget.model_dump()
@@ -197,7 +218,8 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "threads": preset["threads"],
         "data_seed": 0,
         "label_noise": 0.0,
-        "sizes": preset["sizes"],
+        "sizes": {"generated_rows": 0} | preset["sizes"],
+        "generator": Generator().model_dump(),
         "teacher": empty | preset["teacher"],
         "teacher_training": training | preset["teacher_training"],
         "student": empty | preset["student"],
@@ -273,6 +295,8 @@ def merge(made: Draft, proposal: Proposal) -> None:
             path = f"tracks.{track}.{field}"
             if made.origins.get(path) != "user":
                 made.put(path, value, "model")
+    _provide(made)
+    _enough(made)
 
 
 _SILENT = Proposal(title="untitled", objective="unset", hypothesis="unset", methodology="unset", method="kd")
@@ -284,9 +308,11 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
     values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
     records = {name: _track(name, settings, facts.get(name), made.origins) for name, settings in names.items()}
     methods = {settings["method"]["name"] for settings in names.values()}
-    transfer = any(record["task"]["transfer_rows"] for record in records.values())
-    arms = ["student_only", "vanilla_kd", *(["pseudo_label", "all_labels"] if transfer else [])]
-    benchmark = made.values["benchmark"] or ("vanilla_kd" if all(map(_beyond_kd, methods)) else "student_only")
+    transfer, generated = (
+        any(record["task"][size] for record in records.values()) for size in ("transfer_rows", "generated_rows")
+    )
+    arms = _arms(methods, transfer, generated)
+    benchmark = made.values["benchmark"] or _benchmark(methods, generated)
     if benchmark not in arms:
         raise PlanError(f"benchmark {benchmark!r} is no reference arm", f"reference arms: {', '.join(arms)}")
     try:
@@ -308,9 +334,27 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
         raise PlanError(*_first(error, list(records))) from error
 
 
-def _beyond_kd(method: str) -> bool:
-    """Whether a method must beat vanilla distillation, and not only the student alone."""
-    return method in cards() and cards()[method].teacher and method != "kd"
+def _arms(methods: set[str], transfer: bool, generated: bool) -> list[str]:
+    """The reference arms. Vanilla distillation on the generated rows is one where it is not the proposal itself."""
+    arms = {
+        "student_only": True,
+        "vanilla_kd": True,
+        "generated_kd": generated and methods != {"kd"},
+        "pseudo_label": transfer or generated,
+        "all_labels": transfer,
+    }
+    return [arm for arm, there in arms.items() if there]
+
+
+def _benchmark(methods: set[str], generated: bool) -> str:
+    """What the proposed arm must beat: vanilla distillation, on the same rows unless the rows are what is proposed; the
+    student alone where there is no teacher, or where vanilla distillation is what is proposed."""
+    if not all(method in cards() and cards()[method].teacher for method in methods):
+        return "student_only"
+    if generated:
+        rows_alone = all(method == "kd" or cards()[method].generated for method in methods)
+        return "vanilla_kd" if rows_alone else "generated_kd"
+    return "student_only" if "kd" in methods else "vanilla_kd"
 
 
 def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
@@ -329,7 +373,8 @@ def _track(
 ) -> dict[str, Any]:
     sizes = settings["sizes"]
     wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
-    rows = facts["rows"] if facts else wished | {"transfer": sizes["transfer_rows"]}
+    more = {"transfer": sizes["transfer_rows"], "generated": sizes["generated_rows"]}
+    rows = facts["rows"] if facts else wished | more
     task = {
         "name": name,
         "kind": facts["task"]["kind"] if facts else "text",
@@ -341,6 +386,7 @@ def _track(
         "notes": facts["notes"] if facts else [],
         "train_rows": rows["train"],
         "transfer_rows": rows["transfer"],
+        "generated_rows": rows.get("generated", 0),
         "dev_rows": rows["dev"],
         "test_rows": rows["test"],
         "input_size": settings["input_size"],
@@ -348,6 +394,8 @@ def _track(
         "label_noise": settings["label_noise"],
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
+    stated = rows.get("generated") or any(path.startswith(f"tracks.{name}.generator.") for path in origins)
+    parts["generator"] = settings["generator"] if stated else None
     return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
 
 
@@ -384,8 +432,8 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
     """Every leaf of the plan that a setting decided, with its origin; what nobody touched is a default."""
     origins: dict[str, Origin] = {}
     for name, record in records.items():
-        for part in ("teacher", "teacher_training", "student", "training", "method"):
-            for field in record[part]:
+        for part in ("teacher", "teacher_training", "student", "training", "method", "generator"):
+            for field in record[part] or ():
                 path = f"tracks.{name}.{part}.{field}"
                 if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
                     continue
@@ -395,6 +443,12 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
             if record["assistant"] or path in made.origins:
                 origins[path] = made.origins.get(path, "default")
         for size in SIZE_FIELDS:
+            if (
+                size == "generated_rows"
+                and not record["task"][size]
+                and f"tracks.{name}.sizes.{size}" not in made.origins
+            ):
+                continue
             origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")
         for field in ("input_size", "threads", *(["label_noise"] if record["task"]["label_noise"] else [])):
             origins[f"tracks.{name}.{field}"] = made.origins.get(f"tracks.{name}.{field}", "default")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.compare import JUDGED
-from agent.plan import HIGHER_IS_BETTER, Plan, Record
+from agent.plan import HIGHER_IS_BETTER, Plan, Record, Track
 from agent.render import render
 from agent.results import Results, Summary, figure_interval
 from agent.score import UNITS, figure
@@ -57,13 +57,18 @@ def spread(metric: str, summary: Summary) -> str:
 
 def fill(prose: str, plan: Plan) -> str:
     """Prose with every `{field}` replaced by the plan's value; tracks that differ give `3.0 / 4.0`."""
-    named = [{**t.training.model_dump(), **t.method.model_dump(), "method": t.method.name} for t in plan.tracks]
+    named = [_named(track) for track in plan.tracks]
 
     def value(match: re.Match[str]) -> str:
         found = dict.fromkeys(str(fields[match[1]]) for fields in named if match[1] in fields)
         return " / ".join(found) or match[0]
 
     return re.sub(r"\{(\w+)\}", value, prose)
+
+
+def _named(track: Track) -> dict[str, Any]:
+    settings = {**track.training.model_dump(), **track.method.model_dump()}
+    return settings | {"method": track.method.name, "generated_rows": track.task.generated_rows}
 
 
 def _filled(plan: Plan) -> Plan:

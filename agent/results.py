@@ -55,7 +55,7 @@ class Known(Fact):
 class Split(Fact):
     rows: int
     label_counts: dict[str, int]
-    """Empty where rows have none: texts of a corpus to learn from."""
+    """Empty where labels are hidden, or where there are none: generated rows, texts of a corpus to learn from."""
 
 
 class Data(Fact):
@@ -382,6 +382,11 @@ def _track_limits(track: TrackResult, plan: Plan) -> Iterator[str]:
     n = task.test_rows
     if n < 2000:
         yield f"{track.name}: the test has {count(n, 'example')}; each is worth {100 / n:.2f} points of accuracy."
+    if task.generated_rows:
+        yield (
+            f"{track.name}: generated rows that equal a dev or test row were left out; those that only resemble one "
+            "were not looked for. Texts of random words, which can be worth as much, were not tried."
+        )
     if task.source.startswith("embedded"):
         yield (
             f"{track.name}: the data ship with installed packages; where a trial can read those, "

@@ -46,10 +46,13 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
         model = facts["models"][who]
         name = escape(spec.checkpoint) or "random weights"
         table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
-    for part, settings in (("training", track.training.model_dump()), ("method", track.method.settings)):
+    written = track.generator.model_dump() if track.generator else {}
+    parts = {"training": track.training.model_dump(), "method": track.method.settings, "generator": written}
+    for part, settings in parts.items():
         for field, value in settings.items():
             extra = f" ({track.steps} steps)" if field == "epochs" else ""
-            table.add_row(field, f"{value}{extra}", plan.provenance[f"tracks.{track.name}.{part}.{field}"])
+            name = f"generator.{field}" if part == "generator" else field
+            table.add_row(name, f"{value}{extra}", plan.provenance[f"tracks.{track.name}.{part}.{field}"])
     return table
 
 

@@ -153,7 +153,8 @@ class Steps:
     def _reference(self, name: str, commit: str) -> Arm:
         alone = name in ("student_only", "all_labels")
         methods = {track.name: {} if alone else track.vanilla.settings for track in self.plan.tracks}
-        return Arm(name, commit, methods, teacher=not alone, reveal_transfer=name == "all_labels")
+        shown = {"reveal_transfer": name == "all_labels", "generated": name in self.plan.on_generated}
+        return Arm(name, commit, methods, teacher=not alone, **shown)
 
     def _note_trials(self, arms: Sequence[str]) -> None:
         """One event per finished trial, with the hash of its files."""
@@ -241,7 +242,8 @@ class Steps:
 
     def _attempt_arm(self, attempt: int, commit: str) -> Arm:
         methods = {track.name: track.method.settings for track in self.plan.tracks}
-        return Arm(attempt_name(attempt), commit, methods, teacher=self._has_teacher(), assisted=True)
+        shown = {"assisted": True, "generated": True}
+        return Arm(attempt_name(attempt), commit, methods, teacher=self._has_teacher(), **shown)
 
     def _has_teacher(self) -> bool:
         return self.plan.tracks[0].method.card.teacher

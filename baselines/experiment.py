@@ -64,7 +64,12 @@ class Experiment:
         self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
         self.forwards = Forwards(self.student)
-        self.train_dataset, self.transfer_dataset = splits(job, unit, self.task["kind"])
+        self.train_dataset, transfer, generated = splits(job, unit, self.task["kind"])
+        self.transfer_dataset = transfer + generated
+        self.parts = {"train": self.train_dataset, "transfer": transfer} | (
+            {"generated": generated} if len(generated) else {}
+        )
+        """The rows apart, to be counted."""
         joined = self.teacher and (self.teacher.logits is not None or "logits" in uses(unit["method"]))
         self.collator = Collator(self.task, self.teacher.answers if joined else None)
         self.logged: dict[str, list] = {}
@@ -161,8 +166,7 @@ class Experiment:
     def distinct(self) -> dict[str, int]:
         """Different rows that batches were made of, per split."""
         seen = self.collator.seen.numpy()
-        splits = {"train": self.train_dataset, "transfer": self.transfer_dataset}
-        return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in splits.items()}
+        return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in self.parts.items()}
 
 
 @contextmanager
@@ -175,15 +179,17 @@ def undrawn() -> Iterator[None]:
     np.random.set_state(array)
 
 
-def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows]:
-    """Training and transfer rows; ids run through them in this order.
+def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
+    """Training, transfer and generated rows; ids run through them in this order.
 
-    The labels of the transfer rows come along where an arm may see them; these rows then are training rows.
+    The labels of the transfer rows come along where an arm may see them; these rows then are training rows. Generated
+    rows have none, and are there for arms that learn from them.
     """
     seen = Path(job["seen"])
     train = read_rows(seen / "train.safetensors", kind)
     hidden = load_file(Path(job["labels"]) / "transfer.safetensors")["labels"] if unit["reveal_transfer"] else None
     transfer = read_rows(seen / "transfer.safetensors", kind, len(train), hidden)
-    if unit["reveal_transfer"]:
-        train, transfer = train + transfer, Rows(kind, [], transfer.labels[:0], transfer.ids[:0])
-    return train, transfer
+    none = Rows(kind, [], transfer.labels[:0], transfer.ids[:0])
+    wanted = unit.get("generated", False) and (seen / "generated.safetensors").exists()
+    generated = read_rows(seen / "generated.safetensors", kind, len(train) + len(transfer)) if wanted else none
+    return (train + transfer, none, generated) if unit["reveal_transfer"] else (train, transfer, generated)

@@ -2,9 +2,9 @@
 
     python -m baselines.prepare JOB.json …
 
-Writes three folders that different processes may see: `seen/` (training and transfer rows, for trials), `held/` (inputs
-of the dev and test rows, for prediction) and `labels/` (labels of all rows but the training rows, for scoring and the
-teacher), and `facts.json` last.
+Writes three folders that different processes may see: `seen/` (training, transfer and generated rows, for trials),
+`held/` (inputs of the dev and test rows, for prediction) and `labels/` (labels of transfer, dev and test rows, for
+scoring and the teacher), and `facts.json` last.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from baselines import models, rows, tasks
+from baselines import generator, models, rows, tasks
 from baselines.errors import BaselineError, main, reason
 from baselines.methods.selective import taps
 
@@ -26,7 +26,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def prepare(job: dict) -> None:
     """job: out, task, sizes, data_seed, label_noise, input_size, batch_size; teacher, student, and where there is one
-    assistant (specs)."""
+    assistant (specs); generator (settings), where sizes ask for generated_rows."""
     out = Path(job["out"])
     source = tasks.load(job["task"])
     for who in ("teacher", "student"):
@@ -43,12 +43,15 @@ def prepare(job: dict) -> None:
         (out / folder).mkdir(exist_ok=True)
     who_there_is = [who for who in ("teacher", "assistant", "student") if who in job]
     specs = {who: models.fetch(job[who], out / "seen" / who) for who in who_there_is}
+    if made := _generated(job, source, splits):
+        splits = _with(splits, made)
+        (out / "seen" / "generated.json").write_text(json.dumps({"schema": 1, "texts": made.texts} | made.facts))
     if source.kind == "image":
         encode = _ImageEncoder(job, source)
     else:
         encode = _TextEncoder(specs, job["input_size"], splits, out, tokenizer)
     task = {"schema": 1, "kind": source.kind, "labels": source.names, "input_size": job["input_size"]} | encode.facts
-    encoded = {name: encode(getattr(splits, name)) for name in ("train", "transfer", "dev", "test")}
+    encoded = {name: encode(part) for name, part in splits.parts.items()}
     if source.kind == "language":
         splits = _asked(splits, encoded)
     if source.kind == "image":
@@ -60,7 +63,26 @@ def prepare(job: dict) -> None:
         "task": task,
         "models": {who: _model_facts(spec, task) for who, spec in specs.items()},
     } | _facts(source, splits, encoded, len(task["labels"]))
+    if made:
+        facts["generated"] = made.facts
     (out / "facts.json").write_text(json.dumps(facts, indent=1))
+
+
+def _generated(job: dict, source: tasks.Source, splits: tasks.Splits) -> generator.Generated | None:
+    """Texts that a language model writes here, since dev and test rows, which none may equal, are seen nowhere else."""
+    if not (wanted := job["sizes"].get("generated_rows", 0)):
+        return None
+    if source.kind != "text":
+        problem = f"generated rows are texts, and {job['task']['name']} has {source.kind}s"
+        raise BaselineError(problem, "name a task of texts, or use --set generated_rows=0")
+    made = generator.generate(splits, source.pairs, job["generator"], wanted, job["input_size"], job["data_seed"])
+    print(made.note, flush=True)
+    return made
+
+
+def _with(splits: tasks.Splits, made: generator.Generated) -> tasks.Splits:
+    generated = tasks.Examples(made.texts, [rows.NO_LABEL] * len(made.texts))
+    return replace(splits, generated=generated, notes=[*splits.notes, made.note])
 
 
 def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
@@ -69,15 +91,17 @@ def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
 
     known = None if kind == "language" else labels("train")
     rows.write_inputs(out / "seen" / "train.safetensors", kind, encoded["train"], known)
-    for folder, name in (("seen", "transfer"), ("held", "dev"), ("held", "test")):
+    for folder, name in (("seen", "transfer"), ("seen", "generated"), ("held", "dev"), ("held", "test")):
+        if name not in encoded:
+            continue
         rows.write_inputs(out / folder / f"{name}.safetensors", kind, encoded[name], None)
     for name in ("transfer", "dev", "test"):
         rows.save_file({"labels": labels(name)}, out / "labels" / f"{name}.safetensors")
 
 
 def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict, classes: int) -> dict:
-    parts = {name: getattr(splits, name) for name in ("train", "transfer", "dev", "test")}
-    labelled = ("dev", "test") if source.kind == "language" else tuple(parts)
+    parts = splits.parts
+    labelled = ("dev", "test") if source.kind == "language" else ("train", "transfer", "dev", "test")
     counts = {name: np.bincount(parts[name].labels, minlength=classes).tolist() for name in labelled}
     facts = {
         "source": source.source,

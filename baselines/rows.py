@@ -17,7 +17,7 @@ NO_LABEL = -100
 
 
 class Rows(Dataset):
-    """Rows of one split. `rows[i]` holds `ids` (the row's place in train + transfer), inputs and `labels`."""
+    """Rows of one split. `rows[i]` holds `ids` (its place in train + transfer + generated), inputs and `labels`."""
 
     def __init__(self, kind: str, items: list[np.ndarray], labels: np.ndarray, ids: np.ndarray) -> None:
         self.kind, self.items, self.labels, self.ids = kind, items, labels, ids

@@ -52,28 +52,38 @@ class Source:
     source: str
     revision: str = ""
     notes: list[str] = field(default_factory=list)
+    pairs: bool = False
+    """Whether an input is two texts, joined by BETWEEN."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """train has labels; transfer's labels are hidden from students; dev chooses; test is scored once per final arm."""
+    """train has labels; transfer's labels are hidden from students; dev chooses; test is scored once per final arm;
+    generated rows were written by a language model and have no label."""
 
     train: Examples
     transfer: Examples
     dev: Examples
     test: Examples
     notes: list[str]
+    generated: Examples = Examples([], [])
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """By name; generated rows only where there are any."""
+        names = ("train", "transfer", "dev", "test", *(["generated"] if len(self.generated) else []))
+        return {name: getattr(self, name) for name in names}
 
     def overlap(self) -> int:
-        """Training, transfer and dev rows that equal a test row, counted on the splits as they came out."""
+        """Training, transfer, generated and dev rows that equal a test row, counted on the splits as they came out."""
         test = {_fingerprint(value) for value in self.test.inputs}
-        others = (*self.train.inputs, *self.transfer.inputs, *self.dev.inputs)
+        others = (*self.train.inputs, *self.transfer.inputs, *self.generated.inputs, *self.dev.inputs)
         return sum(_fingerprint(value) in test for value in others)
 
     def hash(self) -> str:
         """SHA-256 over every row of every split, in order."""
         digest = hashlib.sha256()
-        for examples in (self.train, self.transfer, self.dev, self.test):
+        for examples in self.parts.values():
             digest.update(f"split {len(examples)}".encode())
             for value, label in zip(examples.inputs, examples.labels, strict=True):
                 digest.update(hashlib.sha256(_raw(value)).digest() + str(label).encode())
@@ -348,7 +358,7 @@ def _from_datasets(pool, test, name: str, card: dict, source: str, revision: str
         return Examples(joined, _labels(rows, _column(rows, (label_column,), where), names, where))
 
     held_out = examples(test, f"{name} test") if test else Examples([], [])
-    return Source(kind, list(names), examples(pool, name), held_out, source, revision, notes)
+    return Source(kind, list(names), examples(pool, name), held_out, source, revision, notes, pairs=len(columns) > 1)
 
 
 def _pair(rows, kind: str) -> list[str]:
@@ -443,6 +453,7 @@ def _with_carved_test(source: Source) -> Source:
         source.source,
         source.revision,
         [*source.notes, note],
+        source.pairs,
     )
 
 

@@ -5,6 +5,7 @@
 The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach. With
 no steps to train it is a checkpoint as it is, whose classes are brought into the task's order by their names.
 An assistant is a teacher that learned as students do, from a larger one's answers.
+Generated rows have no label: both answer them like all others, and learn from none of them.
 Each stage names its last file when all are whole, so a stage whose last file exists is not repeated.
 """
 
@@ -85,9 +86,9 @@ def _train(job: dict, out: Path) -> None:
 
 
 def _pool(job: dict, task: dict) -> Rows:
-    """Labelled and transfer rows, in the order of their ids."""
-    train, transfer = splits(job, job["unit"], task["kind"])
-    return train + transfer
+    """Labelled, transfer and generated rows, in the order of their ids."""
+    train, transfer, generated = splits(job, job["unit"] | {"generated": True}, task["kind"])
+    return train + transfer + generated
 
 
 def _trained(job: dict, out: Path) -> nn.Module:

@@ -1,8 +1,8 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
 A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
-one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer; of a language model
-`likelihoods.safetensors` in place of the logits, which would be larger than the model; where a plan has several
+one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, generated; of a language
+model `likelihoods.safetensors` in place of the logits, which would be larger than the model; where a plan has several
 teachers, the others lie in `teacher-<n>` below it, the same but for features. Nothing of a teacher is
 trained by a student's trial.
 """

@@ -37,7 +37,7 @@ MOST_SAID = 64 << 20  # bytes of a trace
 
 def trials(job: dict) -> None:
     """job: out, seen, labels, teacher, steps, checkpoints, threads, units [{arm, file, model, training, method, teacher
-    (whether it has one), reveal_transfer, seeds}]."""
+    (whether it has one), reveal_transfer, generated (whether it learns from generated rows), seeds}]."""
     torch.set_num_threads(job["threads"])
     with (Path(job["out"]) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a process whose harness was killed may still be at work here

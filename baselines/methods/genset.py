@@ -179,6 +179,15 @@ def sure(teacher_logits: Tensor, least: float) -> Tensor:
     return fp32(teacher_logits).softmax(dim=-1).amax(dim=-1) >= least
 
 
+def distance(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """1/(B·C) ‖z_s − z_t‖² in fp32 (Ba and Caruana 2014). Raises ValueError for shapes that differ."""
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"student logits {[*student_logits.shape]} and teacher logits {[*teacher_logits.shape]} differ"
+        )
+    return (fp32(student_logits) - fp32(teacher_logits)).square().mean()
+
+
 def imitation(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, lambda_d: float = 1.0, lambda_ce: float = 1.0
 ) -> Tensor:
@@ -187,11 +196,7 @@ def imitation(
     A single column is a score: then labels are left out and the first term alone compares scores.
     Raises ValueError for shapes that differ.
     """
-    if student_logits.shape != teacher_logits.shape:
-        raise ValueError(
-            f"student logits {[*student_logits.shape]} and teacher logits {[*teacher_logits.shape]} differ"
-        )
-    distance = lambda_d * (fp32(student_logits) - fp32(teacher_logits)).square().mean()
+    soft = lambda_d * distance(student_logits, teacher_logits)
     if student_logits.shape[-1] == 1:
-        return distance
-    return distance + lambda_ce * cross_entropy(student_logits, labels)
+        return soft
+    return soft + lambda_ce * cross_entropy(student_logits, labels)

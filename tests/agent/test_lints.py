@@ -228,3 +228,42 @@ def test_corpora_and_their_methods_belong_together(
 ) -> None:
     [found] = [each for each in lints(values, task) if each.level == "refusal"]
     assert found.field == f"tracks.{task}.{field}" and says in found.message and hint in found.hint
+
+
+BILSTM = {"student.architecture": "bilstm", "student.layers": 1, "student.width": 64}
+
+
+@pytest.mark.parametrize("method", ["kd", "genset", "finetune", "tmkd"])
+def test_a_bilstm_learns_from_logits_and_labels(method: str) -> None:
+    assert lints({"method.name": method} | BILSTM) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "says"),
+    [
+        (BILSTM | SELECTIVE, "method.name", "kd_selective matches layers"),
+        (BILSTM | {"method.name": "pkd"}, "method.name", "pkd matches layers"),
+        (BILSTM | {"student.heads": 2}, "student.heads", "no attention heads"),
+        (BILSTM | {"init_layers": "last"}, "method.init_layers", "cannot start from the layers"),
+        ({"teacher.architecture": "bilstm"}, "teacher.architecture", "a bilstm is a student"),
+        ({"method.name": "genset", "generated_rows": 0}, "task.generated_rows", "none are planned"),
+        ({"method.name": "finetune", "generated_rows": 9}, "task.generated_rows", "learns from labelled rows alone"),
+    ],
+)
+def test_what_a_bilstm_or_generated_rows_do_not_go_with_is_refused(
+    values: dict[str, Any], field: str, says: str
+) -> None:
+    found = [each for each in lints(values) if each.level == "refusal" and each.field == f"tracks.docstrings.{field}"]
+    assert len(found) == 1 and says in found[0].message and "--" in found[0].hint
+
+
+def test_a_generator_without_rows_is_warned_about() -> None:
+    [found] = lints({"generator.steps": 7})
+    assert (found.level, found.field) == ("warning", "tracks.docstrings.generator")
+
+
+def test_generated_rows_on_some_tracks_alone_are_refused() -> None:
+    wanted = Options(idea="kd", tasks=("docstrings", "ag_news"), scale="small", values={"docstrings.generated_rows": 9})
+    plan = planner.freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": "kd"}), {})
+    found = lint(plan, {name: {"models": MODELS} for name in ("docstrings", "ag_news")})
+    assert [each.field for each in found if each.level == "refusal"] == ["tracks.ag_news.task.generated_rows"]

@@ -156,8 +156,8 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     plan = planned(options())
     older = plan.model_dump(mode="json", by_alias=True)
     del older["budget"]["checkpoints"]
-    del older["tracks"][0]["reference"], older["tracks"][0]["assistant"]
-    del older["tracks"][0]["task"]["label_noise"]
+    del older["tracks"][0]["reference"], older["tracks"][0]["assistant"], older["tracks"][0]["generator"]
+    del older["tracks"][0]["task"]["label_noise"], older["tracks"][0]["task"]["generated_rows"]
     older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()
@@ -273,3 +273,48 @@ def test_long_values_are_cut_in_the_message() -> None:
     with pytest.raises(PlanError) as error:
         planner.draft(options(values={"epochs": "x" * 10_000}))
     assert len(error.value.message) < 250
+
+
+def texts_planned(method: str, **values: Any) -> Plan:
+    return planned(options(tasks=("docstrings",), values=values), proposal(method=method))
+
+
+def test_a_method_about_generated_rows_brings_them_and_its_benchmark_has_none() -> None:
+    plan = texts_planned("genset")
+    track = plan.tracks[0]
+    assert track.task.generated_rows == 2000 and track.generator and track.generator.samples == 4000
+    assert plan.reference_arms == ("student_only", "vanilla_kd", "generated_kd", "pseudo_label", "all_labels")
+    assert plan.benchmark == "vanilla_kd" and plan.on_generated == ("generated_kd", "pseudo_label")
+    assert plan.provenance["tracks.docstrings.generator.top_k"] == "default"
+    assert (track.labelled_rows, track.pool_rows) == (7000, 9000)
+    assert track.teacher_steps == texts_planned("kd").tracks[0].teacher_steps
+
+
+@pytest.mark.parametrize(
+    ("method", "benchmark", "generated_kd"),
+    [("kd", "vanilla_kd", False), ("tmkd", "generated_kd", True), ("kd_selective", "generated_kd", True)],
+)
+def test_another_method_on_generated_rows_is_held_against_vanilla_distillation_on_them(
+    method: str, benchmark: str, generated_kd: bool
+) -> None:
+    plan = texts_planned(method, generated_rows=500, **{"generator.top_k": 7, "transfer_rows": 0})
+    assert (plan.benchmark, "generated_kd" in plan.reference_arms) == (benchmark, generated_kd)
+    assert "pseudo_label" in plan.reference_arms and "all_labels" not in plan.reference_arms
+    assert plan.tracks[0].generator and plan.tracks[0].generator.top_k == 7
+    assert plan.provenance["tracks.docstrings.task.generated_rows"] == "user"
+
+
+def test_a_plan_without_generated_rows_does_not_speak_of_them() -> None:
+    plan = texts_planned("kd")
+    assert "generat" not in plan.canonical() and plan.on_generated == ()
+
+
+def test_fewer_samples_than_generated_rows_are_refused_before_any_work() -> None:
+    with pytest.raises(PlanError, match="5,000 generated rows cannot come from 4,000 samples"):
+        planner.draft(options(values={"generated_rows": 5000}))
+
+
+def test_a_bilstm_takes_no_heads_from_the_scale() -> None:
+    values = {"student.architecture": "bilstm", "student.layers": 1, "student.width": 64}
+    assert texts_planned("kd", **values).tracks[0].student.heads == 0
+    assert texts_planned("kd", **values, **{"student.heads": 2}).tracks[0].student.heads == 2

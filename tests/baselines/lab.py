@@ -25,7 +25,7 @@ ARMS = (
     *("student_only", "pseudo_label", "kd", "kd_selective", "dkd", "dist", "standardised", "rkd", "crd", "hints"),
     "teacher_free",
 )
-ONLY = {"text": ("pkd", "tinybert", "minilm"), "image": ("attention",)}
+ONLY = {"text": ("pkd", "tinybert", "minilm", "genset"), "image": ("attention",)}
 """Methods that are defined for one kind of rows."""
 STEPS = 6
 CORPUS = SIZES | {"train_rows": 96, "transfer_rows": 0}

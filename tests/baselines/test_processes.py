@@ -40,7 +40,7 @@ SOFT = {"task", "distillation"}
 TERMS = {
     **{arm: {"task"} for arm in ("student_only", "pseudo_label")},
     "teacher_free": {"task", "regularisation"},
-    **{arm: SOFT for arm in ("kd", "dkd", "dist", "standardised")},
+    **{arm: SOFT for arm in ("kd", "dkd", "dist", "standardised", "genset")},
     **{
         arm: SOFT | {"feature"}
         for arm in ("kd_selective", "rkd", "crd", "hints", "pkd", "tinybert", "minilm", "attention")

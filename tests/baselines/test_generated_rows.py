@@ -1,0 +1,89 @@
+"""Generated rows from prepare to trial: who sees them, who answers them, and which methods learn from them."""
+
+import io
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from baselines.errors import BaselineError
+from baselines.experiment import Experiment
+from baselines.rows import NO_LABEL
+from tests.baselines.lab import METHOD, SIZES, Lab, here, report, trace
+
+GENERATOR = {"samples": 60, "steps": 40, "layers": 1, "width": 16, "top_k": 50, "top_p": 0.95, "temperature": 1.0}
+ROWS = 24
+SETTINGS = METHOD | {"teachers": 2, "mode": "m-o-1", "stage_one": 0.5}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    lab = Lab(tmp_path_factory.mktemp("generated"), "text")
+    here("prepare", lab.prepare_job(sizes=SIZES | {"generated_rows": ROWS}, generator=GENERATOR))
+    here("teacher", lab.teacher_job(method=SETTINGS))
+    return lab
+
+
+def experiment(lab: Lab, folder, **changes) -> Experiment:
+    return Experiment(lab.trial_job(), lab.unit("kd", **changes), seed=1, out=folder, trace=io.StringIO())
+
+
+def test_prepared_data_say_which_rows_are_generated_and_by_what(lab):
+    facts, said = (json.loads((lab.data / name).read_text()) for name in ("facts.json", "seen/generated.json"))
+    assert facts["rows"]["generated"] == len(said["texts"]) == ROWS
+    assert {name: said[name] for name in facts["generated"]} == facts["generated"]
+    assert sum(facts["label_counts"]["generated"]) == 0 and facts["overlap"] == 0
+    assert f"{ROWS} generated rows of 60 texts" in facts["notes"][-1]
+    assert not (lab.data / "labels/generated.safetensors").exists()
+
+
+def test_other_rows_stay_as_they_are_without_generated_ones(lab, tmp_path):
+    here("prepare", lab.prepare_job(out=str(tmp_path)))
+    for name in ("seen/train", "seen/transfer", "held/dev", "held/test"):
+        plain, beside = (load_file(folder / f"{name}.safetensors") for folder in (tmp_path, lab.data))
+        assert all(plain[part].equal(beside[part]) for part in plain)
+    facts = [json.loads((folder / "facts.json").read_text()) for folder in (tmp_path, lab.data)]
+    assert all(
+        one != other
+        for one, other in ((f[0], f[1]) for f in [[each[n] for each in facts] for n in ("hash", "encoded")])
+    )
+    assert "generated" not in facts[0]["rows"]
+
+
+def test_only_an_arm_that_learns_from_generated_rows_is_handed_them(lab, tmp_path):
+    without, beside = (experiment(lab, tmp_path, generated=shown) for shown in (False, True))
+    assert len(without.transfer_dataset) == 64 and len(beside.transfer_dataset) == 64 + ROWS
+    rows = beside.transfer_dataset
+    assert set(rows.labels.tolist()) == {NO_LABEL} and rows.ids.tolist() == list(range(32, 32 + 64 + ROWS))
+    labels = experiment(lab, tmp_path, reveal_transfer=True)
+    assert len(labels.train_dataset) == 96 and not len(labels.transfer_dataset)
+
+
+def test_the_teacher_answers_generated_rows_and_learns_from_none(lab):
+    assert len(load_file(lab.teacher / "logits.safetensors")["logits"]) == 32 + 64 + ROWS
+    [start] = trace(lab.teacher, "start")
+    assert start["executed"]["rows"] == 32 + 64
+
+
+@pytest.mark.parametrize("arm", ["genset", "kd_selective", "tmkd", "kd"])
+def test_methods_train_on_generated_rows_beside_the_others(lab, tmp_path, arm):
+    """genset + kd_selective and tmkd + genset: generated rows are data, so a method's own loss is made of them too."""
+    job = lab.trial_job(lab.unit(arm, generated=True, method=SETTINGS), out=str(tmp_path), steps=15)
+    here("trial", job)
+    folder = tmp_path / arm / "1"
+    assert report(folder)["status"] == "ok", report(folder)["traceback"]
+    [end] = trace(folder, "end")
+    assert end["distinct"]["generated"] > ROWS / 2 and end["gradients"]["logits"]["reached"] == 15
+
+
+def test_a_bilstm_learns_from_generated_rows(lab, tmp_path):
+    model = lab.models["student"] | {"architecture": "bilstm", "layers": 1}
+    here("trial", lab.trial_job(lab.unit("genset", model=model, generated=True), out=str(tmp_path)))
+    assert report(tmp_path / "genset/1")["status"] == "ok"
+
+
+def test_texts_cannot_be_generated_for_images(tmp_path):
+    lab = Lab(tmp_path, "image")
+    with pytest.raises(BaselineError, match="generated rows are texts, and digits has images"):
+        here("prepare", lab.prepare_job(sizes=SIZES | {"generated_rows": 5}, generator=GENERATOR))
