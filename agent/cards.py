@@ -4,7 +4,7 @@ A card says everything that plan, checks and recipes must know of a method, so n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
@@ -47,6 +47,12 @@ class Card:
     generated: int = 0
     """Rows that a language model writes for it, unless somebody says otherwise; nothing for a method that is not about
     them."""
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Signal → the settings that it alone reads."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Signal → the usual `beta`, where it is not the method's."""
+    parts: tuple[str, ...] = ()
+    """The methods that it is composed of."""
     instead: str = ""
     """The nearest legal choice where a task is of another kind."""
 

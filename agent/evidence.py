@@ -102,6 +102,9 @@ class Evidence:
     data_same: bool
     """Whether the prepared rows are still those that the plan was frozen with."""
     probe_file: Path
+    scores: tuple[float, ...] = ()
+    """What the teacher's loss on dev rows rises by, in nats, without each of its blocks; () where the plan pairs layers
+    by a rule."""
 
     @property
     def proposed(self) -> list[TrialRecord]:
@@ -111,10 +114,21 @@ class Evidence:
     def distils(self) -> bool:
         return self.track.method.card.teacher
 
+    @property
+    def critical(self) -> tuple[int, ...]:
+        """The teacher's layers of largest score, counted from 1, as many as the plan matches; ties go to the later."""
+        ranked = sorted(range(1, len(self.scores) + 1), key=lambda layer: (self.scores[layer - 1], layer))
+        return tuple(sorted(ranked[-self.track.method.layers :]))
+
     @cached_property
     def probe(self) -> Probe | None:
         file = self.probe_file
         return Probe.model_validate(intake.read_json(file.parent, file.name)) if os.path.lexists(file) else None
+
+
+def scores(folder: Path) -> tuple[float, ...]:
+    """What each block of the teacher whose record lies there is worth; () where none was left out."""
+    return tuple(_json(folder / "critical.json").get("scores", ()))
 
 
 def trials(paths: RunPaths, plan: Plan, arm: str, track: str) -> list[TrialRecord]:

@@ -130,7 +130,7 @@ def _method(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
         value = getattr(method, name)
         if name in method.unused:
             yield sheet.row(f"method.{name}", "not used", "read by train.py" if any(reads) else "not used")
-        else:
+        elif any(reads) or name not in method.idle:
             yield sheet.row(f"method.{name}", value, value if records and all(reads) else None)
 
 
@@ -214,6 +214,9 @@ def _outside(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
         probed = evidence.probe.layers if evidence.probe else None
         layers = method.card.layers(method.settings, evidence.models["student"]["layers"])
         yield sheet.row("teacher layers in the loss", layers, len(probed) if probed else None, where="outside")
+        if evidence.critical:
+            chosen = ", ".join(map(str, evidence.critical))
+            yield sheet.row("critical teacher layers", chosen, ", ".join(probed) if probed else None, where="outside")
 
 
 def _model(facts: dict[str, Any]) -> str | None:

@@ -271,7 +271,15 @@ def _layers_feed(evidence: Evidence) -> Said:
         return Said([], "", "no probe of the teacher's layers is on record")
     idle = [layer for layer in probe.layers if f"features-{layer}" not in probe.outputs]
     problems = [f"shuffling teacher layer {layer} over the rows changes nothing" for layer in idle]
-    return Said(problems, f"shuffling any of the teacher's layers {', '.join(probe.layers)} changes the weights")
+    fine = f"shuffling any of the teacher's layers {', '.join(probe.layers)} changes the weights"
+    lost = evidence.track.method.layer_map == "critical" and not evidence.scores
+    return Said(problems, fine + _scores(evidence), "no score of the teacher's layers is on record" * lost)
+
+
+def _scores(evidence: Evidence) -> str:
+    """How the layers were chosen, where their scores did it."""
+    named = (f"{layer}: {score:+.3f}" for layer, score in enumerate(evidence.scores, 1))
+    return f"; without each its loss on dev rows changes by {', '.join(named)} nats" if evidence.scores else ""
 
 
 def _teacher_same(evidence: Evidence) -> Said:

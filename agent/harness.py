@@ -32,7 +32,7 @@ from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
 from agent.probe import AS_IS, MOST_WEIGHTS, Probe, measure
 from agent.progress import Progress
-from agent.returned import ERROR, PREDICTION, TRACE, TRIAL
+from agent.returned import CRITICAL, ERROR, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
 from agent.stock import Stock
 from sandbox import intake, supervisor
@@ -175,8 +175,9 @@ class Harness:
             "reveal_transfer": True,
         }
         job: dict[str, Any] = {"labels": str(data / "labels"), "unit": unit, "teacher": None}
-        job |= {"steps": track.teacher_steps, "checkpoints": checkpoints}
-        read = (data / "seen", data / "labels" / "transfer.safetensors")
+        dev = _dev(data) if track.method.layer_map == "critical" else {}
+        job |= {"steps": track.teacher_steps, "checkpoints": checkpoints, "dev": dev}
+        read = (data / "seen", data / "labels" / "transfer.safetensors", *map(Path, dev.values()))
         self._teach(f"teacher-{track.name}", job, folder, train_file, read, track, facts)
         return folder
 
@@ -226,7 +227,8 @@ class Harness:
             self._run(name, "teacher", [job], folder, read, track, trials=track.method.teachers)
 
     def keep_teachers(self, plan: Plan, facts: dict[str, Any], teachers: dict[str, str]) -> dict[str, str]:
-        """Keeps what each teacher and assistant traced about its training; the hash of the weights of each track's."""
+        """Keeps what each teacher and assistant traced about its training, and what a teacher's layers
+        are worth where the plan pairs them by it; the hash of the weights of each track's."""
         for track in plan.tracks:
             folder = teachers[track.name]
             places = {self.paths.teacher(track.name): Path(folder)}
@@ -235,6 +237,9 @@ class Harness:
             for place, source in places.items():
                 place.mkdir(parents=True, exist_ok=True)
                 intake.copy(source, "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
+            if track.method.layer_map == "critical":
+                scores = intake.read_json(Path(folder), "critical.json", schema=CRITICAL)
+                write_whole(self.paths.teacher(track.name) / "critical.json", json.dumps(scores))
         return teacher_hashes(plan, facts, teachers)
 
     # ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -621,6 +626,11 @@ class Harness:
                 if stop:  # an error, not the user: what comes next may run again
                     self.cancelled.clear()
                 raise
+
+
+def _dev(data: Path) -> dict[str, str]:
+    """Where the dev rows and their labels lie."""
+    return {"inputs": str(data / "held" / "dev.safetensors"), "labels": str(data / "labels" / "dev.safetensors")}
 
 
 def taught_by(track: Track, facts: dict[str, Any], teacher: str) -> Path:

@@ -11,6 +11,8 @@ from agent.plan import ModelSpec, Plan, Track, Training, title_problem
 PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
 """Usable learning rates: fine-tuned transformers, transformers from random weights, CNNs with Adam, CNNs with SGD."""
 MOST_WARMUP = 0.2
+FOLDS = ("bert", "distilbert")
+"""A teacher and a student of another family whose layers fit all the same."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,13 @@ def _tracks_agree(plan: Plan) -> Iterator[Lint]:
 def _foreign(plan: Plan, track: Track) -> Iterator[Lint]:
     """Settings that somebody fixed and that the method has not."""
     method, path = track.method, f"tracks.{track.name}.method"
-    for name in type(method).model_fields.keys() - method.settings.keys():
-        if plan.provenance.get(f"{path}.{name}") == "user":
+    for name in type(method).model_fields:
+        if plan.provenance.get(f"{path}.{name}") != "user":
+            continue
+        if name not in method.settings:
             yield Lint("warning", f"{path}.{name}", f"{method.name} has no such setting, so nothing will read it")
+        elif name in method.idle:
+            yield Lint("warning", f"{path}.{name}", f"signal {method.signal} does not read it")
     if not track.assistant:
         for name in (name for name in plan.provenance if name.startswith(f"tracks.{track.name}.assistant.")):
             yield Lint("warning", name, f"{method.name} has no assistant, so nothing will read it")
@@ -105,7 +111,7 @@ def _rates(track: Track) -> Iterator[Lint]:
 
 
 def _usable(spec: ModelSpec, training: Training) -> tuple[float, float]:
-    if spec.architecture in ("bert", "distilbert", "bilstm", "gpt2"):
+    if spec.architecture in ("bert", "distilbert", "roberta", "bilstm", "gpt2"):
         return PRETRAINED if spec.checkpoint else SCRATCH
     return CNN_SGD if training.optimizer == "sgd" else CNN
 
@@ -177,21 +183,46 @@ def _method(track: Track) -> Iterator[Lint]:
             f"sizes are searched by the parameters of a transformer, and the student is a {track.student.architecture}",
             f"use --set {track.name}.peer_sizes=same",
         )
-    if "signal" not in card.defaults:
-        return
+    if method.layer_map == "critical" and "signal" not in card.defaults:
+        yield Lint(
+            "refusal",
+            f"{path}.layer_map",
+            f"{method.name} does not pair layers by what they are worth",
+            "use --set layer_map=last, or --method kd_selective",
+        )
+    if (least := _least(track)) < (fewest := _fewest(track)):
+        yield Lint(
+            "refusal",
+            f"{path}.signal",
+            f"relations are between {fewest} rows or more, and a batch may have {least}",
+            f"use --set batch_size={track.training.batch_size + 1}, or another signal such as crd",
+        )
+    if "signal" in card.defaults:
+        yield from _signal(track, path)
+
+
+def _signal(track: Track, path: str) -> Iterator[Lint]:
+    method, name = track.method, track.name
+    if method.layer_map == "critical" and track.task.kind == "image":
+        yield Lint(
+            "refusal",
+            f"{path}.layer_map",
+            "critical layers are found by leaving one out, and a CNN's stages cannot do without each other",
+            f"use --set {name}.layer_map=last",
+        )
     if method.signal == "attention" and track.task.kind == "text":
         yield Lint(
             "refusal",
             f"{path}.signal",
             "attention matrices of the teacher are not cached for text",
-            "use --set signal=hidden, cls or cos",
+            "use --set signal=hidden, cls, cos, relation or crd, or --method tinybert",
         )
     if method.signal in ("cls", "cos") and track.task.kind == "image":
         yield Lint(
             "refusal",
             f"{path}.signal",
-            f"{method.signal} reads tokens, and {track.name} has images",
-            "use --set signal=hidden or attention",
+            f"{method.signal} reads tokens, and {name} has images",
+            "use --set signal=hidden, attention, relation or crd",
         )
     if method.init_layers != "none":
         yield from _init(track, path)
@@ -225,6 +256,19 @@ def _instead(track: Track) -> str:
     return track.method.card.instead
 
 
+def _fewest(track: Track) -> int:
+    """Rows that a batch must have."""
+    return 3 if track.method.signal == "relation" and "signal" in track.method.card.defaults else 1
+
+
+def _least(track: Track) -> int:
+    """Rows of the smallest batch: as experiment.training_arguments() has it, an epoch's last one counts only where
+    fewer rows than a batch are labelled."""
+    size = track.training.batch_size
+    rest = track.pool_rows % size if track.task.train_rows < size else 0
+    return rest or size
+
+
 def _undivided(track: Track) -> tuple[str, float] | None:
     """The first model whose width the relation heads do not divide."""
     sides = (("student", track.student.width), ("teacher", track.teacher.width))
@@ -239,6 +283,13 @@ def _init(track: Track, path: str) -> Iterator[Lint]:
             f"{path}.init_layers",
             "a CNN student does not start from its teacher's layers",
             f"use --set {track.name}.init_layers=none",
+        )
+    elif teacher.architecture != student.architecture and (teacher.architecture, student.architecture) != FOLDS:
+        yield Lint(
+            "refusal",
+            f"{path}.init_layers",
+            f"a {student.architecture} student does not start from the layers of a {teacher.architecture}",
+            f"use --set student.architecture={teacher.architecture}, or init_layers=none",
         )
     elif (teacher.width, teacher.heads) != (student.width, student.heads):
         yield Lint(
@@ -333,13 +384,45 @@ def _sizes(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
             "that is no compression",
             "choose a smaller student or a larger teacher",
         )
-    fewest = min(teacher["layers"], student["layers"])
-    method = track.method
-    if method.card.pairs == "mapped" and method.layer_map != "last1" and method.layers > fewest:
+    if track.method.card.pairs == "mapped":
+        yield from _pairs(track, facts)
+
+
+def _pairs(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+    """Layers that cannot be paired as planned."""
+    teacher, student = facts["models"]["teacher"], facts["models"]["student"]
+    method, path, fewest = track.method, f"tracks.{track.name}.method", min(teacher["layers"], student["layers"])
+    if method.layer_map != "last1" and method.layers > fewest:
         yield Lint(
             "refusal",
-            f"tracks.{track.name}.method.layers",
+            f"{path}.layers",
             f"{method.layers} layers cannot be matched: the teacher has {teacher['layers']}, the student "
             f"{student['layers']}",
             f"{fewest} is the most",
         )
+    elif method.layer_map not in ("last", "last1") and student["layers"] > teacher["layers"]:
+        yield Lint(
+            "refusal",
+            f"{path}.layer_map",
+            f"a student of {student['layers']} layers is deeper than its teacher of {teacher['layers']}: "
+            f"{method.layer_map} has no pairs for it",
+            "use --set layer_map=last or last1",
+        )
+    elif small := _too_small(track, teacher, student):
+        yield Lint(
+            "refusal",
+            f"{path}.min_map_size",
+            f"a matched map is {small}×{small} pixels, {method.min_map_size}×{method.min_map_size} are the least whose "
+            "attention says something",
+            f"use {track.name}.input_size={2 * track.task.input_size}, stem=cifar, or kd_selective with signal=hidden",
+        )
+
+
+def _too_small(track: Track, teacher: dict[str, Any], student: dict[str, Any]) -> int:
+    """The side of the last map, where attention is transferred on it and it is smaller than planned; else 0. Every
+    layer map ends with the last layers, whose maps are the smallest."""
+    method = track.method
+    if "min_map_size" not in method.card.defaults or "min_map_size" in method.idle or "maps" not in teacher:
+        return 0
+    smallest = min(teacher["maps"][-1], student["maps"][-1])
+    return smallest if smallest < method.min_map_size else 0

@@ -33,6 +33,8 @@ def _known(name: str) -> str:
     return name
 
 
+KINDS: dict[str, Kind] = {"cls": "text", "cos": "text", "critical": "text", "attention": "image"}
+"""Signals and layer maps that are for one kind of rows alone."""
 MethodName = Annotated[str, AfterValidator(_known)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
@@ -41,8 +43,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 Kept = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-LayerMap = Literal["last", "last_stretched", "skip", "last1"]
-Signal = Literal["hidden", "cls", "cos", "attention"]
+LayerMap = Literal["last", "last_stretched", "skip", "last1", "critical"]
+Signal = Literal["hidden", "cls", "cos", "attention", "relation", "crd"]
 InitLayers = Literal["none", "last", "first", "alternate"]
 Relations = Literal["self", "attention"]
 Temperatures = Annotated[tuple[Temperature, ...], Field(min_length=1)]
@@ -67,7 +69,7 @@ class Record(BaseModel):
 class ModelSpec(Record):
     """A teacher or a student: a checkpoint, or sizes to build one with random weights."""
 
-    architecture: Literal["bert", "distilbert", "bilstm", "resnet", "mobilenetv2", "gpt2"]
+    architecture: Literal["bert", "distilbert", "roberta", "bilstm", "resnet", "mobilenetv2", "gpt2"]
     """A bilstm is a student built from sizes."""
     checkpoint: str = ""
     """Hub id or folder of pretrained weights; empty means random weights with the sizes below."""
@@ -144,6 +146,8 @@ class Method(Record):
     """Dimensions in which examples are told apart."""
     queue: Count = 1024
     """Recent examples that others are told apart from."""
+    min_map_size: Count = 2
+    """Pixels a side of the smallest map whose attention is transferred."""
     correct: Part = 0.99
     """Probability of the label in a teacher written by hand."""
     teachers: Teachers = 1
@@ -220,6 +224,18 @@ class Method(Record):
         if "ratio" not in self.card.defaults:
             return rows
         return math.floor(self.ratio * (rows - max(1, round(self.ref_fraction * rows))))
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings that only another signal reads."""
+        return tuple(name for signal, own in self.card.reads.items() if signal != self.signal for name in own)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of rows that it is defined for with these settings."""
+        chosen = {"signal", "layer_map"} & self.card.defaults.keys()
+        bound = {KINDS.get(getattr(self, name)) for name in chosen} - {None}
+        return tuple(kind for kind in self.card.kinds if bound <= {kind})
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -448,6 +464,7 @@ class Proposal(Record):
     contrast_temperature: Positive | None = None
     contrast_width: Count | None = None
     queue: Count | None = None
+    min_map_size: Count | None = None
     correct: Part | None = None
     teachers: Teachers | None = None
     mode: Mode | None = None

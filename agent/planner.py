@@ -278,12 +278,19 @@ def leave_out(made: Draft, options: Options) -> list[str]:
     tracks = made.values["tracks"]
     if options.tasks or options.data:
         return []
-    known, kinds = config.cards(config.TASKS), {n: cards()[t["method"]["name"]].kinds for n, t in tracks.items()}
-    foreign = [name for name in tracks if known[name]["kind"] not in kinds[name]]
+    known = config.cards(config.TASKS)
+    foreign = [name for name, settings in tracks.items() if known[name]["kind"] not in _kinds(settings["method"])]
     if len(foreign) == len(tracks):
         return []
     dropped = [(name, tracks.pop(name)["method"]["name"]) for name in foreign]
-    return [f"{name} was left out: {method} is not for {NOUNS[known[name]['kind']]}" for name, method in dropped]
+    return [
+        f"{name} was left out: {method} as planned is not for {NOUNS[known[name]['kind']]}" for name, method in dropped
+    ]
+
+
+def _kinds(method: dict[str, Any]) -> tuple[str, ...]:
+    """Kinds of rows for which a method and its choices are defined."""
+    return Method(**{name: method[name] for name in ("name", "signal", "layer_map")}).kinds
 
 
 def merge(made: Draft, proposal: Proposal) -> None:
@@ -361,10 +368,14 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
     """The track's method and that of the reference arms. A method that the scale does not know has its own defaults;
     beside it, vanilla distillation keeps those of the scale."""
     wanted = settings["method"]
-    if wanted["name"] not in cards() or wanted["name"] in SCALED:
+    if wanted["name"] not in cards():
         return {"method": wanted, "reference": None}
+    card = cards()[wanted["name"]]
+    weight = {"beta": card.weights[wanted["signal"]]} if wanted["signal"] in card.weights else {}
     given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
-    own = {**Method(name=OURS).model_dump(), **cards()[wanted["name"]].defaults, **given, "name": wanted["name"]}
+    if wanted["name"] in SCALED:
+        return {"method": wanted | weight | given, "reference": None}
+    own = {**Method(name=OURS).model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
     return {"method": own, "reference": {"name": "kd"} | settings["reference"]}
 
 

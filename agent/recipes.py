@@ -73,13 +73,18 @@ VALUES = {
 }
 COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 LAYERS = rf"\b(?:last|final|top)[ -](\d+|{'|'.join(COUNTS)})[ -](?:\w+[ -])?(?:layer|block|stage|state)s?\b"
+WORTH = r"(?:critical|(?:most|more) (?:important|critical|influential|useful|valuable)|important)"
 CHOICES = {
     "layer_map": {
+        "critical": rf"\b{WORTH} (?:(?:teacher|hidden)(?:'s)? )?(?:layer|block)s?\b"
+        rf"|\b(?:layer|block)s? that (?:matter|count|hurt|cost)s?\b",
         "last1": r"\b(?:last|final) (?:hidden )?(?:layer|block)\b",
         "last_stretched": r"\bstretch",
         "skip": r"\bskip\b(?! connection)|every other layer|\bevenly|\buniformly|\bpkd\b|\btinybert\b",
     },
     "signal": {
+        "relation": r"\brelation(?:s|al)?\b(?=.{0,60}\blayers\b)",
+        "crd": r"\bcontrast\w*(?=.{0,60}\blayers\b)",
         "attention": r"\battention\b|\btinybert\b|\bminilm\b",
         "cls": r"\bcls\b|\bpkd\b|\bpatient (?:kd|knowledge)",
         "cos": r"\bcosine\b",

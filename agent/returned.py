@@ -54,6 +54,8 @@ TRACE = tagged(
     },
 )
 
+CRITICAL = record({"schema": integer(1, 1), "rows": _COUNT, "scores": items(_REAL, 1000)})
+
 PROBE = record({"schema": integer(1, 1), "variants": items(text(100), 1000)})
 
 PREDICTION = record(

@@ -46,8 +46,9 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
         model = facts["models"][who]
         name = escape(spec.checkpoint) or "random weights"
         table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
+    method = {name: value for name, value in track.method.settings.items() if name not in track.method.idle}
     written = track.generator.model_dump() if track.generator else {}
-    parts = {"training": track.training.model_dump(), "method": track.method.settings, "generator": written}
+    parts = {"training": track.training.model_dump(), "method": method, "generator": written}
     for part, settings in parts.items():
         for field, value in settings.items():
             extra = f" ({track.steps} steps)" if field == "epochs" else ""

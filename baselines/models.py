@@ -24,6 +24,8 @@ from transformers import (
     MobileNetV2ForImageClassification,
     ResNetConfig,
     ResNetForImageClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
     set_seed,
 )
 
@@ -120,6 +122,25 @@ def _distilbert(spec: dict, task: dict, names: dict) -> nn.Module:
     return DistilBertForSequenceClassification(config)
 
 
+def _roberta(spec: dict, task: dict, names: dict) -> nn.Module:
+    """Its positions are counted from one after the padding's id."""
+    config = RobertaConfig(
+        vocab_size=task["vocabulary"],
+        hidden_size=int(spec["width"]),
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=spec["heads"],
+        intermediate_size=4 * int(spec["width"]),
+        hidden_dropout_prob=spec["dropout"],
+        attention_probs_dropout_prob=spec["dropout"],
+        max_position_embeddings=task["input_size"] + task["padding"] + 1,
+        type_vocab_size=1,
+        pad_token_id=task["padding"],
+        initializer_range=_spread(spec),
+        **names,
+    )
+    return RobertaForSequenceClassification(config)
+
+
 def _bilstm(spec: dict, task: dict, names: dict) -> nn.Module:
     """`width` is that of both directions together; heads have no meaning here.
 
@@ -192,6 +213,7 @@ def refuse_foreign(spec: dict, kind: str) -> None:
 _BUILDERS = {
     "bert": _bert,
     "distilbert": _distilbert,
+    "roberta": _roberta,
     "bilstm": _bilstm,
     "gpt2": _gpt2,
     "resnet": _resnet,
@@ -238,8 +260,18 @@ def _agreements(spec: dict, task: dict, model: nn.Module) -> Iterator[tuple[str,
     yield "architecture", spec["architecture"], model.config.model_type.replace("_", "")
     yield "number of layers", spec["layers"], len(taps(model))
     if task["kind"] == "text":
-        yield "longest text", task["input_size"], min(task["input_size"], model.config.max_position_embeddings)
+        yield "width", spec["width"], model.config.hidden_size
+        yield "number of heads", spec["heads"], model.config.num_attention_heads
+        yield "longest text", task["input_size"], min(task["input_size"], _longest(model))
+        if spec["architecture"] == "roberta":  # it counts positions by what is no padding
+            yield "id of the padding", task["padding"], model.config.pad_token_id
         yield "vocabulary", task["vocabulary"], min(task["vocabulary"], model.config.vocab_size)
+
+
+def _longest(model: nn.Module) -> int:
+    """Tokens that the model has positions for; RoBERTa's begin after its padding's id."""
+    config = model.config
+    return config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
 
 
 def from_config(folder: Path, spec: dict, task: dict) -> nn.Module:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from baselines import generator, models, rows, tasks
 from baselines.errors import BaselineError, main, reason
-from baselines.methods.selective import taps
+from baselines.methods.selective import spatial, taps
 
 VOCABULARY = 8000  # entries trained on the pool when no checkpoint brings a tokenizer
 CLASSES, LETTERS = 512, 96  # entries of a corpus's vocabulary, each of them a class, and letters among them
@@ -126,12 +127,15 @@ class _TextEncoder:
     def __init__(self, specs: dict, longest: int, splits: tasks.Splits, out: Path, tokenizer=None) -> None:
         checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
         texts = splits.train.inputs + splits.transfer.inputs
-        trained = _shared_tokenizer if checkpoints else _train_tokenizer
-        self.tokenizer = tokenizer or trained(checkpoints or texts)
+        padding = "[PAD]"
+        if checkpoints and not tokenizer:
+            self.tokenizer, padding = _shared_tokenizer(checkpoints)
+        else:
+            self.tokenizer = tokenizer or _train_tokenizer(texts)
         self.tokenizer.enable_truncation(longest)
         self.tokenizer.no_padding()
         self.tokenizer.save(str(out / "seen" / "tokenizer.json"))
-        self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": self.tokenizer.token_to_id("[PAD]")}
+        self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": self.tokenizer.token_to_id(padding)}
         if tokenizer:
             self.facts["labels"] = [tokenizer.id_to_token(number) for number in range(self.facts["vocabulary"])]
 
@@ -173,12 +177,15 @@ def _train_tokenizer(texts: list[str], size: int = VOCABULARY, **limits: int):
     return tokenizer
 
 
-def _shared_tokenizer(folders: list[str]):
-    """The tokenizer both models use. Token ids of one vocabulary must never reach a model of another."""
+def _shared_tokenizer(folders: list[str]) -> tuple:
+    """The tokenizer both models use, and its padding token.
+
+    Token ids of one vocabulary must never reach a model of another.
+    """
     from transformers import AutoTokenizer
 
     for folder in folders:  # without these files transformers makes an empty tokenizer, to which every word is unknown
-        if not any((Path(folder) / name).exists() for name in ("tokenizer.json", "vocab.txt")):
+        if not any((Path(folder) / name).exists() for name in ("tokenizer.json", "vocab.txt", "merges.txt")):
             raise BaselineError(f"no tokenizer in the checkpoint of the {Path(folder).name}", "add its tokenizer.json")
     try:
         loaded = [AutoTokenizer.from_pretrained(folder) for folder in folders]
@@ -189,7 +196,9 @@ def _shared_tokenizer(folders: list[str]):
             "teacher and student have different vocabularies: one encoding of the text cannot feed both",
             "choose a teacher and a student that share a tokenizer",
         )
-    return loaded[0].backend_tokenizer
+    if loaded[0].pad_token is None:
+        raise BaselineError("the checkpoint's tokenizer has no padding token", "name one in tokenizer_config.json")
+    return loaded[0].backend_tokenizer, loaded[0].pad_token
 
 
 class _ImageEncoder:
@@ -229,7 +238,16 @@ def _model_facts(spec: dict, task: dict) -> dict:
         "parameters": models.parameters(model),
         "size_mb": sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6,
         "layers": len(taps(model)),
-    }
+    } | ({"maps": _maps(model, task)} if spatial(model) else {})
+
+
+def _maps(model: nn.Module, task: dict) -> list[int]:
+    """Pixels a side of the map that each of a CNN's layers gives."""
+    size = task["input_size"]
+    image = torch.zeros(1, task["channels"], size, size, device=next(model.parameters()).device)
+    with torch.no_grad():
+        states = model.eval()(image, output_hidden_states=True).hidden_states
+    return [states[tap].shape[-1] for tap in taps(model)]
 
 
 if __name__ == "__main__":

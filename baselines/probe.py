@@ -16,7 +16,7 @@ from baselines import models
 from baselines.errors import main
 from baselines.methods.matching import matched, uses
 from baselines.methods.selective import init_from_teacher
-from baselines.teachers import load
+from baselines.teachers import load, scores
 from baselines.trial import apart, run, save
 
 START, AS_IS, AGAIN = "start", "as-is", "again"
@@ -51,8 +51,9 @@ def _outputs(job: dict, unit: dict) -> list[str]:
     """The teacher outputs that the planned method is made of."""
     if not unit["teacher"]:
         return []
-    depth = len(json.loads((Path(job["teacher"]) / "teacher.json").read_text())["widths"])
-    pairs = matched(unit["method"], depth, job["student_layers"])
+    folder = Path(job["teacher"])
+    depth = len(json.loads((folder / "teacher.json").read_text())["widths"])
+    pairs = matched(unit["method"], depth, job["student_layers"], scores(folder))
     rows = "likelihoods" if "likelihoods" in uses(unit["method"]) else "logits"
     return [rows, *(f"features-{layer}" for layer in sorted({teacher for _, teacher in pairs}))]
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,19 +24,21 @@ from baselines.errors import BaselineError, main
 from baselines.experiment import Experiment, splits
 from baselines.methods.matching import matched
 from baselines.methods.miniplm import log_likelihoods
-from baselines.methods.selective import taps
-from baselines.rows import Collator, Rows
-from baselines.teachers import accepted, cached, load, place
+from baselines.methods.selective import critical_layers, taps
+from baselines.rows import Collator, Rows, read_rows
+from baselines.teachers import SCORES, accepted, cached, load, place, scores
 from baselines.trial import import_file, save
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SCORED = 512  # dev rows on which a block is left out
 BATCH = 256  # rows per forward when outputs are cached; sorted by length, so padding is small
 
 
 def teach(job: dict) -> None:
     """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; teacher (the
     folder of the one that an assistant learns from, else None); method, which may ask for several teachers, from one
-    seed after another; for the cache of features also student_layers and feature_cache (bytes)."""
+    seed after another; for the cache of features also student_layers and feature_cache (bytes); dev (inputs and labels of
+    the dev rows), where the plan pairs layers by what they are worth."""
     torch.set_num_threads(job["threads"])
     for number in range(job["method"].get("teachers", 1)):
         out = place(Path(job["out"]), number)
@@ -47,8 +50,10 @@ def _teach(job: dict, out: Path, layered: bool) -> None:
     """One teacher; `layered` where its features may be asked for."""
     if not (out / "teacher.json").exists():
         _train(job, out)
-    layers = _missing(job, out) if layered else []
     task = json.loads((Path(job["seen"]) / "task.json").read_text())
+    if layered and job.get("dev") and not (out / SCORES).exists():
+        _score(job["dev"], out, task)
+    layers = _missing(job, out) if layered else []
     if layers or not (out / f"{cached(task)}.safetensors").exists():
         cache = _cache_likelihoods if task["kind"] == "language" else _cache
         cache(load(out, task).to(DEVICE), _pool(job, task), task, layers, out)
@@ -57,11 +62,25 @@ def _teach(job: dict, out: Path, layered: bool) -> None:
 def _missing(job: dict, out: Path) -> list[int]:
     """Blocks whose states the plan's method will ask for, that fit the cache and are not in it yet."""
     facts = json.loads((out / "teacher.json").read_text())
-    pairs = matched(job["method"], len(facts["widths"]), job["student_layers"])
+    pairs = matched(job["method"], len(facts["widths"]), job["student_layers"], scores(out))
     layers = sorted({teacher for _, teacher in pairs})
     if sum(facts["feature_bytes"][layer - 1] for layer in layers) > job["feature_cache"]:
         return []  # the trial will run the teacher itself, and count it
     return [layer for layer in layers if not (out / f"features-{layer}.safetensors").exists()]
+
+
+def _score(dev: dict, out: Path, task: dict) -> None:
+    """What each block is worth, on the first of the dev rows (which choose), for a plan that pairs layers by it."""
+    labels = load_file(Path(dev["labels"]))["labels"]
+    rows, model, collate = read_rows(Path(dev["inputs"]), task["kind"], 0, labels), load(out, task), Collator(task)
+    model, count = model.to(DEVICE), min(SCORED, len(rows))
+    batches = [collate([rows[i] for i in range(at, min(at + BATCH, count))]) for at in range(0, count, BATCH)]
+    inputs = [accepted(model, batch) | {"labels": batch["labels"]} for batch in batches]
+    moved = [{name: value.to(DEVICE) for name, value in batch.items()} for batch in inputs]
+    _, found = critical_layers(model, moved, 1)
+    part = out / "critical.part"
+    part.write_text(json.dumps({"schema": 1, "rows": count, "scores": found}))
+    part.rename(out / SCORES)
 
 
 def _train(job: dict, out: Path) -> None:

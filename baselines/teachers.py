@@ -2,9 +2,9 @@
 
 A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
 one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, generated; of a language
-model `likelihoods.safetensors` in place of the logits, which would be larger than the model; where a plan has several
-teachers, the others lie in `teacher-<n>` below it, the same but for features. Nothing of a teacher is
-trained by a student's trial.
+model `likelihoods.safetensors` in place of the logits, which would be larger than the model; where a plan asked for it,
+`critical.json`, what each block is worth; where a plan has several teachers, the others lie in `teacher-<n>` below it,
+the same but for features. Nothing of a teacher is trained by a student's trial.
 """
 
 import inspect
@@ -17,10 +17,11 @@ from torch import nn
 
 from baselines import models
 from baselines.methods.heads import Heads, run
-from baselines.methods.selective import taps
+from baselines.methods.selective import most_critical, taps
 from baselines.trace import Gradients
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SCORES = "critical.json"
 WATCH_EVERY = 10  # calls; a gradient of features costs as much as the features
 
 
@@ -62,6 +63,11 @@ class Teacher:
             self._others.append(self._shuffled("logits", load_file(folder / "logits.safetensors")["logits"]))
         every = torch.stack([self.logits, *self._others][:count])
         return self.watched["logits"].watch(every[:, ids])
+
+    def critical(self, count: int) -> tuple[int, ...]:
+        """The blocks, `count` of them, that cost the teacher most when they are left out; () where that was not
+        measured."""
+        return most_critical(scores(self.folder), count)
 
     def gradients(self) -> dict:
         """How each kind of answer was used in the backward passes."""
@@ -147,6 +153,13 @@ def cached(task: dict) -> str:
 def place(folder: Path, number: int) -> Path:
     """Where the teacher of that number lies: the first in the folder itself, the others below it."""
     return folder / f"teacher-{number}" if number else folder
+
+
+def scores(folder: Path) -> tuple[float, ...]:
+    """What the loss on dev rows rises by, in nats, without each of the teacher's blocks; () where a plan asked for
+    none of it."""
+    file = folder / SCORES
+    return tuple(json.loads(file.read_text())["scores"]) if file.exists() else ()
 
 
 def load(folder: Path, task: dict) -> nn.Module:

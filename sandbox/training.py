@@ -12,7 +12,7 @@ _OFFERED = (
     *("student", "teacher", "train_dataset", "transfer_dataset", "collator", "model_inputs"),
     *("training_arguments", "optimizer", "callbacks", "checkpoint", "method", "peer", "log", "seed", "steps", "task"),
 )
-_TEACHER_OFFERS = ("logits", "likelihoods", "features", "heads", "several", "widths", "model")
+_TEACHER_OFFERS = ("logits", "likelihoods", "features", "heads", "several", "critical", "widths", "model")
 
 _CHANGING = re.compile(
     r"clear|pop|popitem|update|append|extend|insert|remove|setdefault|fill|put|itemset|resize|setflags|load_state_dict"

@@ -6,11 +6,17 @@ of a queue of recent batches, kept as the teacher gave them and passed through t
 stale.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.methods.embedding import embedding
 from baselines.methods.kd import fp32
+
+EMPTY = -1
+"""The id at a place of the queue that holds no example yet."""
 
 
 class Critic(nn.Module):
@@ -25,20 +31,44 @@ class Critic(nn.Module):
         return F.normalize(ours, dim=-1), F.normalize(theirs, dim=-1)
 
 
-class Queue:
-    """The teacher embeddings [N, d] and ids [N] of the most recent examples, at most `size`, newest first."""
+class Queue(nn.Module):
+    """The teacher embeddings [N, d] and ids [N] of the most recent examples, at most `size`, newest first.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.embeddings, self.ids = torch.empty(0), torch.empty(0, dtype=torch.long)
+    A module without weights: part of the student while it trains, so that a checkpoint holds it."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(size, width))
+        self.register_buffer("ids", torch.full((size,), EMPTY))
 
     def push(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Puts a batch in front; returns everything it now holds, that batch first. What it keeps is detached."""
-        kept = self.embeddings.to(embeddings).reshape(-1, embeddings.shape[1])
-        held = torch.cat([embeddings, kept])[: self.size]
-        self.embeddings = held.detach()
-        self.ids = torch.cat([ids, self.ids.to(ids)])[: self.size]
-        return held, self.ids
+        size, held = len(self.ids), int((self.ids != EMPTY).sum())
+        found = torch.cat([embeddings, self.embeddings[:held].to(embeddings)])[:size]
+        named = torch.cat([ids, self.ids[:held]])[:size]
+        self.embeddings[: len(found)], self.ids[: len(named)] = found.detach(), named
+        return found, named
+
+
+class Contrast(nn.Module):
+    """A critic and a queue for each pair of layers; their loss is `contrast`, averaged over the pairs."""
+
+    def __init__(self, student_widths: Sequence[int], teacher_widths: Sequence[int], width: int, queue: int, rows: int):
+        super().__init__()
+        sizes = [*zip(student_widths, teacher_widths, strict=True)]
+        self.critics = nn.ModuleList(Critic(ours, theirs, width) for ours, theirs in sizes)
+        self.queues = nn.ModuleList(Queue(queue, theirs) for _, theirs in sizes)
+        self.rows = rows
+
+    def forward(
+        self, student_features: Sequence[Tensor], teacher_features: Sequence[Tensor], ids: Tensor, temperature: float
+    ) -> Tensor:
+        """Features are states [B, L, d] or maps [B, d, H, W] of the rows `ids` [B], which enter the queues."""
+        losses, parts = [], zip(self.critics, self.queues, student_features, teacher_features, strict=True)
+        for critic, queue, student, teacher in parts:
+            others, named = queue.push(embedding(teacher), ids)
+            losses.append(contrast(*critic(embedding(student), others), ids, named, self.rows, temperature))
+        return torch.stack(losses).mean()
 
 
 def contrast(

@@ -3,11 +3,14 @@
 Embeddings are [B, d], with different d for student and teacher: relations need no projection.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.errors import BaselineError
+from baselines.methods.embedding import embedding
 from baselines.methods.kd import fp32
 
 
@@ -19,6 +22,12 @@ def relational(student: Tensor, teacher: Tensor) -> Tensor:
     if len(student) < 3:
         raise BaselineError(f"{len(student)} examples form no angle", "set batch_size to 3 or more")
     return distance_loss(student, teacher) + 2 * angle_loss(student, teacher)
+
+
+def relation_loss(student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]) -> Tensor:
+    """`relational` of each pair's layers, averaged; features are states [B, L, d] or maps [B, d, H, W]."""
+    pairs = zip(student_features, teacher_features, strict=True)
+    return torch.stack([relational(embedding(student), embedding(teacher)) for student, teacher in pairs]).mean()
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:

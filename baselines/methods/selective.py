@@ -107,8 +107,13 @@ def critical_layers(
     for block in blocks(teacher):
         with block.register_forward_hook(lambda module, arguments, output: arguments[0]):
             scores.append(_loss(teacher, batches) - whole)
+    return most_critical(scores, k), tuple(scores)
+
+
+def most_critical(scores: Sequence[float], k: int) -> tuple[int, ...]:
+    """The k blocks of largest score, in their order; ties go to the later one."""
     ranked = sorted(range(1, len(scores) + 1), key=lambda layer: (scores[layer - 1], layer))
-    return tuple(sorted(ranked[-k:])), tuple(scores)
+    return tuple(sorted(ranked[-k:]))
 
 
 @torch.no_grad()

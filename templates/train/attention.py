@@ -28,7 +28,7 @@ class AttentionTrainer(Trainer):
         soft = distillation(outputs.logits, inputs["teacher_logits"], method.temperature)
         student = features(self.model, outputs.hidden_states, self.student_layers)
         teacher = self.experiment.teacher.features(inputs, layers=self.teacher_layers)
-        feature = attention_transfer(student, teacher)
+        feature = attention_transfer(student, teacher, method.min_map_size)
         loss = (1 - method.alpha) * task + method.alpha * soft + method.beta * feature
         self.experiment.log(task=task, distillation=soft, feature=feature)
         return (loss, outputs) if return_outputs else loss

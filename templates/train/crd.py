@@ -20,7 +20,6 @@ class ContrastTrainer(Trainer):
         super().__init__(**kwargs)
         self.experiment = experiment
         self.student_layers, self.teacher_layers = zip(*pairs, strict=True)
-        self.queue = Queue(experiment.method.queue)
         self.rows = len(self.train_dataset)
         self.model_accepts_loss_kwargs = False  # the loss is a batch mean: Trainer must divide it when it accumulates
 
@@ -31,7 +30,7 @@ class ContrastTrainer(Trainer):
         soft = distillation(outputs.logits, inputs["teacher_logits"], method.temperature)
         student = features(self.model, outputs.hidden_states, self.student_layers)
         teacher = self.experiment.teacher.features(inputs, layers=self.teacher_layers)
-        others, ids = self.queue.push(embedding(teacher[0]), inputs["ids"])
+        others, ids = self.model.queue.push(embedding(teacher[0]), inputs["ids"])
         ours, theirs = self.model.critic(embedding(student[0]), others)
         feature = contrast(ours, theirs, inputs["ids"], ids, self.rows, method.contrast_temperature)
         loss = (1 - method.alpha) * task + method.alpha * soft + method.beta * feature
@@ -44,6 +43,7 @@ def train(experiment):
     pairs = last_pair(len(teacher.widths), len(taps(student)))
     critic = Critic(widths(student)[-1], teacher.widths[-1], experiment.method.contrast_width)
     student.add_module("critic", critic)
+    student.add_module("queue", Queue(experiment.method.queue, teacher.widths[-1]))
 
     trainer = ContrastTrainer(
         experiment,
@@ -55,6 +55,6 @@ def train(experiment):
         optimizers=experiment.optimizer(student),  # the critic is trained and clipped with the student
         callbacks=experiment.callbacks,
     )
-    trainer.train()  # from the beginning: no checkpoint holds the queue
-    del student.critic
+    trainer.train(resume_from_checkpoint=experiment.checkpoint)
+    del student.critic, student.queue
     return student

@@ -1,4 +1,4 @@
-"""Distillation from the teacher's logits and its last layers, the same for text and images.
+"""Distillation from the teacher's logits and chosen layers of it, the same for text and images.
 
 loss = (1 - alpha) * cross-entropy with the labels
      + alpha * T² * KL divergence from the teacher's softened classes
@@ -8,7 +8,9 @@ loss = (1 - alpha) * cross-entropy with the labels
 from transformers import Trainer
 
 from baselines.methods.attention import attention_transfer
+from baselines.methods.crd import Contrast
 from baselines.methods.kd import cross_entropy, distillation
+from baselines.methods.rkd import relation_loss
 from baselines.methods.selective import (
     Projections,
     auto_beta,
@@ -57,7 +59,11 @@ class SelectiveTrainer(Trainer):
             case "cos":
                 return cosine_loss(student, teacher, projections, mask)
             case "attention":
-                return attention_transfer(student, teacher)
+                return attention_transfer(student, teacher, method.min_map_size)
+            case "relation":
+                return relation_loss(student, teacher)
+            case "crd":
+                return projections(student, teacher, inputs["ids"], method.contrast_temperature)
         raise ValueError(f"unknown signal {method.signal!r}")
 
 
@@ -65,17 +71,23 @@ def train(experiment):
     student, teacher, method = experiment.student, experiment.teacher, experiment.method
     if method.init_layers != "none":
         init_from_teacher(student, teacher.model(), method.init_layers)
-    pairs = layer_pairs(method.layer_map, len(teacher.widths), len(taps(student)), method.layers)
+    depths, critical = (len(teacher.widths), len(taps(student))), teacher.critical(method.layers)
+    pairs = layer_pairs(method.layer_map, *depths, method.layers, critical)
+    experiment.log(**{f"teacher_layer_of_{ours}": theirs for ours, theirs in pairs})
+    rows = experiment.train_dataset + experiment.transfer_dataset
     student_widths = [widths(student)[layer - 1] for layer, _ in pairs]
     teacher_widths = [teacher.widths[layer - 1] for _, layer in pairs]
-    student.add_module("projections", Projections(student_widths, teacher_widths, spatial(student)))
+    projections = Projections(student_widths, teacher_widths, spatial(student))
+    if method.signal == "crd":
+        projections = Contrast(student_widths, teacher_widths, method.contrast_width, method.queue, len(rows))
+    student.add_module("projections", projections)
 
     trainer = SelectiveTrainer(
         experiment,
         pairs,
         model=student,
         args=experiment.training_arguments(),
-        train_dataset=experiment.train_dataset + experiment.transfer_dataset,
+        train_dataset=rows,
         data_collator=experiment.collator,
         optimizers=experiment.optimizer(student),  # the projections are trained and clipped with the student
         callbacks=experiment.callbacks,

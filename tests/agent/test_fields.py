@@ -189,3 +189,20 @@ def test_texts_that_a_method_keeps_are_those_that_it_learns_from(tmp_path: Path)
     for seed in (0, 1):
         records.write("proposed", seed, end={"distinct": {"train": 6000, "transfer": 0}})
     assert status(records, "task.train_rows, those kept") == ("6000", "DEVIATED")
+
+
+def test_critical_layers_are_those_of_largest_score_and_must_be_the_ones_in_the_loss(tmp_path: Path) -> None:
+    records = Records(tmp_path, "kd_selective", layer_map="critical", layers=2)
+    assert "critical teacher layers" not in records.rows
+    records.facts = {"scores": (0.3, 0.1, 0.3)}
+    assert status(records, "critical teacher layers") == ("1, 2", "DEVIATED")
+    records.probe({"logits": 0.1, "features-1": 0.1, "features-3": 0.1})
+    assert status(records, "critical teacher layers") == ("1, 3", "MATCH")
+
+
+def test_setting_of_another_signal_has_no_row_unless_it_is_read(tmp_path: Path) -> None:
+    records = Records(tmp_path, "kd_selective")
+    assert status(records, "method.queue") == ("1024", "MATCH")
+    for seed in (0, 1):
+        records.write("proposed", seed, end={"reads": {"norm": 4}})
+    assert "method.queue" not in records.rows and records.rows["method.norm"].status == "MATCH"

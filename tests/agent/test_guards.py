@@ -164,6 +164,15 @@ def test_selected_layer_that_makes_no_difference_fails(tmp_path: Path) -> None:
     assert records.guards["selected layers feed the training"].outcome == "not_run"
 
 
+def test_layers_chosen_by_their_scores_pass_with_them_and_say_nothing_without(tmp_path: Path) -> None:
+    records = Records(tmp_path, "kd_selective", layer_map="critical")
+    assert records.guards["selected layers feed the training"].outcome == "not_run"
+    records.facts = {"scores": (0.25, -0.5, 1.0)}
+    found = records.guards["selected layers feed the training"]
+    assert found.outcome == "pass"
+    assert found.detail.endswith("without each its loss on dev rows changes by 1: +0.250, 2: -0.500, 3: +1.000 nats")
+
+
 def test_teacher_that_changed_and_test_rows_among_the_others_fail(records: Records) -> None:
     records.facts = {"teacher_same": False, "overlap": 2}
     assert "another hash" in fails(records, "teacher unchanged")

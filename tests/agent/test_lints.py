@@ -109,6 +109,26 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             "tracks.docstrings.teacher_training.epochs",
             "3 teachers that are not trained are one and the same",
         ),
+        ("digits", {"layer_map": "critical"}, "tracks.digits.method.layer_map", "by leaving one out"),
+        (
+            "docstrings",
+            {"method.name": "tinybert", "layer_map": "critical"},
+            "tracks.docstrings.method.layer_map",
+            "tinybert does not pair layers by what they are worth",
+        ),
+        ("docstrings", {"signal": "relation", "batch_size": 2}, "tracks.docstrings.method.signal", "may have 2"),
+        (
+            "digits",
+            {"signal": "relation", "train_rows": 50, "transfer_rows": 975},
+            "tracks.digits.method.signal",
+            "relations are between 3 rows or more, and a batch may have 1",
+        ),
+        (
+            "docstrings",
+            {"init_layers": "last", "student.architecture": "roberta", "student.width": 96},
+            "tracks.docstrings.method.init_layers",
+            "a roberta student does not start from the layers of a bert",
+        ),
     ],
 )
 def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field: str, says: str) -> None:
@@ -131,6 +151,9 @@ def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field:
         ("docstrings", SELECTIVE | {"init_layers": "last", "student.width": 64, "teacher.width": 64}),
         ("docstrings", {"teacher_training.epochs": 0, "teacher.checkpoint": "somewhere"}),
         ("docstrings", {"method.name": "wml", "peer_sizes": "searched"}),
+        ("docstrings", SELECTIVE | {"layer_map": "critical"}),
+        ("digits", SELECTIVE | {"signal": "relation"}),
+        ("docstrings", SELECTIVE | {"signal": "crd", "contrast_width": 16}),
         ("docstrings", {"layers": 9}),  # no layer is matched by plain distillation
     ],
 )
@@ -173,6 +196,35 @@ def test_searched_sizes_are_refused_for_a_cnn() -> None:
     [found] = lints({"method.name": "wml", "peer_sizes": "searched"}, "digits")
     assert (found.level, found.field) == ("refusal", "tracks.digits.method.peer_sizes")
     assert "the student is a resnet" in found.message and found.hint == "use --set digits.peer_sizes=same"
+
+
+def test_setting_that_the_signal_does_not_read_is_a_warning() -> None:
+    [found] = lints(SELECTIVE | {"signal": "crd", "norm": "none"})
+    assert (found.level, found.message) == ("warning", "signal crd does not read it")
+
+
+@pytest.mark.parametrize("method", ["kd_selective", "attention"])
+def test_attention_on_a_map_below_the_planned_size_is_refused(method: str) -> None:
+    """SEL-7, before anything trains."""
+    values = {"method.name": method} | ({"signal": "attention"} if method == "kd_selective" else {})
+    for maps, planned, refused in (
+        ([4, 2, 1], {}, True),
+        ([4, 4, 2], {}, False),
+        ([4, 4, 2], {"min_map_size": 3}, True),
+    ):
+        models = {who: facts | {"maps": maps} for who, facts in MODELS.items()}
+        found = lints(values | planned, "digits", models=models)
+        assert [each.field for each in found] == ["tracks.digits.method.min_map_size"] * refused
+    assert not lints(SELECTIVE, "digits", models={who: facts | {"maps": [4, 2, 1]} for who, facts in MODELS.items()})
+
+
+@pytest.mark.parametrize(
+    ("layer_map", "refused"), [("skip", True), ("critical", True), ("last", False), ("last1", False)]
+)
+def test_student_deeper_than_its_teacher_is_matched_from_the_last_layer_alone(layer_map: str, refused: bool) -> None:
+    models = {"teacher": {"parameters": 100, "layers": 3}, "student": {"parameters": 10, "layers": 5}}
+    found = lints(SELECTIVE | {"layer_map": layer_map}, models=models)
+    assert [each.field for each in found] == ["tracks.docstrings.method.layer_map"] * refused
 
 
 @pytest.mark.parametrize("parameters", [100, 101])

@@ -318,3 +318,25 @@ def test_a_bilstm_takes_no_heads_from_the_scale() -> None:
     values = {"student.architecture": "bilstm", "student.layers": 1, "student.width": 64}
     assert texts_planned("kd", **values).tracks[0].student.heads == 0
     assert texts_planned("kd", **values, **{"student.heads": 2}).tracks[0].student.heads == 2
+
+
+@pytest.mark.parametrize(("signal", "beta"), [("hidden", 1.0), ("relation", 25.0), ("crd", 0.02)])
+def test_signal_brings_its_usual_weight_unless_somebody_said_another(signal: str, beta: float) -> None:
+    wanted = options(values={"method.name": "kd_selective"})
+    assert planned(wanted, proposal(method="kd_selective", signal=signal)).tracks[0].method.beta == beta
+    said = proposal(method="kd_selective", signal=signal, beta=7)
+    assert planned(wanted, said).tracks[0].method.beta == 7
+    fixed = options(values={"method.name": "kd_selective", "beta": 3, "signal": signal})
+    assert planned(fixed).tracks[0].method.beta == 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "left"),
+    [({"layer_map": "critical"}, "docstrings"), ({"signal": "cos"}, "docstrings"), ({"signal": "attention"}, "digits")],
+)
+def test_tracks_that_the_chosen_layers_or_signal_are_not_for_are_left_out(choice: dict[str, str], left: str) -> None:
+    wanted = options(tasks=())
+    draft = planner.draft(wanted)
+    planner.merge(draft, proposal(method="kd_selective", **choice))
+    [said] = planner.leave_out(draft, wanted)
+    assert [*draft.values["tracks"]] == [left] and "kd_selective as planned is not for" in said

@@ -51,6 +51,8 @@ def settings(proposal: Proposal) -> dict:
         ("FitNets for ResNet-50 to MobileNetV2", "hints", {}),
         ("KD with β=10", "kd_selective", LAST | {"beta": 10.0}),
         ("PKD", "pkd", {"layer_map": "skip"}),
+        ("distil the most critical layers of the teacher", "kd_selective", LAST | {"layer_map": "critical"}),
+        ("match only those teacher layers that matter", "kd_selective", LAST | {"layer_map": "critical"}),
         ("attention transfer as in TinyBERT", "tinybert", {"layers": 3, "layer_map": "skip"}),
         ("only the teacher's last hidden layer, cosine loss", "kd_selective",
          {"layers": 1, "layer_map": "last1", "signal": "cos"}),

@@ -37,6 +37,7 @@ from tests.baselines.lab import (
 )
 
 SOFT = {"task", "distillation"}
+PAIR = "teacher_layer_of_"
 TERMS = {
     **{arm: {"task"} for arm in ("student_only", "pseudo_label")},
     "teacher_free": {"task", "regularisation"},
@@ -183,6 +184,25 @@ def test_only_the_features_that_will_be_asked_for_are_cached(text, tmp_path, cha
     assert sha256(tmp_path / "logits.safetensors") == sha256(text.teacher / "logits.safetensors")
 
 
+def test_layers_that_cost_the_teacher_most_are_measured_on_dev_rows_cached_matched_and_probed(text, train, tmp_path):
+    for name in ("teacher.json", "config.json", "weights.safetensors"):
+        shutil.copyfile(text.teacher / name, tmp_path / name)
+    method = METHOD | {"layer_map": "critical", "layers": 2}
+    dev = {"inputs": str(text.data / "held/dev.safetensors"), "labels": str(text.data / "labels/dev.safetensors")}
+    here("teacher", text.teacher_job(out=str(tmp_path), method=method, dev=dev))
+    said = json.loads((tmp_path / "critical.json").read_text())
+    assert said["rows"] == 18 and len(said["scores"]) == 3
+    chosen = sorted(sorted(range(1, 4), key=lambda layer: said["scores"][layer - 1])[1:])
+    assert sorted(path.stem for path in tmp_path.glob("features-*")) == [f"features-{layer}" for layer in chosen]
+    unit = text.unit("kd_selective", method=method)
+    folder = train(text, unit, teacher=str(tmp_path)) / "kd_selective/1"
+    pairs = {name: value for name, value in trace(folder, "log")[0]["terms"].items() if name.startswith(PAIR)}
+    assert pairs == {f"{PAIR}2": chosen[0], f"{PAIR}3": chosen[1]}
+    here("probe", text.trial_job(unit, out=str(tmp_path / "probe"), teacher=str(tmp_path), student_layers=3))
+    variants = json.loads((tmp_path / "probe/kd_selective/probe.json").read_text())["variants"]
+    assert variants[2:] == ["logits", *(f"features-{layer}" for layer in chosen)]
+
+
 def test_several_teachers_differ_by_their_seed_and_are_handed_out_in_their_order(text, tmp_path):
     for name in ("teacher.json", "config.json", "weights.safetensors"):
         shutil.copyfile(text.teacher / name, tmp_path / name)
@@ -244,7 +264,7 @@ def test_every_method_trains_on_the_rows_it_is_defined_for(labs, kind, arm):
     assert trace(folder, "end")[0]["step"] == STEPS
     lines = trace(folder, "log")
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert all(set(line["terms"]) == TERMS[arm] for line in lines)
+    assert all({t for t in line["terms"] if not t.startswith(PAIR)} == TERMS[arm] for line in lines)
     assert trace(folder, "start")[0]["executed"]["rows"] == (32 if arm in ("student_only", "teacher_free") else 32 + 64)
 
 

@@ -217,8 +217,8 @@ LAYERS = {
             "class SelectiveTrainer(Trainer):",
         ),
         (
-            "Projections(student_widths, teacher_widths, spatial(student)))",
-            "Deep(Projections(student_widths, teacher_widths, spatial(student))))",
+            "projections = Projections(student_widths, teacher_widths, spatial(student))",
+            "projections = Deep(Projections(student_widths, teacher_widths, spatial(student)))",
         ),
     ],
     "the embeddings stay as they are at first": [

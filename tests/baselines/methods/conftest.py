@@ -19,11 +19,22 @@ from transformers import (
     TrainingArguments,
 )
 
-from baselines.methods.selective import features, widths
+from baselines.methods.selective import features, most_critical, widths
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "train" / "kd_selective.py"
 PLAN = dict(
-    temperature=3.0, alpha=0.5, beta=1.0, layers=3, layer_map="last", signal="hidden", norm="layer", init_layers="none"
+    temperature=3.0,
+    alpha=0.5,
+    beta=1.0,
+    layers=3,
+    layer_map="last",
+    signal="hidden",
+    norm="layer",
+    init_layers="none",
+    min_map_size=2,
+    contrast_temperature=0.1,
+    contrast_width=8,
+    queue=8,
 )
 CLASSES = 4
 
@@ -106,9 +117,13 @@ class Teacher:
         self.frozen = model.eval().requires_grad_(False)
         self.widths = widths(model)
         self.calls = 0
+        self.scores = ()
 
     def model(self):
         return self.frozen
+
+    def critical(self, count):
+        return most_critical(self.scores, count)
 
     @torch.no_grad()
     def logits(self, batch):
@@ -147,7 +162,11 @@ class Experiment:
         return inputs_of(inputs)
 
     def log(self, **terms):
-        self.logged.append({name: torch.as_tensor(value).item() for name, value in terms.items()})
+        noted = {name: torch.as_tensor(value).item() for name, value in terms.items()}
+        if any(name.startswith("teacher_layer_of_") for name in noted):
+            self.pairs = noted
+        else:
+            self.logged.append(noted)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.methods.crd import Critic, Queue, contrast
+from baselines.methods.crd import Contrast, Critic, Queue, contrast
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 
 IDS = torch.tensor([7, 3, 9])
@@ -69,11 +69,31 @@ def test_a_softmax_over_the_batch_is_another_loss():
 
 
 def test_queue_keeps_the_newest_first_and_no_gradient():
-    queue = Queue(4)
+    queue = Queue(4, 2)
     _, ids = queue.push(torch.ones(3, 2, requires_grad=True), torch.tensor([1, 2, 3]))
     assert not queue.embeddings.requires_grad and ids.tolist() == [1, 2, 3]
     kept, ids = queue.push(2 * torch.ones(2, 2), torch.tensor([4, 5]))
     assert ids.tolist() == [4, 5, 1, 2] and kept[:, 0].tolist() == [2, 2, 1, 1]
+    again = Queue(4, 2)
+    again.load_state_dict(queue.state_dict())  # as a checkpoint brings it back
+    assert again.push(3 * torch.ones(1, 2), torch.tensor([6]))[1].tolist() == [6, 4, 5, 1]
+    assert not list(queue.parameters()) and Queue(2, 2).push(torch.ones(3, 2), torch.arange(3))[1].tolist() == [0, 1]
+
+
+def test_contrast_of_several_layers_is_the_mean_of_each_and_their_queues_grow():
+    parts = Contrast((4, 6), (8, 8), 5, 6, ROWS)
+    student, teacher = [torch.randn(3, 2, 4), torch.randn(3, 6, 2, 2)], [torch.randn(3, 2, 8), torch.randn(3, 8, 2, 2)]
+    losses = []
+    for critic, s, t in zip(
+        parts.critics,
+        (student[0][:, 0], student[1].mean((2, 3))),
+        (teacher[0][:, 0], teacher[1].mean((2, 3))),
+        strict=True,
+    ):
+        losses.append(contrast(*critic(s, t), IDS, IDS, ROWS, TAU))
+    torch.testing.assert_close(parts(student, teacher, IDS, TAU), sum(losses) / 2)
+    assert [queue.ids.tolist() for queue in parts.queues] == [IDS.tolist()] * 2
+    assert parts(student, teacher, IDS + 20, TAU) > sum(losses) / 2  # earlier rows are negatives now
 
 
 def test_critic_gives_unit_vectors_of_one_width_and_both_its_maps_learn():

@@ -469,10 +469,11 @@ def test_init_refuses_other_families_and_impossible_layers(models):
             init_from_teacher(student, models.bert(4), layers)
 
 
-@pytest.mark.parametrize("signal", ["hidden", "cls", "cos"])
-def test_template_brings_text_features_closer(models, rows, experiment, kd_selective, signal):
+@pytest.mark.parametrize(("signal", "beta"), [("hidden", 1.0), ("cls", 1.0), ("cos", 1.0), ("crd", 0.1)])
+def test_template_brings_text_features_closer(models, rows, experiment, kd_selective, signal, beta):
+    arguments = {"num_train_epochs": 5}
     made = experiment(
-        models.distilbert(), models.bert(), rows.text(16), signal=signal, arguments={"num_train_epochs": 5}
+        models.distilbert(), models.bert(), rows.text(16), signal=signal, beta=beta, queue=4, arguments=arguments
     )
     kd_selective["train"](made)
     distances = [terms["feature"] for terms in made.logged]
@@ -480,13 +481,22 @@ def test_template_brings_text_features_closer(models, rows, experiment, kd_selec
     assert sum(distances[-4:]) < 0.9 * sum(distances[:4])
 
 
-@pytest.mark.parametrize(("signal", "beta"), [("hidden", 1.0), ("attention", 100.0)])
+@pytest.mark.parametrize(("signal", "beta"), [("hidden", 1.0), ("attention", 100.0), ("crd", 0.1)])
 def test_template_brings_image_features_closer(models, rows, experiment, kd_selective, signal, beta):
     arguments = {"num_train_epochs": 8, "per_device_train_batch_size": 8}
     made = experiment(models.mobilenet(), models.resnet(), rows.image(8), signal=signal, beta=beta, arguments=arguments)
     kd_selective["train"](made)
     distances = [terms["feature"] for terms in made.logged]
     assert len(distances) == 8 and distances[-1] < 0.8 * distances[0]
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_template_brings_relations_between_rows_closer(models, rows, experiment, kd_selective, kind):
+    pair = (models.distilbert(), models.bert()) if kind == "text" else (models.mobilenet(), models.resnet())
+    arguments = {"num_train_epochs": 12, "per_device_train_batch_size": 8}
+    made = experiment(*pair, getattr(rows, kind)(8), signal="relation", beta=25.0, rate=0.003, arguments=arguments)
+    kd_selective["train"](made)
+    assert made.logged[-1]["feature"] < 0.8 * made.logged[0]["feature"]
 
 
 @pytest.mark.parametrize("signal", ["hidden", "cls", "cos"])
@@ -503,6 +513,23 @@ def test_template_measures_the_planned_distance_on_valid_tokens(models, rows, ex
     }[signal]()
     kd_selective["train"](made)
     assert made.logged[0]["feature"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_template_pairs_the_layers_that_cost_the_teacher_most_and_logs_them(models, rows, experiment, kd_selective):
+    made = experiment(models.distilbert(3), models.bert(4), rows.text(4), layer_map="critical", layers=2)
+    made.teacher.scores = (0.4, 0.1, 0.3, 0.2)
+    kd_selective["train"](made)
+    assert made.pairs == {"teacher_layer_of_2": 1, "teacher_layer_of_3": 3}
+    made.teacher.scores = ()
+    with pytest.raises(ValueError, match="measure them with critical_layers"):
+        kd_selective["train"](made)
+
+
+@pytest.mark.parametrize("signal", ["relation", "crd"])
+def test_template_ships_no_part_of_a_signal(models, rows, experiment, kd_selective, signal):
+    made = experiment(models.mobilenet(), models.resnet(), rows.image(4), signal=signal)
+    names = set(made.student.state_dict())
+    assert set(kd_selective["train"](made).state_dict()) == names
 
 
 def test_template_trains_on_unlabelled_rows_too(models, rows, experiment, kd_selective):
@@ -550,8 +577,8 @@ def test_template_step_does_not_depend_on_gradient_accumulation(models, rows, ex
 
 
 def test_template_refuses_an_unknown_signal(models, rows, experiment, kd_selective):
-    with pytest.raises(ValueError, match="unknown signal 'crd'"):
-        kd_selective["train"](experiment(models.distilbert(), models.bert(), rows.text(4), signal="crd"))
+    with pytest.raises(ValueError, match="unknown signal 'none'"):
+        kd_selective["train"](experiment(models.distilbert(), models.bert(), rows.text(4), signal="none"))
 
 
 def test_template_fits_on_one_page():
