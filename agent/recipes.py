@@ -157,13 +157,17 @@ def _refusal(idea: str) -> str:
 
 
 def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
-    """The first method that the idea names, of those for such tasks where it names several; layer distillation of the
-    last layers where it names none."""
-    named = [
-        name for name, card in cards().items() if set(card.decided_by) & settings.keys() or _names(idea, card.good_for)
-    ]
+    """The first method that the idea names, of those for such tasks where it names several, and what is composed of
+    methods before those; layer distillation of the last layers where it names none."""
+    named = [name for name in cards() if _is_named(idea, settings, name)]
+    named = [name for name, card in cards().items() if card.parts and {*card.parts} <= {*named}] + named
     fitting = [name for name in named if kinds <= {*cards()[name].kinds}]
     return next(iter([*fitting, *named]), DEFAULT if kinds <= {*cards()[DEFAULT].kinds} else "kd")
+
+
+def _is_named(idea: str, settings: dict[str, Any], method: str) -> bool:
+    card = cards()[method]
+    return bool(set(card.decided_by) & settings.keys()) or _names(idea, card.good_for)
 
 
 def _names(idea: str, words: Sequence[str]) -> bool:

@@ -37,8 +37,8 @@ BATCH = 256  # rows per forward when outputs are cached; sorted by length, so pa
 def teach(job: dict) -> None:
     """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; teacher (the
     folder of the one that an assistant learns from, else None); method, which may ask for several teachers, from one
-    seed after another; for the cache of features also student_layers and feature_cache (bytes); dev (inputs and labels of
-    the dev rows), where the plan pairs layers by what they are worth."""
+    seed after another; for the cache of features also student_layers and feature_cache (bytes); dev (inputs and labels
+    of the dev rows), where the plan pairs layers by what they are worth."""
     torch.set_num_threads(job["threads"])
     for number in range(job["method"].get("teachers", 1)):
         out = place(Path(job["out"]), number)

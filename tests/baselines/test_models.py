@@ -14,10 +14,13 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    BertModel,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     MobileNetV2Config,
     MobileNetV2ForImageClassification,
+    RobertaConfig,
+    RobertaForMaskedLM,
 )
 
 from baselines import models
@@ -296,3 +299,69 @@ def test_fetch_copies_weights_and_names_the_copy(tmp_path):
 def test_fetch_leaves_a_model_of_sizes_alone(tmp_path):
     assert models.fetch(spec("text", "student"), tmp_path / "to") == spec("text", "student")
     assert not (tmp_path / "to").exists()
+
+
+# ── RoBERTa and MiniLM ──────────────────────────────────────────────────────────────────────────────────────────────
+
+ROBERTA = SPEC | {"architecture": "roberta"}
+
+
+def test_roberta_has_the_published_size():
+    base = ROBERTA | {"layers": 12, "width": 768, "heads": 12}
+    assert size(base, TEXT | {"vocabulary": 50265, "input_size": 512, "padding": 1}) == 124_648_708
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_roberta_of_sizes_reads_texts_of_full_length_and_no_padding(padding):
+    model = models.build(ROBERTA, TEXT | {"padding": padding}, seed=0).eval()
+    ids = torch.randint(2, 50, (2, 24))
+    mask = (torch.arange(24) < torch.tensor([[24], [9]])).long()
+    padded = model(ids * mask + padding * (1 - mask), attention_mask=mask).logits
+    torch.testing.assert_close(padded[1:], model(ids[1:, :9]).logits)
+    assert len(taps(model)) == 3 and widths(model) == (16, 16, 16) and model.config.id2label[3] == "d"
+
+
+def test_roberta_comes_back_from_its_configuration(tmp_path):
+    model = models.build(ROBERTA, TEXT, seed=0)
+    model.config.save_pretrained(tmp_path)
+    again = models.from_config(tmp_path, ROBERTA, TEXT)
+    again.load_state_dict(model.state_dict())
+    assert models.fingerprint(again) == models.fingerprint(model) and again.config.pad_token_id == 0
+
+
+def roberta(folder: Path, **changes) -> dict:
+    RobertaForMaskedLM(RobertaConfig(**TINY | {"max_position_embeddings": 26, "type_vocab_size": 1})).save_pretrained(
+        folder
+    )
+    return ROBERTA | {"checkpoint": str(folder)} | changes
+
+
+def test_roberta_checkpoint_keeps_its_body_under_a_new_head(tmp_path):
+    task, named = TEXT | {"padding": 1}, roberta(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    first, other = (models.build(named, task, seed) for seed in (0, 1))
+    name = "encoder.layer.2.output.dense.weight"
+    assert torch.equal(first.roberta.get_parameter(name), stored[f"roberta.{name}"])
+    assert not torch.equal(first.classifier.out_proj.weight, other.classifier.out_proj.weight)
+    assert first.config.id2label == {0: "a", 1: "b", 2: "c", 3: "d"}
+
+
+def test_roberta_checkpoint_that_would_lose_its_positions_is_refused(tmp_path):
+    named, task = roberta(tmp_path), TEXT | {"padding": 1}
+    assert "id of the padding is 1, the plan says 0" in refusal(named, TEXT)
+    assert "longest text is 24, the plan says 25" in refusal(named, task | {"input_size": 25})
+    assert "architecture is roberta, the plan says bert" in refusal(named | {"architecture": "bert"}, task)
+
+
+def test_minilm_is_a_bert_of_its_own_sizes(tmp_path):
+    """Published as a bare encoder, without the prefix that a classifier's weights have."""
+    sizes = TINY | {"hidden_size": 48, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 192}
+    BertModel(BertConfig(**sizes), add_pooling_layer=False).save_pretrained(tmp_path)
+    named = spec("text", "student") | {"architecture": "bert", "checkpoint": str(tmp_path)}
+    named |= {"layers": 6, "width": 48, "heads": 12}
+    model, stored = models.build(named, TEXT, seed=0), load_file(tmp_path / "model.safetensors")
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.5.attention.self.query.weight"):
+        assert torch.equal(model.bert.get_parameter(name), stored[name])
+    assert widths(model) == (48,) * 6 and model.config.num_attention_heads == 12
+    assert "width is 48, the plan says 16" in refusal(named | {"width": 16}, TEXT)
+    assert "number of heads is 12, the plan says 2" in refusal(named | {"heads": 2}, TEXT)

@@ -1,0 +1,88 @@
+"""Encoders of other families than BERT's own, from prepared rows to predictions."""
+
+import json
+
+import pytest
+import torch
+from safetensors.numpy import load_file
+from tokenizers import ByteLevelBPETokenizer
+from transformers import AutoTokenizer, RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
+
+from baselines.errors import BaselineError
+from tests.baselines.lab import METHOD, SPEC, STEPS, Lab, here, report, texts, trace
+from tests.baselines.test_hub import TOKENS, write_checkpoint
+
+MARKS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small RoBERTa with its byte-level vocabulary, as one is published; longest text 12."""
+    folder = tmp_path_factory.mktemp("roberta")
+    byte_pairs = ByteLevelBPETokenizer()
+    byte_pairs.train_from_iterator([text for text, _ in texts(150, seed=1)], 300, special_tokens=MARKS)
+    byte_pairs.save_model(str(folder))
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=byte_pairs.get_vocab_size(), max_position_embeddings=14, type_vocab_size=1, **SIZES
+    )
+    RobertaForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["teacher", "student"])
+def lab(request, folder, tmp_path_factory):
+    """A RoBERTa from the folder beside one from sizes, either way round; prepared, and with its teacher."""
+    lab = Lab(tmp_path_factory.mktemp(request.param), "text")
+    other = {"teacher": "student", "student": "teacher"}[request.param]
+    lab.models[request.param] = SPEC | {"architecture": "roberta", "checkpoint": str(folder)}
+    lab.models[other] = SPEC | {"architecture": "roberta", "width": 16 if other == "student" else 32}
+    here("prepare", lab.prepare_job())
+    here("teacher", lab.teacher_job())
+    return lab
+
+
+def test_both_read_the_checkpoints_own_tokens_with_its_padding(lab, folder):
+    task = json.loads((lab.data / "seen/task.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert (task["vocabulary"], task["padding"]) == (len(tokenizer), 1) and isinstance(tokenizer, RobertaTokenizer)
+    rows = load_file(lab.data / "seen/train.safetensors")
+    assert {int(id) for id in rows["tokens"][:1]} == {0} and rows["lengths"].max() == 12  # <s> first, cut at twelve
+    models = json.loads((lab.data / "facts.json").read_text())["models"]
+    assert {model["class"] for model in models.values()} == {"RobertaForSequenceClassification"}
+
+
+@pytest.mark.parametrize(("arm", "method"), [("kd", {}), ("kd_selective", {"signal": "relation"}), ("minilm", {})])
+def test_it_is_distilled_and_predicts(lab, tmp_path, arm, method):
+    here("trial", lab.trial_job(lab.unit(arm, method=METHOD | method), out=str(tmp_path)))
+    found = tmp_path / arm / "1"
+    assert report(found)["status"] == "ok", report(found)["traceback"]
+    assert trace(found, "end")[0]["step"] == STEPS
+    answer = lab.answer(arm, weights=str(found / "weights.safetensors"))
+    here("predict", lab.predict_job(answer, out=str(tmp_path / "logits")))
+    said = json.loads((tmp_path / "logits" / arm / "prediction.json").read_text())
+    assert (said["status"], said["class"]) == ("ok", "RobertaForSequenceClassification") and said["change"] > 0
+
+
+def test_student_starts_from_the_layers_of_its_teacher(lab, tmp_path):
+    fits = lab.models["student"]["width"] == lab.models["teacher"]["width"]
+    unit = lab.unit("kd_selective", method=METHOD | {"init_layers": "last"})
+    here("trial", lab.trial_job(unit, out=str(tmp_path)))
+    said = report(tmp_path / "kd_selective/1")
+    assert said["status"] == ("ok" if fits else "failed")
+    if not fits:
+        assert "width 32 → 16" in said["error"]
+
+
+def test_teacher_and_student_of_other_vocabularies_are_refused(folder, tmp_path):
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = SIZES | {"vocab_size": len(TOKENS), "max_position_embeddings": 16}
+    write_checkpoint(tmp_path / "bert", BertForMaskedLM(BertConfig(**sizes)))
+    lab = Lab(tmp_path / "lab", "text")
+    lab.models["teacher"] = SPEC | {"architecture": "roberta", "checkpoint": str(folder)}
+    lab.models["student"] = SPEC | {"architecture": "bert", "checkpoint": str(tmp_path / "bert")}
+    with pytest.raises(BaselineError, match="different vocabularies") as caught:
+        here("prepare", lab.prepare_job())
+    assert caught.value.hint == "choose a teacher and a student that share a tokenizer"
