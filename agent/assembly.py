@@ -203,7 +203,7 @@ class Assembly:
             teacher_same=before[track.name] == self.observed["teachers"][track.name],
             data_same=facts["files"] == self.observed["data"][track.name],
             probe_file=self.paths.probe(self._proposed, track.name),
-            scores=evidence.scores(self.paths.teacher(track.name)) if track.method.layer_map == "critical" else (),
+            scores=evidence.scores(self.paths.teacher(track.name)) if track.method.scored else (),
         )
 
     def _answers(self, track: Track) -> dict[str, tuple[int, int]]:

@@ -51,6 +51,8 @@ class Card:
     """Signal → the settings that it alone reads."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Signal → the usual `beta`, where it is not the method's."""
+    critical: bool = False
+    """Whether it may match those layers of a text model that cost it most when they are left out."""
     parts: tuple[str, ...] = ()
     """The methods that it is composed of."""
     instead: str = ""

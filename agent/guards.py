@@ -272,7 +272,7 @@ def _layers_feed(evidence: Evidence) -> Said:
     idle = [layer for layer in probe.layers if f"features-{layer}" not in probe.outputs]
     problems = [f"shuffling teacher layer {layer} over the rows changes nothing" for layer in idle]
     fine = f"shuffling any of the teacher's layers {', '.join(probe.layers)} changes the weights"
-    lost = evidence.track.method.layer_map == "critical" and not evidence.scores
+    lost = evidence.track.method.scored and not evidence.scores
     return Said(problems, fine + _scores(evidence), "no score of the teacher's layers is on record" * lost)
 
 

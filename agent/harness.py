@@ -175,7 +175,7 @@ class Harness:
             "reveal_transfer": True,
         }
         job: dict[str, Any] = {"labels": str(data / "labels"), "unit": unit, "teacher": None}
-        dev = _dev(data) if track.method.layer_map == "critical" else {}
+        dev = _dev(data) if track.method.scored else {}
         job |= {"steps": track.teacher_steps, "checkpoints": checkpoints, "dev": dev}
         read = (data / "seen", data / "labels" / "transfer.safetensors", *map(Path, dev.values()))
         self._teach(f"teacher-{track.name}", job, folder, train_file, read, track, facts)
@@ -237,7 +237,7 @@ class Harness:
             for place, source in places.items():
                 place.mkdir(parents=True, exist_ok=True)
                 intake.copy(source, "trace.jsonl", place / "trace.jsonl", MOST_TRACE)
-            if track.method.layer_map == "critical":
+            if track.method.scored:
                 scores = intake.read_json(Path(folder), "critical.json", schema=CRITICAL)
                 write_whole(self.paths.teacher(track.name) / "critical.json", json.dumps(scores))
         return teacher_hashes(plan, facts, teachers)

@@ -183,12 +183,19 @@ def _method(track: Track) -> Iterator[Lint]:
             f"sizes are searched by the parameters of a transformer, and the student is a {track.student.architecture}",
             f"use --set {track.name}.peer_sizes=same",
         )
-    if method.layer_map == "critical" and "signal" not in card.defaults:
+    if method.layer_map == "critical" and "layer_map" in card.defaults and not card.critical:
         yield Lint(
             "refusal",
             f"{path}.layer_map",
             f"{method.name} does not pair layers by what they are worth",
             "use --set layer_map=last, or --method kd_selective",
+        )
+    if method.scored and track.task.kind == "image":
+        yield Lint(
+            "refusal",
+            f"{path}.layer_map",
+            "critical layers are found by leaving one out, and a CNN's stages cannot do without each other",
+            f"use --set {track.name}.layer_map=last",
         )
     if (least := _least(track)) < (fewest := _fewest(track)):
         yield Lint(
@@ -203,13 +210,6 @@ def _method(track: Track) -> Iterator[Lint]:
 
 def _signal(track: Track, path: str) -> Iterator[Lint]:
     method, name = track.method, track.name
-    if method.layer_map == "critical" and track.task.kind == "image":
-        yield Lint(
-            "refusal",
-            f"{path}.layer_map",
-            "critical layers are found by leaving one out, and a CNN's stages cannot do without each other",
-            f"use --set {name}.layer_map=last",
-        )
     if method.signal == "attention" and track.task.kind == "text":
         yield Lint(
             "refusal",

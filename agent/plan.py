@@ -231,6 +231,11 @@ class Method(Record):
         return tuple(name for signal, own in self.card.reads.items() if signal != self.signal for name in own)
 
     @property
+    def scored(self) -> bool:
+        """Whether its layers are chosen by what each is worth to the teacher."""
+        return self.card.critical and self.layer_map == "critical"
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of rows that it is defined for with these settings."""
         chosen = {"signal", "layer_map"} & self.card.defaults.keys()

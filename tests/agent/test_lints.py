@@ -111,6 +111,12 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
         ),
         ("digits", {"layer_map": "critical"}, "tracks.digits.method.layer_map", "by leaving one out"),
         (
+            "digits",
+            {"method.name": "lr_ds_selective", "layer_map": "critical"},
+            "tracks.digits.method.layer_map",
+            "by leaving one out",
+        ),
+        (
             "docstrings",
             {"method.name": "tinybert", "layer_map": "critical"},
             "tracks.docstrings.method.layer_map",
@@ -152,6 +158,7 @@ def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field:
         ("docstrings", {"teacher_training.epochs": 0, "teacher.checkpoint": "somewhere"}),
         ("docstrings", {"method.name": "wml", "peer_sizes": "searched"}),
         ("docstrings", SELECTIVE | {"layer_map": "critical"}),
+        ("docstrings", {"method.name": "lr_ds_selective", "layer_map": "critical"}),
         ("digits", SELECTIVE | {"signal": "relation"}),
         ("docstrings", SELECTIVE | {"signal": "crd", "contrast_width": 16}),
         ("docstrings", {"layers": 9}),  # no layer is matched by plain distillation
