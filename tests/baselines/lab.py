@@ -74,6 +74,7 @@ METHOD = {
     "contrast_temperature": 0.1,
     "contrast_width": 16,
     "queue": 64,
+    "min_map_size": 2,
     "correct": 0.9,
     "peers": 2,
     "peer_sizes": "same",
