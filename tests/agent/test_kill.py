@@ -1,5 +1,6 @@
 """A few of the kills of `python -m tests.kill`, and then a clock that was moved back before the run is resumed."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,11 @@ MOMENTS = (
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, cache: Path, gates: Gates) -> Chain:
     """A run of the same plan as `gates`, killed again and again, then resumed by a clock that is a day behind."""
-    kdagent = Kdagent(tmp_path_factory.mktemp("kill") / "runs", cache)
+    home = tmp_path_factory.mktemp("kill")
+    for kind in ("arrow", "data", "teachers"):  # and no trials, so that reference arms are trained, and can be killed
+        if (cache / kind).exists():
+            shutil.copytree(cache / kind, home / "cache" / kind)
+    kdagent = Kdagent(home / "runs", home / "cache")
     chain = Chain(kdagent, ledger(gates.paths))
     assert [chain.kill(moment, power=number % 2 == 0) for number, moment in enumerate(MOMENTS)] == [True] * len(MOMENTS)
     assert chain.end(replace(kdagent, module="tests.agent.yesterday")) == []

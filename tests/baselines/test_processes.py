@@ -240,7 +240,7 @@ def test_an_assistant_learns_what_the_teacher_says_and_no_hidden_label(text, tmp
     assert said["spec"]["width"] == 24 and said["steps"] == 2 * STEPS
     assert trace(tmp_path / "ours", "end")[0]["distinct"] == {"train": 32, "transfer": 64}
     torch.testing.assert_close(
-        Teacher(str(tmp_path / "ours"), facts(text)["task"]).answers(torch.tensor([5])), ours[[5]]
+        Teacher(str(tmp_path / "ours"), facts(text)["task"]).answers({"ids": torch.tensor([5])}), ours[[5]]
     )
 
 

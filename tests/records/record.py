@@ -8,7 +8,6 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from agent.paths import RunPaths
-from agent.seal import NO_RECORD
 
 TENSORS = "tensors.json"
 PARTS = ("*.json", "idea.md", "events.jsonl", "conversation/**/*", "trials/*/*/*/trial.json")
@@ -18,7 +17,7 @@ PREDICTED = ("labels/*/*.safetensors", "trials/attempt-*/*/*/dev.safetensors")
 def pack(paths: RunPaths, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     found = {path for pattern in PARTS for path in paths.folder.glob(pattern) if path.is_file()}
-    for path in sorted(path for path in found if path.name not in NO_RECORD):
+    for path in sorted(path for path in found if path != paths.clock):
         target = folder / path.relative_to(paths.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
