@@ -178,6 +178,7 @@ class Harness:
         dev = _dev(data) if track.method.scored else {}
         job |= {"steps": track.teacher_steps, "checkpoints": checkpoints, "dev": dev}
         read = (data / "seen", data / "labels" / "transfer.safetensors", *map(Path, dev.values()))
+        read += (_view(facts, "teacher") / "seen",)
         self._teach(f"teacher-{track.name}", job, folder, train_file, read, track, facts)
         return folder
 
@@ -210,7 +211,7 @@ class Harness:
     ) -> None:
         """Trains what a job describes, in a process of its own, unless the cache holds it."""
         job |= {
-            "seen": str(Path(facts["folder"]) / "seen"),
+            "seen": str(_view(facts, job["unit"]["arm"]) / "seen"),
             "seed": 0,
             "threads": track.threads,
             "method": track.method.settings,
@@ -485,7 +486,7 @@ class Harness:
     def _predict(
         self, plan: Plan, track: Track, arms: Sequence[str], facts: dict[str, Any], split: str, teachers: dict[str, str]
     ) -> None:
-        units, places = [], {}
+        units, places = dict[str, list[dict[str, Any]]](), {}
         aside = {"teacher": (self.paths.teacher(track.name), Path(teachers[track.name]))}
         if track.assistant:
             aside["assistant"] = (self.paths.assistant(track.name), taught_by(track, facts, teachers[track.name]))
@@ -499,7 +500,7 @@ class Harness:
                 name = f"{arm}-{seed}"
                 places[name] = place
                 who = arm if arm in aside else "student"
-                units.append(
+                units.setdefault(str(_view(facts, who)), []).append(
                     {
                         "name": name,
                         "model": facts["models"][who]["spec"],
@@ -512,18 +513,14 @@ class Harness:
                 )
         if not units:
             return
-        data = Path(facts["folder"])
-        inputs = data / "held" / f"{split}.safetensors"
-        job = {
-            "task": str(data / "seen" / "task.json"),
-            "inputs": str(inputs),
-            "units": units,
-            "threads": track.threads,
-        }
+        jobs, read = [], [Path(facts["folder"]) / "seen", Path(teachers[track.name])]
+        for view, own in units.items():
+            task, inputs = Path(view) / "seen" / "task.json", Path(view) / "held" / f"{split}.safetensors"
+            jobs.append({"task": str(task), "inputs": str(inputs), "units": own, "threads": track.threads})
+            read += [task, inputs, *(Path(unit["weights"]) for unit in own)]
         out = _fresh(self.paths.scratch / f"predict-{split}-{track.name}")
         # The seen folder comes along for checkpoints that were copied there; no label a prediction needs is in it.
-        read = (data / "seen", inputs, Path(teachers[track.name]), *(Path(unit["weights"]) for unit in units))
-        self._run(f"predict-{split}-{arms[-1]}-{track.name}", "predict", [job], out, read, track)
+        self._run(f"predict-{split}-{arms[-1]}-{track.name}", "predict", jobs, out, tuple(read), track)
         expected = {"logits": Tensor("F32", (facts["rows"][split], len(track.task.labels)))}
         for name, place in places.items():
             place.mkdir(parents=True, exist_ok=True)
@@ -720,6 +717,12 @@ def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
         "file": train_file,
     }
     return _key(identity, _versions(), str(facts["task"]))
+
+
+def _view(facts: dict[str, Any], who: str) -> Path:
+    """Where the rows lie as that model reads them."""
+    data = Path(facts["folder"])
+    return data / "teacher" if who == "teacher" and facts.get("apart") else data
 
 
 def _key(*parts: Any) -> str:

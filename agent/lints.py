@@ -32,6 +32,7 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
         for about in (_rates, _schedule, _method, _recurrent, _generated, _rows):
             found += about(track)
         found += _sizes(track, facts[track.name])
+        found += _apart(track, facts[track.name])
         found += _between(track, facts[track.name])
     return found
 
@@ -267,6 +268,18 @@ def _least(track: Track) -> int:
     size = track.training.batch_size
     rest = track.pool_rows % size if track.task.train_rows < size else 0
     return rest or size
+
+
+def _apart(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+    """What needs the tokens of teacher and student to be the same."""
+    uses_layers = "features" in track.method.card.uses or track.method.init_layers != "none"
+    if facts.get("apart") and uses_layers:
+        yield Lint(
+            "refusal",
+            f"tracks.{track.name}.method.name",
+            f"teacher and student cut texts into different tokens, so {track.method.name} cannot compare their layers",
+            "use a method of answers, such as --method kd, or models that share a tokenizer",
+        )
 
 
 def _undivided(track: Track) -> tuple[str, float] | None:

@@ -4,7 +4,8 @@
 
 Writes three folders that different processes may see: `seen/` (training, transfer and generated rows, for trials),
 `held/` (inputs of the dev and test rows, for prediction) and `labels/` (labels of transfer, dev and test rows, for
-scoring and the teacher), and `facts.json` last.
+scoring and the teacher), and `facts.json` last. Where teacher and student have tokenizers of their own, `teacher/` holds
+the same rows in the teacher's tokens, in its own `seen/` and `held/`.
 """
 
 import hashlib
@@ -47,10 +48,12 @@ def prepare(job: dict) -> None:
     if made := _generated(job, source, splits):
         splits = _with(splits, made)
         (out / "seen" / "generated.json").write_text(json.dumps({"schema": 1, "texts": made.texts} | made.facts))
+    apart = source.kind == "text" and _speak_apart(specs)
     if source.kind == "image":
         encode = _ImageEncoder(job, source)
     else:
-        encode = _TextEncoder(specs, job["input_size"], splits, out, tokenizer)
+        readers = [spec for who, spec in specs.items() if not (apart and who == "teacher")]
+        encode = _TextEncoder(readers, job["input_size"], splits, out, tokenizer)
     task = {"schema": 1, "kind": source.kind, "labels": source.names, "input_size": job["input_size"]} | encode.facts
     encoded = {name: encode(part) for name, part in splits.parts.items()}
     if source.kind == "language":
@@ -59,11 +62,13 @@ def prepare(job: dict) -> None:
         task |= _moments(encoded["train"] + encoded["transfer"])
     _write(out, source.kind, splits, encoded)
     (out / "seen" / "task.json").write_text(json.dumps(task))
+    views = {"teacher": _as_teacher(specs["teacher"], job["input_size"], splits, task, out)} if apart else {}
     facts = {
         "schema": 1,
         "task": task,
-        "models": {who: _model_facts(spec, task) for who, spec in specs.items()},
-    } | _facts(source, splits, encoded, len(task["labels"]))
+        "models": {who: _model_facts(spec, views.get(who, (task,))[0]) for who, spec in specs.items()},
+        "apart": bool(views),
+    } | _facts(source, splits, [encoded, *(rows for _, rows in views.values())], len(task["labels"]))
     if made:
         facts["generated"] = made.facts
     (out / "facts.json").write_text(json.dumps(facts, indent=1))
@@ -86,21 +91,38 @@ def _with(splits: tasks.Splits, made: generator.Generated) -> tasks.Splits:
     return replace(splits, generated=generated, notes=[*splits.notes, made.note])
 
 
-def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
-    def labels(name: str) -> np.ndarray:
-        return np.array(getattr(splits, name).labels, dtype=np.int64)
+def _as_teacher(spec: dict, longest: int, splits: tasks.Splits, task: dict, out: Path) -> tuple[dict, dict]:
+    """The rows in the teacher's own tokens: its task, and the tokens by split."""
+    for folder in ("seen", "held"):
+        (out / "teacher" / folder).mkdir(parents=True, exist_ok=True)
+    encode = _TextEncoder([spec], longest, splits, out / "teacher")
+    encoded = {name: encode(part) for name, part in splits.parts.items()}
+    _write_inputs(out / "teacher", "text", splits, encoded)
+    (out / "teacher" / "seen" / "task.json").write_text(json.dumps(task | encode.facts))
+    return task | encode.facts, encoded
 
-    known = None if kind == "language" else labels("train")
+
+def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
+    _write_inputs(out, kind, splits, encoded)
+    for name in ("transfer", "dev", "test"):
+        rows.save_file({"labels": _labels(splits, name)}, out / "labels" / f"{name}.safetensors")
+
+
+def _labels(splits: tasks.Splits, name: str) -> np.ndarray:
+    return np.array(getattr(splits, name).labels, dtype=np.int64)
+
+
+def _write_inputs(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
+    known = None if kind == "language" else _labels(splits, "train")
     rows.write_inputs(out / "seen" / "train.safetensors", kind, encoded["train"], known)
     for folder, name in (("seen", "transfer"), ("seen", "generated"), ("held", "dev"), ("held", "test")):
         if name not in encoded:
             continue
         rows.write_inputs(out / folder / f"{name}.safetensors", kind, encoded[name], None)
-    for name in ("transfer", "dev", "test"):
-        rows.save_file({"labels": labels(name)}, out / "labels" / f"{name}.safetensors")
 
 
-def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict, classes: int) -> dict:
+def _facts(source: tasks.Source, splits: tasks.Splits, views: list[dict], classes: int) -> dict:
+    """`views`: the rows as the student reads them, and as the teacher does where that is another way."""
     parts = splits.parts
     labelled = ("dev", "test") if source.kind == "language" else ("train", "transfer", "dev", "test")
     counts = {name: np.bincount(parts[name].labels, minlength=classes).tolist() for name in labelled}
@@ -114,9 +136,12 @@ def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict, classes: i
         "label_counts": {name: counts.get(name, []) for name in parts},
     }
     if source.kind != "image":
-        facts["tokens"] = int(sum(len(item) for name in ("train", "transfer", "dev") for item in encoded[name]))
+        facts["tokens"] = int(sum(len(item) for name in ("train", "transfer", "dev") for item in views[0][name]))
+    if len(views) > 1:
+        apart = "teacher and student each read the texts in tokens of a vocabulary of their own"
+        facts["notes"] = [*splits.notes, apart]
     facts["encoded"] = hashlib.sha256(
-        b"".join(item.tobytes() for part in encoded.values() for item in part)
+        b"".join(item.tobytes() for encoded in views for part in encoded.values() for item in part)
     ).hexdigest()
     return facts
 
@@ -124,8 +149,8 @@ def _facts(source: tasks.Source, splits: tasks.Splits, encoded: dict, classes: i
 class _TextEncoder:
     """Token ids, cut at `longest`, from the models' own tokenizer or from a vocabulary of the pool."""
 
-    def __init__(self, specs: dict, longest: int, splits: tasks.Splits, out: Path, tokenizer=None) -> None:
-        checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
+    def __init__(self, specs: list[dict], longest: int, splits: tasks.Splits, out: Path, tokenizer=None) -> None:
+        checkpoints = [spec["checkpoint"] for spec in specs if spec["checkpoint"]]
         texts = splits.train.inputs + splits.transfer.inputs
         padding = "[PAD]"
         if checkpoints and not tokenizer:
@@ -177,28 +202,42 @@ def _train_tokenizer(texts: list[str], size: int = VOCABULARY, **limits: int):
     return tokenizer
 
 
+def _speak_apart(specs: dict) -> bool:
+    """Whether teacher and student come with vocabularies of their own."""
+    folders = [specs[who]["checkpoint"] for who in ("teacher", "student")]
+    return all(folders) and not _same(*_tokenizers(folders))
+
+
+def _same(one, other) -> bool:
+    return (one.get_vocab(), one.special_tokens_map) == (other.get_vocab(), other.special_tokens_map)
+
+
 def _shared_tokenizer(folders: list[str]) -> tuple:
-    """The tokenizer both models use, and its padding token.
+    """The tokenizer that models use together, and its padding token.
 
     Token ids of one vocabulary must never reach a model of another.
     """
+    loaded = _tokenizers(folders)
+    if not all(_same(other, loaded[0]) for other in loaded):
+        raise BaselineError(
+            "assistant and student have different vocabularies: one encoding of the text cannot feed both",
+            "choose an assistant and a student that share a tokenizer",
+        )
+    if loaded[0].pad_token is None:
+        raise BaselineError("the checkpoint's tokenizer has no padding token", "name one in tokenizer_config.json")
+    return loaded[0].backend_tokenizer, loaded[0].pad_token
+
+
+def _tokenizers(folders: list[str]) -> list:
     from transformers import AutoTokenizer
 
     for folder in folders:  # without these files transformers makes an empty tokenizer, to which every word is unknown
         if not any((Path(folder) / name).exists() for name in ("tokenizer.json", "vocab.txt", "merges.txt")):
             raise BaselineError(f"no tokenizer in the checkpoint of the {Path(folder).name}", "add its tokenizer.json")
     try:
-        loaded = [AutoTokenizer.from_pretrained(folder) for folder in folders]
+        return [AutoTokenizer.from_pretrained(folder) for folder in folders]
     except (OSError, ValueError) as error:
         raise BaselineError(f"the checkpoint's tokenizer cannot be read: {reason(error)}", "repair it") from error
-    if any(other.get_vocab() != loaded[0].get_vocab() for other in loaded):
-        raise BaselineError(
-            "teacher and student have different vocabularies: one encoding of the text cannot feed both",
-            "choose a teacher and a student that share a tokenizer",
-        )
-    if loaded[0].pad_token is None:
-        raise BaselineError("the checkpoint's tokenizer has no padding token", "name one in tokenizer_config.json")
-    return loaded[0].backend_tokenizer, loaded[0].pad_token
 
 
 class _ImageEncoder:

@@ -234,6 +234,16 @@ def test_student_deeper_than_its_teacher_is_matched_from_the_last_layer_alone(la
     assert [each.field for each in found] == ["tracks.docstrings.method.layer_map"] * refused
 
 
+@pytest.mark.parametrize(("method", "refused"), [("kd", False), ("dkd", False), ("kd_selective", True), ("rkd", True)])
+def test_layers_of_models_that_cut_texts_otherwise_are_not_compared(method: str, refused: bool) -> None:
+    wanted = Options(idea="efficient KD", tasks=("docstrings",), values={"method.name": method})
+    plan = planner.freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": method}), {})
+    plan = plan.model_copy(update={"tracks": tuple(_real(plan, "docstrings"))})
+    found = [each for each in lint(plan, {"docstrings": {"models": MODELS, "apart": True}}) if each.level == "refusal"]
+    assert [each.field for each in found] == ["tracks.docstrings.method.name"] * refused
+    assert all("different tokens" in each.message and "--method kd" in each.hint for each in found)
+
+
 @pytest.mark.parametrize("parameters", [100, 101])
 def test_student_no_smaller_than_its_teacher_is_refused(parameters: int) -> None:
     models = {"teacher": MODELS["teacher"], "student": {"parameters": parameters, "layers": 3}}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
+from safetensors.numpy import load_file
 from transformers import BertConfig, BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
 
 from baselines import models, tasks
@@ -209,13 +210,25 @@ def refusal(job: dict) -> BaselineError:
     return caught.value
 
 
-def test_models_of_different_vocabularies_are_refused(hub, tmp_path, monkeypatch):
+def test_models_of_different_vocabularies_each_read_their_own_tokens(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("KDAGENT_ARROW_CACHE", str(tmp_path / "arrow"))
     made = folders(hub, tmp_path)
     (tmp_path / "student/vocab.txt").write_text("\n".join([*TOKENS[:-2], *TOKENS[:-3:-1]]))
+    prepare(made)
+    views = (tmp_path / "out", tmp_path / "out/teacher")
+    own, other = (load_file(view / "seen/train.safetensors")["tokens"] for view in views)
+    assert own.shape == other.shape and (own != other).any()
+
+
+def test_assistant_with_another_vocabulary_than_its_student_is_refused(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDAGENT_ARROW_CACHE", str(tmp_path / "arrow"))
+    made = folders(hub, tmp_path)
+    shutil.copytree(tmp_path / "teacher", tmp_path / "assistant")
+    made["assistant"] = made["teacher"] | {"checkpoint": str(tmp_path / "assistant")}
+    (tmp_path / "student/vocab.txt").write_text("\n".join([*TOKENS[:-2], *TOKENS[:-3:-1]]))
     said = refusal(made)
-    assert "teacher and student have different vocabularies" in said.message
-    assert said.hint == "choose a teacher and a student that share a tokenizer"
+    assert "assistant and student have different vocabularies" in said.message
+    assert said.hint == "choose an assistant and a student that share a tokenizer"
 
 
 def test_checkpoint_without_a_tokenizer_is_refused(hub, tmp_path, monkeypatch):
