@@ -57,10 +57,11 @@ class TrialRecord:
         """Into how many micro-batches the harness split each batch because memory ran out."""
         return int(self.report.get("micro", 1))
 
-    @property
-    def losses(self) -> list[float]:
-        found = [line.get("loss") for line in self.lines if line.get("event") == "log"]
-        return [float(value) for value in found if isinstance(value, int | float)]
+    def losses(self, after: int = 0) -> list[float]:
+        """Those logged when more steps than `after` were done."""
+        found = [(line.get("step"), line.get("loss")) for line in self.lines if line.get("event") == "log"]
+        known = [(at, loss) for at, loss in found if isinstance(at, int) and isinstance(loss, int | float)]
+        return [float(loss) for at, loss in known if at > after]
 
     @property
     def failure(self) -> str:

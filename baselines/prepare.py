@@ -4,8 +4,8 @@
 
 Writes three folders that different processes may see: `seen/` (training, transfer and generated rows, for trials),
 `held/` (inputs of the dev and test rows, for prediction) and `labels/` (labels of transfer, dev and test rows, for
-scoring and the teacher), and `facts.json` last. Where teacher and student have tokenizers of their own, `teacher/` holds
-the same rows in the teacher's tokens, in its own `seen/` and `held/`.
+scoring and the teacher), and `facts.json` last. Where teacher and student have tokenizers of their own, `teacher/`
+holds the same rows in the teacher's tokens, in its own `seen/` and `held/`.
 """
 
 import hashlib

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from baselines import checkpoints, models
+from baselines.methods.dpkd import Frozen
 
 COUNTED = {
     "forwards": ("calls", "rows"),
@@ -236,7 +237,9 @@ class TraceCallback(TrainerCallback):
 
     def _executed(self, args, optimizer) -> dict:
         """Settings that edited code could change on the way, so they are read at the start and at the end."""
-        optimizer, live = _inner(optimizer), dropouts(self.experiment.student, self.experiment.peers)
+        student = self.experiment.student
+        copies = [module for module in student.modules() if isinstance(module, Frozen)]
+        optimizer, live = _inner(optimizer), dropouts(student, [*self.experiment.peers, *copies])
         groups = optimizer.param_groups
         return {
             "learning_rate": _only(group["initial_lr"] for group in groups),

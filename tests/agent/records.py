@@ -41,8 +41,9 @@ class Records:
         self.probe({name: 0.1 for name in [first, *layers][: None if method == "kd_selective" else 1]})
 
     def write(self, arm: str, seed: int, **change: dict[str, Any] | None) -> None:
-        """One trial; `change` updates its files' values, or leaves a trace line out where it is None."""
+        """One trial; `change` updates its files' values, adds a log line, or leaves a trace line out where it is None."""
         lines = self.trace(seed, self.track.training, self.track.steps)
+        lines |= {name: {} for name in change if name.startswith("log") and name not in lines}
         files = {
             "trial": {"status": "ok", "initial": f"i{seed}"},
             "test": {
@@ -79,8 +80,8 @@ class Records:
         rows = {"train": kept, "transfer": self.track.task.transfer_rows}
         return {
             "start": {"executed": executed | start, "weights": f"i{seed}"},
-            "log0": {"loss": 2.0},
-            "log1": {"loss": 1.0},
+            "log0": {"step": steps - 1, "loss": 2.0},
+            "log1": {"step": steps, "loss": 1.0},
             "end": {
                 "step": steps,
                 "updates": steps,

@@ -299,7 +299,7 @@ def test_hostile_trace_is_evidence_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     record = TrialRecord(tmp_path)
     assert record.executed("learning_rate") is None
-    assert record.said("end", "reads") == record.claims == {} and record.losses == []
+    assert record.said("end", "reads") == record.claims == {} and record.losses() == []
     (tmp_path / "trace.jsonl").write_text("no trace\n")
     assert TrialRecord(tmp_path).lines == []
 
@@ -315,6 +315,17 @@ def test_teacher_is_due_only_after_a_planned_head_start(tmp_path: Path) -> None:
             records.write("proposed", seed, end={"terms": terms, "gradients": used})
         for name in ("distillation term", "teacher used at every step"):
             assert records.guards[name].outcome == outcome, records.guards[name].detail
+
+
+@pytest.mark.parametrize(("last", "outcome"), [(1.0, "pass"), (3.0, "fail")])
+def test_loss_of_a_head_start_is_not_held_against_the_loss_after_it(tmp_path: Path, last: float, outcome: str) -> None:
+    records = Records(tmp_path, "dpkd")
+    for seed in (0, 1):
+        half, end = {"step": records.track.steps // 2 + 1, "loss": 2.0}, {"step": records.track.steps, "loss": last}
+        records.write("proposed", seed, log0={"step": 1, "loss": 0.1}, log1=half, log2=end)
+    assert records.guards["loss fell"].outcome == outcome
+    records.write("student_only", 0, log1={"loss": 3.0})
+    assert "student_only seed 0" in fails(records, "loss fell")
 
 
 def test_teacher_that_only_chooses_texts_is_held_to_what_it_chose(tmp_path: Path) -> None:
