@@ -41,7 +41,7 @@ class Records:
         self.probe({name: 0.1 for name in [first, *layers][: None if method == "kd_selective" else 1]})
 
     def write(self, arm: str, seed: int, **change: dict[str, Any] | None) -> None:
-        """One trial; `change` updates its files' values, adds a log line, or leaves a trace line out where it is None."""
+        """One trial; `change` updates its files' values, adds a log line, or leaves one out where it is None."""
         lines = self.trace(seed, self.track.training, self.track.steps)
         lines |= {name: {} for name in change if name.startswith("log") and name not in lines}
         files = {

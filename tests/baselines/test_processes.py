@@ -664,11 +664,6 @@ def prediction(folder: Path, name: str) -> dict:
     return json.loads((folder / name / "prediction.json").read_text())
 
 
-def test_a_frozen_copy_that_hangs_on_the_student_is_no_change_of_its_dropout(text):
-    [ended] = trace(text.trials / "dpkd/1", "end")
-    assert ended["executed"]["dropout"] == "as built"
-
-
 def test_prediction_finds_the_start_the_end_and_the_distance_of_each_student(lab):
     task = facts(lab)["task"]
     for arm in ARMS + ONLY[lab.kind]:

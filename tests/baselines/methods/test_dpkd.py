@@ -134,6 +134,7 @@ def test_the_finished_file_learns_from_labels_first_and_from_the_partition_then(
     [end] = trace(folder, "end")
     assert end["touched"] == 0 and end["updates"] == STEPS and end["forward_rows"] == 16 * STEPS
     assert set(end["reads"]) == set(SETTINGS) and end["gradients"]["logits"]["reached"] == STEPS - 3
+    assert end["executed"]["dropout"] == "as built"  # the frozen copy is none of the student's
     start = trained(lab, "dpkd", SETTINGS | {"head_start": 0.0}, tmp_path / "trained")
     assert all(set(line["terms"]) == {"distillation"} for line in trace(start, "log"))
     assert sha256(start / "weights.safetensors") != sha256(folder / "weights.safetensors")
