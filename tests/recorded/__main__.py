@@ -152,7 +152,7 @@ def _orderings(runs: dict[str, Recorded]) -> str:
 def _ordering_lines(runs: dict[str, Recorded]) -> Iterator[str]:
     for ordering in BOOK["ordering"]:
         places = [place.split("/") for place in ordering["order"]]
-        if missing := [run for run, _ in places if run not in runs]:
+        if missing := dict.fromkeys(run for run, _ in places if run not in runs):
             yield f"| {ordering['source']} | {', '.join(missing)} not run | not checked |"
             continue
         scores = [_quantity(runs[run], arm, ordering["quantity"]) for run, arm in places]
