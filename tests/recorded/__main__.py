@@ -65,7 +65,7 @@ def main() -> int:
     tables = {"recorded": _recorded(entries, runs), "orderings": _orderings(runs)}
     print("\n\n".join(tables.values()))
     if asked.write:
-        for entry in filter(_is_example, entries):
+        for entry in (entry for entry in entries if _is_example(entry) and entry["name"] in runs):
             shutil.copyfile(runs[entry["name"]].folder / "report.md", DOCS / "examples" / f"{entry['name']}.md")
         for mark, text in tables.items():
             put(DOCS / "methods.md", mark, text)
