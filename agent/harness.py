@@ -34,7 +34,7 @@ from agent.probe import AS_IS, MOST_WEIGHTS, Probe, measure
 from agent.progress import Progress
 from agent.returned import CRITICAL, ERROR, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
-from agent.stock import Stock
+from agent.stock import Stock, key
 from sandbox import intake, supervisor
 from sandbox.errors import IntakeRejected
 from sandbox.folder import reclaim, remove
@@ -128,7 +128,7 @@ class Harness:
             job["assistant"] = assistant
         if settings["sizes"]["generated_rows"]:
             job["generator"] = settings["generator"]
-        folder = self.settings.cache / "data" / _key(job, _files(source), _versions())
+        folder = self.settings.cache / "data" / key([job, _files(source), _versions()])
         with _alone(folder):
             if not (folder / "facts.json").exists():
                 part = _fresh(folder.with_suffix(".part"))
@@ -253,8 +253,11 @@ class Harness:
         Arms of `ours`, which no model wrote, may share a process across tracks, so that imports are paid once.
         """
         parts = [part for track in plan.tracks for part in self._parts(plan, track, arms)]
-        if ours and self.stock:
-            self._take_from(self.stock, parts, facts, teachers)
+        identities = self._identities(parts, facts, teachers) if ours and self.stock else {}
+        for (arm_name, track, seed), identity in identities.items():
+            place = self.paths.trial(arm_name, track, seed)
+            if self.stock and not (place / "trial.json").exists():
+                self.stock.take(identity, place)
         if ours:
             workers = self.workers(1)
             groups = [parts[first::workers] for first in range(workers)]
@@ -265,39 +268,37 @@ class Harness:
                 lambda group: self._train_missing(group, facts, teachers), [group for group in groups if group]
             )
 
-        if ours and self.stock:
-            for part in parts:
-                for arm, seed in part.work:
-                    place = self.paths.trial(arm.name, part.track.name, seed)
-                    self.stock.give(self._identity(part, arm, seed, facts, teachers), place)
+        for (arm_name, track, seed), identity in identities.items():
+            if self.stock:
+                self.stock.give(identity, self.paths.trial(arm_name, track, seed))
 
-    def _take_from(self, stock: Stock, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]) -> None:
-        """What another run has trained to the last bit as this one would."""
+    def _identities(
+        self, parts: list[Part], facts: dict[str, Any], teachers: dict[str, str]
+    ) -> dict[tuple[str, str, int], dict[str, Any]]:
+        """Arm, track and seed → everything that a trial of a reference arm follows from; of the settings those that its
+        train.py names."""
+        workspace, versions = Workspace.open(self.paths.repository), _versions()
+        sources = {arm.commit: workspace.read(arm.commit) for part in parts for arm, _ in part.work}
+        taught = {name: runs.file_hash(Path(folder) / "weights.safetensors") for name, folder in teachers.items()}
+        cards, found = sorted(map(str, Path("/dev").glob("nvidia[0-9]*"))), {}
         for part in parts:
-            for arm, seed in self._missing(part):
-                place = self.paths.trial(arm.name, part.track.name, seed)
-                stock.take(self._identity(part, arm, seed, facts, teachers), place)
-
-    def _identity(
-        self, part: Part, arm: Arm, seed: int, facts: dict[str, Any], teachers: dict[str, str]
-    ) -> dict[str, Any]:
-        """Everything that a trial of a reference arm follows from; of the settings those that its train.py names."""
-        track, own = part.track, facts[part.track.name]
-        taught = runs.file_hash(Path(teachers[track.name]) / "weights.safetensors") if arm.teacher else ""
-        source = Workspace.open(self.paths.repository).read(arm.commit)
-        return {
-            "arm": arm.name,
-            "train.py": source,
-            "model": own["models"]["student"]["spec"],
-            "training": track.training.model_dump(),
-            "method": {name: value for name, value in arm.method[track.name].items() if f"method.{name}" in source},
-            "teacher": taught,
-            "data": [own["files"], arm.reveal_transfer, arm.generated],
-            "seed": seed,
-            "steps": [part.steps, part.checkpoints],
-            "machine": [track.threads, sorted(map(str, Path("/dev").glob("nvidia[0-9]*")))],
-            "versions": _versions(),
-        }
+            track, own = part.track, facts[part.track.name]
+            for arm, seed in part.work:
+                source, settings = sources[arm.commit], arm.method[track.name]
+                found[arm.name, track.name, seed] = {
+                    "arm": arm.name,
+                    "train.py": source,
+                    "model": own["models"]["student"]["spec"],
+                    "training": track.training.model_dump(),
+                    "method": {name: value for name, value in settings.items() if f"method.{name}" in source},
+                    "teacher": taught[track.name] if arm.teacher else "",
+                    "data": [own["files"], arm.reveal_transfer, arm.generated],
+                    "seed": seed,
+                    "steps": [part.steps, part.checkpoints],
+                    "machine": [track.threads, cards],
+                    "versions": versions,
+                }
+        return found
 
     def pilot(self, plan: Plan, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int) -> str:
         """A few steps of one arm on every track, as it is and with the teacher shuffled; why it failed, or ""."""
@@ -642,7 +643,7 @@ def taught_by(track: Track, facts: dict[str, Any], teacher: str) -> Path:
         "method": (track.method.temperature, track.method.alpha),
         "file": ASSISTANT_FILE.read_text(),
     }
-    return folder.with_name(_key(identity))
+    return folder.with_name(key([identity]))
 
 
 def teacher_hashes(plan: Plan, facts: dict[str, Any], folders: dict[str, str]) -> dict[str, str]:
@@ -716,17 +717,13 @@ def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
         "threads": track.threads,
         "file": train_file,
     }
-    return _key(identity, _versions(), str(facts["task"]))
+    return key([identity, _versions(), str(facts["task"])])
 
 
 def _view(facts: dict[str, Any], who: str) -> Path:
     """Where the rows lie as that model reads them."""
     data = Path(facts["folder"])
     return data / "teacher" if who == "teacher" and facts.get("apart") else data
-
-
-def _key(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _versions() -> dict[str, str]:

@@ -60,4 +60,5 @@ class Stock:
 
 
 def key(identity: Any) -> str:
+    """The name in the cache of what follows from `identity`, and from nothing else."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
