@@ -353,11 +353,11 @@ def _source(asked: dict[str, str], exchanges: Sequence[Exchange]) -> Source:
 
 
 def _gap(track: Track, teacher: Scores, students: Sequence[Scores]) -> Gap:
-    """With a setting that has one, where there is none."""
+    """Where there is none, with a setting that leaves the student further behind."""
     found = gap(teacher, students)
     if found.significant or not (more := more_headroom(track)):
         return found
-    return found.model_copy(update={"note": f"{found.note} Where there mostly is one: `{more}`."})
+    return found.model_copy(update={"note": f"{found.note} What leaves the student further behind: `{more}`."})
 
 
 def _latency(records: Sequence[evidence.TrialRecord]) -> Latency | None:

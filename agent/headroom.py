@@ -1,4 +1,4 @@
-"""Headroom: where a teacher has nothing to give that the student's labels do not, a setting in which it mostly has.
+"""Headroom: where a teacher has nothing to give that the student's labels do not, a setting that leaves more to give.
 
 Few labels and a transfer set that the teacher answers, or a smaller student: what is scarce is what a teacher can give.
 """
