@@ -12,6 +12,7 @@ left in memory. A trial that was cut off goes on from its newest whole checkpoin
 
 import errno
 import fcntl
+import gc
 import importlib.util
 import json
 import os
@@ -39,6 +40,7 @@ def trials(job: dict) -> None:
     """job: out, seen, labels, teacher, steps, checkpoints, threads, units [{arm, file, model, training, method, teacher
     (whether it has one), reveal_transfer, generated (whether it learns from generated rows), seeds}]."""
     torch.set_num_threads(job["threads"])
+    gc.freeze()  # what was imported is never garbage: Trainer has it searched before each training
     with (Path(job["out"]) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a process whose harness was killed may still be at work here
         for unit in job["units"]:
