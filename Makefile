@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+.PHONY: install run test check bench probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -36,6 +36,13 @@ effects: install # every method's smallest experiment beside what is expected of
 
 recorded: install # every method on a real task, and published orderings; an hour and more: DATA=folder [WRITE=--write]
 	$(BIN)/python -m tests.recorded --data-dir $(DATA) $(WRITE)
+
+bench: .bench/installed # what distillation costs beside the floor and the rivals; ten idle minutes: [DATA=folder] [WRITE=--write]
+	GOMP_SPINCOUNT=10000 OMP_NUM_THREADS= $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)
+
+.bench/installed: .venv/installed benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
+	touch $@
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.mutation $(WRITE)

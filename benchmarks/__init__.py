@@ -1,0 +1,1 @@
+"""What distillation costs beside training the student alone, and beside the rivals: `make bench`."""

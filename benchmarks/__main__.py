@@ -1,0 +1,242 @@
+"""What distillation costs, measured beside the floor and the rivals in one run.
+
+    python -m benchmarks [--data-dir FOLDER] [--quick] [--write]    about ten minutes on two idle cores
+
+With a folder that holds AG News, the recipe track has its lengths, else those of the docstrings. --quick is for tests:
+small models, few steps, numbers that mean nothing. --write puts the tables into docs/benchmarks.md.
+Exits with 1 where an arm computed something else than the others.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from benchmarks import accuracy, setting
+from benchmarks.arms import CUDA, OWN
+from benchmarks.measure import Measured, disagreement, ratio, rounds
+from benchmarks.rivals import PACKAGES, RIVALS, missing
+from benchmarks.setting import Setting
+from benchmarks.worker import Workers
+from tests.page import DOCS, put
+
+WHAT = {
+    "F0": "the floor: a bare loop, the student alone",
+    "F1": "tuned Trainer, the student alone",
+    "N": "naive Trainer, the teacher asked at every step",
+    "TB-G": "TextBrewer, GeneralDistiller",
+    "TB-C": "TextBrewer, BasicDistiller, cached logits",
+    "TD": "torchdistill, without Accelerate",
+    "K-on": "kdagent's trial, the teacher asked at every step",
+    "K-c": "kdagent's trial, cached answers, every check on",
+    "K-full": "kdagent: cached, batches of similar length, trials side by side",
+}
+ALONE = ("F0", "F1")
+TOLERANCE = {"text": 1e-4, "images": 1e-2}  # the first losses, relative; Adam's first steps multiply rounding errors
+TARGETS = {
+    "text": [("K-c", "F0", 1.03), ("K-c", "N", 0.62), ("K-c", "TB-G", 0.62), ("K-c", "TB-C", 1.0)],
+    "images": [("K-c", "F0", 1.03)],
+    "text, recipe": [("K-full", "N", 0.33)],
+    "images, recipe": [("K-full", "N", 0.40)],
+}
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--data-dir", default="")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args(words)
+    began = time.monotonic()
+    cannot = {name: why for name in RIVALS if (why := missing(name))}
+    with tempfile.TemporaryDirectory() as place:
+        text, wrong = _measured(Path(place), options, {**OWN, **{n: a for n, a in RIVALS.items() if n not in cannot}})
+    text += "".join(f"\n- {name} ({WHAT[name]}) was not run: {why}" for name, why in cannot.items())
+    text += f"\n\n{_machine()}; the whole took {(time.monotonic() - began) / 60:.1f} minutes."
+    print(text)
+    if options.write:
+        put(DOCS / "benchmarks.md", "bench", text)
+    return int(wrong)
+
+
+def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str, bool]:
+    threads = os.cpu_count() or 1
+    if options.quick:
+        _shrink()
+    count, repeat = (2, 1) if options.quick else (5, 3)
+    said, wrong = [], False
+    pairs = [
+        setting.text(place / "text", [64] * (16 * 7), 64, 16, threads),
+        setting.images(place / "images", 64 * 7, 64, threads),
+    ]
+    for each in pairs:
+        found = rounds(each, arms, count)
+        table, bad = _parity(each, found)
+        said.append(table)
+        wrong |= bad
+        _note(f"{each.name}: step parity done")
+    lengths = _lengths(place, options)
+    mixed = setting.text(place / "mixed", lengths, 128, 32, threads)
+    said.append(_recipe("text, recipe", mixed, arms, repeat, _described(lengths, options)))
+    _note("text: recipe done")
+    many = setting.images(place / "many", 64 * 12, 64, threads)
+    said.append(_recipe("images, recipe", many, arms, repeat, "32×32 images, batches of 64"))
+    _note("images: recipe done")
+    said.append(_accuracy(accuracy.compare(2 if options.quick else 6)))
+    return "\n\n".join(said), wrong
+
+
+def _shrink() -> None:
+    for who, layers in (("teacher", 2), ("student", 1)):
+        setting.TEXT[who] |= {"layers": layers, "width": 32, "heads": 2}
+    setting.IMAGES["teacher"] |= {"width": 8, "blocks": [1, 1, 1, 1], "bottleneck": False}
+    setting.IMAGES["student"] |= {"width": 0.35}
+
+
+def _note(said: str) -> None:
+    print(said, file=sys.stderr, flush=True)
+
+
+def _lengths(place: Path, options: argparse.Namespace) -> list[int]:
+    """Of real texts, in tokens of a vocabulary of their own, cut at 128."""
+    task = {"name": "ag_news", "data_dir": options.data_dir} if options.data_dir else {"name": "docstrings"}
+    track = "paper.ag_news" if options.data_dir else "demo.docstrings"
+    sizes = {"train_rows": 2000, "transfer_rows": 0, "dev_rows": 100, "test_rows": 100}
+    data = accuracy.prepared(place / "rows", task, track, **sizes)
+    lengths = load_file(data / "seen" / "train.safetensors")["lengths"].tolist()
+    return [max(3, length) for length in lengths[: 64 if options.quick else 256]]
+
+
+def _described(lengths: list[int], options: argparse.Namespace) -> str:
+    name = "AG News" if options.data_dir else "the docstrings"
+    sizes = np.array(lengths)
+    return (
+        f"{len(lengths)} texts of {name}, {sizes.mean():.1f} tokens in the mean, {sizes.max()} at most, batches of 32"
+    )
+
+
+def _parity(each: Setting, found: dict[str, Measured]) -> tuple[str, bool]:
+    """The same padded batches in the same order for every arm."""
+    sizes = "[16, 64] tokens" if each.name == "text" else "[64, 3, 32, 32], ImageNet stem"
+    lines = [
+        f"**Step parity, {each.name}**: {_models(each)}, batches of {sizes}, fp32, {each.threads} threads, "
+        f"{len(found['F0'].seconds)} rounds in rotating order, {each.steps - 2} timed steps each.",
+        "",
+        "| arm | | ms per step | beside F0 | beside N | MB | first losses differ by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    wrong = False
+    for name, measured in found.items():
+        judge = "F0" if name in ALONE else "N"
+        differ = disagreement(measured.losses, found[judge].losses)
+        if differ > TOLERANCE[each.name]:
+            lines.append(f"| {name} | {WHAT[name]} | no figure: it computes something else | | | | **{differ:.1e}** |")
+            wrong = True
+            continue
+        beside = [_ratio(measured.seconds, found[other].seconds) for other in ("F0", "N")]
+        lines.append(
+            f"| {name} | {WHAT[name]} | {1e3 * float(np.mean(measured.seconds)):.0f} | {beside[0]} | {beside[1]} "
+            f"| {measured.memory:.0f} | {differ:.0e} |"
+        )
+    lines += ["", *_targets(each.name, {name: measured.seconds for name, measured in found.items()})]
+    lines.append(
+        f"- the teacher's answers to all {len(each.rows)} rows were written down once in {each.cache_seconds:.1f} s"
+    )
+    return "\n".join(lines), wrong
+
+
+def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -> str:
+    """Each arm as its users run it, on the whole machine; ours as the harness fills it."""
+    cores = os.cpu_count() or 1
+    packed = {"K-full": ("K-c", cores, 1)} if not CUDA else {"K-full": ("K-c", 1, cores)}
+    plain = {arm: (arm, 1, cores) for arm in ("F0", "F1", "N", "TB-G", "TD") if arm in arms}
+    workers = {shown: Workers(each, *how) for shown, how in (plain | packed).items()}
+    seconds: dict[str, list[float]] = {shown: [] for shown in workers}
+    for number in range(repeat):
+        turn = number % len(workers)
+        for shown in [*workers][turn:] + [*workers][:turn]:
+            seconds[shown].append(workers[shown].seconds_per_row())
+    for each_worker in workers.values():
+        each_worker.stop()
+    lines = [
+        f"**{name.capitalize()}**: {_models(each)}, {described}, each arm's own order of rows, fp32, {repeat} rounds.",
+        "",
+        "| arm | | processes × threads | rows per second | time beside N | time beside F0 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shown, (_, count, threads) in (plain | packed).items():
+        beside = [_ratio(seconds[shown], seconds[other]) for other in ("N", "F0")]
+        rate = 1 / float(np.mean(seconds[shown]))
+        lines.append(f"| {shown} | {WHAT[shown]} | {count} × {threads} | {rate:.1f} | {beside[0]} | {beside[1]} |")
+    return "\n".join([*lines, "", *_targets(name, seconds)])
+
+
+def _targets(track: str, seconds: dict[str, list[float]]) -> list[str]:
+    lines = []
+    for one, other, most in TARGETS[track]:
+        if one in seconds and other in seconds:
+            found, low, high = ratio(seconds[one], seconds[other])
+            verdict = "reached" if found <= most else "**not reached**"
+            lines.append(f"- {one} / {other} = {found:.2f} ({low:.2f}–{high:.2f}), to be at most {most:.2f}: {verdict}")
+    return lines
+
+
+def _accuracy(found: dict[str, dict[str, list[float]]]) -> str:
+    one, other = found["random"], found["similar lengths"]
+    seeds = len(one["accuracy"])
+    lines = [
+        f"**What batches of similar length cost in accuracy**: distillation on the docstrings (`demo` scale), {seeds} "
+        "seeds, the same steps, one thread.",
+        "",
+        "| batches | test accuracy | seconds |",
+        "|---|---|---|",
+    ]
+    for way, seen in found.items():
+        spread = f"{np.mean(seen['accuracy']):.1f} ± {np.std(seen['accuracy'], ddof=1):.1f}"
+        lines.append(f"| {way} | {spread} | {np.mean(seen['seconds']):.1f} |")
+    gap = np.array(other["accuracy"]) - np.array(one["accuracy"])
+    half = float(np.std(gap, ddof=1) / np.sqrt(seeds))
+    lines += ["", f"- difference {gap.mean():+.1f} points, standard error {half:.1f} over {seeds} paired seeds"]
+    return "\n".join(lines)
+
+
+def _ratio(one: list[float], other: list[float]) -> str:
+    found, low, high = ratio(one, other)
+    return f"{found:.2f} ({low:.2f}–{high:.2f})"
+
+
+def _models(each: Setting) -> str:
+    teacher = json.loads((each.folder / "teacher" / "teacher.json").read_text())
+    student = each.build_student()
+    sizes = [teacher["parameters"], sum(p.numel() for p in student.parameters())]
+    names = [teacher["spec"]["architecture"], each.student["architecture"]]
+    wide = f", width {each.student['width']:g}" if each.name == "text" else ""
+    return f"{names[0]} ({sizes[0] / 1e6:.1f} M) → {names[1]} ({sizes[1] / 1e6:.1f} M{wide})"
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = {line.partition(": ")[2] for line in lines if line.startswith("model name")}
+    where = torch.cuda.get_device_name() if CUDA else f"{os.cpu_count()} cores of {', '.join(names)}"
+    packages = [
+        "torch",
+        "transformers",
+        "accelerate",
+        *sorted({PACKAGES[name] for name in RIVALS if not missing(name)}),
+    ]
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    load = os.getloadavg()[0]
+    return f"Measured on {where}, Python {platform.python_version()}, {versions}; load at the end {load:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

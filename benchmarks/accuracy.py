@@ -1,0 +1,76 @@
+"""What batches of similar length cost in accuracy, beside random ones: the same students, the same steps."""
+
+import io
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from agent import config
+from agent.plan import ModelSpec, Training
+from baselines import predict, prepare, teacher
+from baselines.batches import BatchCallback
+from baselines.experiment import Experiment
+from baselines.rows import read_rows
+from baselines.trial import import_file
+from benchmarks.setting import TRAIN_FILES
+
+
+def prepared(folder: Path, task: dict, track: str, **sizes: int) -> Path:
+    """Rows of a real task, prepared by the product's own process as the scale has that track."""
+    scale, name = track.split(".")
+    card = config.cards(config.SCALES)[scale][name]
+    os.environ.setdefault("KDAGENT_ARROW_CACHE", str(config.Settings.read().arrow))
+    job = {"out": str(folder), "task": task, "sizes": card["sizes"] | sizes, "data_seed": 0, "label_noise": 0.0}
+    job |= {"input_size": card["input_size"], "batch_size": card["training"]["batch_size"]}
+    job |= {who: ModelSpec(**card[who]).model_dump() for who in ("teacher", "student")}
+    folder.mkdir(parents=True)
+    prepare.prepare(job)
+    return folder
+
+
+def compare(seeds: int) -> dict[str, dict[str, list[float]]]:
+    """Distillation on the docstrings: test accuracy in per cent and seconds per seed, of either way to draw batches."""
+    torch.set_num_threads(1)
+    card = config.cards(config.SCALES)["demo"]["docstrings"]
+    found = {way: {"accuracy": [], "seconds": []} for way in ("random", "similar lengths")}
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepared(Path(folder) / "data", {"name": "docstrings"}, "demo.docstrings")
+        job, unit = _taught(Path(folder), data, card)
+        task = json.loads((data / "seen" / "task.json").read_text())
+        test = read_rows(data / "held" / "test.safetensors", "text")
+        labels = load_file(data / "labels" / "test.safetensors")["labels"]
+        for seed in range(seeds):
+            for way, seen in found.items():
+                experiment = Experiment(job, unit, seed, Path(folder), io.StringIO())
+                if way == "random":
+                    experiment.callbacks = [c for c in experiment.callbacks if not isinstance(c, BatchCallback)]
+                began = time.perf_counter()
+                model = import_file(TRAIN_FILES / "kd.py").train(experiment).eval()
+                seen["seconds"].append(time.perf_counter() - began)
+                right = predict.logits(model, test, task).argmax(dim=1).numpy() == labels
+                seen["accuracy"].append(100 * float(np.mean(right)))
+    return found
+
+
+def _taught(folder: Path, data: Path, card: dict) -> tuple[dict, dict]:
+    """What a trial is told, and its unit; the teacher is trained."""
+    (folder / "teacher").mkdir()
+    rows = card["sizes"]["train_rows"] + card["sizes"]["transfer_rows"]
+    common = {"seen": str(data / "seen"), "labels": str(data / "labels"), "checkpoints": 0, "threads": 1}
+    unit = {"arm": "teacher", "model": ModelSpec(**card["teacher"]).model_dump(), "method": {}, "teacher": False}
+    unit |= {"training": Training(**card["teacher_training"]).model_dump(), "reveal_transfer": True}
+    steps = round(rows * card["teacher_training"]["epochs"] / card["teacher_training"]["batch_size"])
+    method = card["method"] | {"layer_map": "last", "name": "kd"}
+    told = common | {"out": str(folder / "teacher"), "unit": unit, "seed": 0, "steps": steps, "teacher": None}
+    told |= {"file": str(TRAIN_FILES / "student_only.py"), "method": method, "student_layers": 3, "feature_cache": 0}
+    teacher.teach(told | {"dev": {}})
+    student, training = ModelSpec(**card["student"]).model_dump(), Training(**card["training"]).model_dump()
+    own = {"arm": "kd", "model": student, "method": method, "teacher": True, "training": training}
+    steps = round(rows * card["training"]["epochs"] / card["training"]["batch_size"])
+    return common | {"teacher": str(folder / "teacher"), "steps": steps}, own | {"reveal_transfer": False}

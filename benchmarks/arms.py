@@ -1,0 +1,207 @@
+"""The arms that need nothing but what kdagent needs: the floor, two ways to use Hugging Face's Trainer, and ours.
+
+An arm trains one pass over a setting and gives back its `Pass`. Its step ends with the optimizer's step: a hook there
+takes the time, the same for every arm.
+"""
+
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import Trainer, TrainingArguments
+
+from baselines.experiment import Experiment
+from baselines.rows import Collator
+from baselines.teachers import load
+from baselines.trial import import_file
+from benchmarks.setting import METHOD, SEED, TRAIN_FILES, Setting
+
+CUDA = torch.cuda.is_available()
+DEVICE = "cuda" if CUDA else "cpu"
+
+
+@dataclass
+class Pass:
+    """When each step ended, on one clock, and each step's loss."""
+
+    ends: list[float] = field(default_factory=list)
+    losses: list = field(default_factory=list)
+
+    def watch(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        optimizer.register_step_post_hook(lambda *_: self.ends.append(now()))
+        return optimizer
+
+    def per_step(self, warm: int) -> float:
+        """Seconds, over the steps after the first `warm`."""
+        return (self.ends[-1] - self.ends[warm - 1]) / (len(self.ends) - warm)
+
+    def first_losses(self, count: int) -> list[float]:
+        return [float(loss) for loss in self.losses[:count]]
+
+
+Arm = Callable[[Setting], Pass]
+
+
+def now() -> float:
+    if CUDA:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def optimizer(setting: Setting, model: torch.nn.Module, done: Pass) -> torch.optim.Optimizer:
+    """AdamW as the product has it: fused, no decay of biases and norms."""
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
+    return done.watch(torch.optim.AdamW(groups, lr=setting.training["learning_rate"], fused=True))
+
+
+def student_of(setting: Setting) -> torch.nn.Module:
+    """Without dropout, so that losses can be held against each other."""
+    return undropped(setting.build_student().to(DEVICE).train())
+
+
+def undropped(model: torch.nn.Module) -> torch.nn.Module:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def inputs_of(batch: dict) -> dict:
+    return {name: value.to(DEVICE) for name, value in batch.items() if name not in ("ids", "labels")}
+
+
+def hinton(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The objective of every arm with a teacher, as a user would write it down."""
+    alpha, t = METHOD["alpha"], METHOD["temperature"]
+    soft = F.kl_div(F.log_softmax(student / t, -1), F.softmax(teacher / t, -1), reduction="batchmean") * t**2
+    return (1 - alpha) * F.cross_entropy(student, labels) + alpha * soft
+
+
+def floor(setting: Setting) -> Pass:
+    """F0: a bare loop over batches that are tensors already, the student alone."""
+    done, model = Pass(), student_of(setting)
+    rule = optimizer(setting, model, done)
+    for batch in [inputs_of(batch) | {"labels": batch["labels"].to(DEVICE)} for batch in setting.batches()]:
+        labels = batch.pop("labels")
+        loss = F.cross_entropy(model(**batch).logits, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        rule.step()
+        rule.zero_grad()
+        done.losses.append(loss.detach())
+    return done
+
+
+class _Noting(Trainer):
+    """Takes down the losses."""
+
+    done: Pass
+    teacher: torch.nn.Module | None = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        given = {name: value for name, value in inputs.items() if name not in ("ids", "labels")}
+        logits = model(**given).logits
+        if self.teacher is None:
+            loss = F.cross_entropy(logits, inputs["labels"])
+        else:
+            with torch.no_grad():
+                answers = self.teacher(**given).logits
+            loss = hinton(logits, answers, inputs["labels"])
+        self.done.losses.append(loss.detach())
+        return loss
+
+
+def tuned_trainer(setting: Setting) -> Pass:
+    """F1: Hugging Face's Trainer, the student alone, its known brakes released and its rows grouped by length."""
+    grouped = "group_by_length" if setting.mixed else "sequential"
+    return _with_trainer(setting, False, train_sampling_strategy=grouped, logging_nan_inf_filter=False)
+
+
+def naive_trainer(setting: Setting) -> Pass:
+    """N: the recipe of Hugging Face's guide: the teacher asked at every step, Trainer's defaults."""
+    return _with_trainer(setting, True, train_sampling_strategy="random" if setting.mixed else "sequential")
+
+
+def _with_trainer(setting: Setting, taught: bool, **own) -> Pass:
+    done, model = Pass(), student_of(setting)
+    with tempfile.TemporaryDirectory() as out:
+        arguments = TrainingArguments(
+            output_dir=out,
+            max_steps=setting.steps,
+            per_device_train_batch_size=setting.batch_size,
+            max_grad_norm=1.0,
+            remove_unused_columns=False,
+            dataloader_drop_last=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not CUDA,
+            seed=SEED,
+            **own,
+        )
+        rule = optimizer(setting, model, done)
+        constant = torch.optim.lr_scheduler.LambdaLR(rule, lambda _: 1.0)
+        trainer = _Noting(
+            model=model,
+            args=arguments,
+            train_dataset=setting.ordered(),
+            data_collator=Collator(setting.task),
+            optimizers=(rule, constant),
+        )
+        trainer.done = done
+        trainer.teacher = load(setting.folder / "teacher", setting.task).to(DEVICE) if taught else None
+        trainer.train()
+    return done
+
+
+def ours_online(setting: Setting) -> Pass:
+    """K-on: a trial of ours whose teacher is asked at every step, as one is whose answers do not fit the cache."""
+    return _ours(setting, online=True)
+
+
+def ours_cached(setting: Setting) -> Pass:
+    """K-c: a trial of ours as it is: the teacher's answers come from the cache, every check is on."""
+    return _ours(setting, online=False)
+
+
+def _ours(setting: Setting, online: bool) -> Pass:
+    done = Pass()
+    with tempfile.TemporaryDirectory() as out:
+        job, unit = setting.job(), setting.unit | {"reveal_transfer": False}
+        experiment = Experiment(job, unit, SEED, Path(out), io.StringIO())
+        undropped(experiment.student)
+        if online:
+            experiment.teacher.logits = None
+        made = experiment.optimizer
+
+        def watched(model: torch.nn.Module):
+            rule, schedule = made(model)
+            return done.watch(rule), schedule
+
+        experiment.optimizer = watched
+        log = experiment.log
+
+        def noted(task, distillation):
+            alpha = METHOD["alpha"]
+            done.losses.append(((1 - alpha) * task + alpha * distillation).detach())
+            log(task=task, distillation=distillation)
+
+        experiment.log = noted
+        import_file(TRAIN_FILES / "kd.py").train(experiment)
+    return done
+
+
+OWN: dict[str, Arm] = {
+    "F0": floor,
+    "F1": tuned_trainer,
+    "N": naive_trainer,
+    "K-on": ours_online,
+    "K-c": ours_cached,
+}

@@ -1,0 +1,73 @@
+"""A process that trains passes of one arm when it is told to: how a machine is filled, with one trial or with several.
+
+python -m benchmarks.worker SETTING.json ARM    one line in, one pass; out comes when each step ended
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.arms import OWN, now
+from benchmarks.rivals import RIVALS, missing
+from benchmarks.setting import ROOT, Setting
+
+
+def main(words: list[str]) -> None:
+    setting = Setting.read(Path(words[0]))
+    torch.set_num_threads(setting.threads)
+    if words[1] in RIVALS:
+        missing(words[1])
+    arm, out = (OWN | RIVALS)[words[1]], sys.stdout
+    print(json.dumps("ready"), file=out, flush=True)
+    for _ in sys.stdin:
+        began = now()
+        with contextlib.redirect_stdout(sys.stderr):
+            done = arm(setting)
+        print(json.dumps({"began": began, "ends": done.ends}), file=out, flush=True)
+
+
+class Workers:
+    """Some processes of one arm, side by side."""
+
+    def __init__(self, setting: Setting, arm: str, count: int, threads: int) -> None:
+        place = setting.folder / f"{arm}-{threads}.json"
+        setting.with_threads(threads).write(place)
+        argv = [sys.executable, "-m", "benchmarks.worker", str(place), arm]
+        self.rows = setting.steps * setting.batch_size * count
+        self.processes = [
+            subprocess.Popen(
+                argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            for _ in range(count)
+        ]
+        for process in self.processes:
+            self._said(process)
+
+    def seconds_per_row(self) -> float:
+        """Of one pass of every process at once, building the model left out: from the first step's end on, of the
+        process that is slowest, scaled to the whole pass."""
+        for process in self.processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [self._said(process) for process in self.processes]
+        spans = [(each["ends"][-1] - each["ends"][0]) * len(each["ends"]) / (len(each["ends"]) - 1) for each in said]
+        return max(spans) / self.rows
+
+    def _said(self, process: subprocess.Popen):
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended with {process.wait()}: {' '.join(map(str, process.args))}")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.stdin.close()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

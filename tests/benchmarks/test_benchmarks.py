@@ -1,0 +1,84 @@
+"""The benchmark judges itself: arms compute the same, one that does not gets no figure, ratios carry their spread."""
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import arms, measure, rivals, setting
+from benchmarks.arms import OWN, Pass
+from benchmarks.measure import Measured, ratio
+from benchmarks.worker import Workers
+
+SMALL = {"layers": 2, "width": 16, "heads": 2}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> setting.Setting:
+    made = pytest.MonkeyPatch()
+    made.setattr(setting, "VOCABULARY", 64)
+    made.setattr(setting, "TEXT", {who: spec | SMALL for who, spec in setting.TEXT.items()})
+    yield setting.text(tmp_path_factory.mktemp("bench") / "text", [9] * 40, 12, 4, threads=1)
+    made.undo()
+
+
+@pytest.fixture(scope="module")
+def measured(text) -> dict[str, Measured]:
+    threads = torch.get_num_threads()
+    yield measure.rounds(text, OWN, count=2)
+    torch.set_num_threads(threads)
+
+
+def test_every_arm_takes_every_step_of_one_pass(text, measured):
+    assert text.steps == 10
+    assert all(len(each.seconds) == 2 and len(each.losses) == 10 for each in measured.values())
+
+
+def test_arms_with_one_objective_have_the_same_losses_step_by_step(measured):
+    for one, other in (("F1", "F0"), ("K-on", "N"), ("K-c", "N")):
+        assert measured[one].losses == pytest.approx(measured[other].losses, rel=1e-4)
+    assert measured["N"].losses != pytest.approx(measured["F0"].losses, rel=1e-2)
+
+
+def test_an_arm_that_computes_something_else_gets_no_figure(text, measured):
+    table, wrong = command._parity(text, measured)
+    assert not wrong and "no figure" not in table
+    spoiled = measured | {"K-c": Measured(measured["K-c"].seconds, [2 * loss for loss in measured["K-c"].losses])}
+    table, wrong = command._parity(text, spoiled)
+    [row] = [line for line in table.splitlines() if line.startswith("| K-c")]
+    assert wrong and "no figure" in row
+
+
+def test_a_ratio_lies_in_its_interval_and_equal_arms_are_equal():
+    found, low, high = ratio([2.0, 2.2, 1.8], [1.0, 1.1, 0.9])
+    assert found == pytest.approx(2.0) and low <= found <= high
+    assert ratio([1.0, 3.0], [1.0, 3.0]) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_the_first_steps_are_not_timed():
+    assert Pass(ends=[10.0, 11.0, 12.0, 13.0]).per_step(2) == pytest.approx(1.0)
+    assert Pass(ends=[0.0, 50.0, 51.0, 52.0]).per_step(2) == pytest.approx(1.0)
+
+
+def test_processes_side_by_side_train_their_passes(text):
+    workers = Workers(text, "K-c", count=2, threads=1)
+    try:
+        assert workers.rows == 2 * text.steps * text.batch_size
+        assert 0 < workers.seconds_per_row() < 10
+    finally:
+        workers.stop()
+
+
+def test_a_rival_that_is_not_installed_is_named_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(rivals, "SITE", tmp_path)
+    monkeypatch.setitem(rivals.PACKAGES, "TD", "no-such-package")
+    assert "no-such-package" in rivals.missing("TD")
+
+
+def test_the_timed_step_is_the_optimizers():
+    weight = torch.nn.Parameter(torch.ones(1))
+    done = Pass()
+    rule = done.watch(torch.optim.SGD([weight], lr=0.1))
+    weight.grad = torch.ones(1)
+    rule.step()
+    assert len(done.ends) == 1 and arms.now() >= done.ends[0]
