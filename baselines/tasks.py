@@ -383,6 +383,12 @@ def _label_names(rows, column: str) -> list[str]:
     if declared := getattr(rows.features[column], "names", None):
         return declared
     values = set(rows[column]) - {None}
+    if scores := sorted(value for value in values if isinstance(value, float) and not value.is_integer()):
+        raise BaselineError(
+            f"column {column!r} holds scores, {scores[0]:g} among them: one score has no classes for a temperature to "
+            "soften, and only classifiers are distilled here",
+            "cut the scores into ranges and give their names as labels",
+        )
     return [str(value) for value in sorted(values, key=lambda value: (isinstance(value, str), value))]
 
 
@@ -399,7 +405,7 @@ def _labels(rows, column: str, names: list[str], name: str) -> list[int]:
         positions = {label: place for place, label in enumerate(names)}
     for row, value in enumerate(values):
         if str(value) not in positions:
-            known = f"the classes are {', '.join(names)}"
+            known = f"the classes are {', '.join(names[:10])}{' …' * (len(names) > 10)}"
             raise BaselineError(f"{name}: row {row} of column {column!r} has the label {value!r}", known)
     return [positions[str(value)] for value in values]
 

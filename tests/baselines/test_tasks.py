@@ -306,6 +306,15 @@ def test_missing_label_is_refused_and_no_class_of_its_own(tmp_path):
     assert "row 1 of column 'label' has the label None → the classes are ham, spam" in said
 
 
+def test_scores_are_no_classes_and_the_nearest_that_is_possible_is_named(tmp_path):
+    said = refusal(labelled, tmp_path, [0.5, 3.25, 1.0])
+    assert "holds scores, 0.5 among them" in said and "→ cut the scores into ranges" in said
+
+
+def test_whole_numbers_written_with_a_point_are_classes(tmp_path):
+    assert labelled(tmp_path, [1.0, 2.0, 1.0]).names == ["1.0", "2.0"]
+
+
 # ── unusable files ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
