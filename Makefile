@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check bench probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+.PHONY: install run test check bench bench-whole bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -39,6 +39,12 @@ recorded: install # every method on a real task, and published orderings; an hou
 
 bench: .bench/installed # what distillation costs beside the floor and the rivals; ten idle minutes: [DATA=folder] [WRITE=--write]
 	GOMP_SPINCOUNT=10000 OMP_NUM_THREADS= $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)
+
+bench-whole: install # what a whole run costs beside its trainings, and a second idea beside the first; minutes
+	$(BIN)/python -m benchmarks.whole $(WRITE)
+
+bench-scaling: install # what more rows cost, in time and memory; minutes
+	$(BIN)/python -m benchmarks.scaling $(WRITE)
 
 .bench/installed: .venv/installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt

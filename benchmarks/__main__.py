@@ -10,19 +10,17 @@ Exits with 1 where an arm computed something else than the others.
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file
 
 from benchmarks import accuracy, setting
 from benchmarks.arms import CUDA, OWN
+from benchmarks.machine import described
 from benchmarks.measure import Measured, disagreement, ratio, rounds
 from benchmarks.rivals import PACKAGES, RIVALS, missing
 from benchmarks.setting import Setting
@@ -61,7 +59,8 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as place:
         text, wrong = _measured(Path(place), options, {**OWN, **{n: a for n, a in RIVALS.items() if n not in cannot}})
     text += "".join(f"\n- {name} ({WHAT[name]}) was not run: {why}" for name, why in cannot.items())
-    text += f"\n\n{_machine()}; the whole took {(time.monotonic() - began) / 60:.1f} minutes."
+    packages = sorted({PACKAGES[name] for name in RIVALS if name not in cannot})
+    text += f"\n\n{described(*packages)} The whole took {(time.monotonic() - began) / 60:.1f} minutes."
     print(text)
     if options.write:
         put(DOCS / "benchmarks.md", "bench", text)
@@ -221,21 +220,6 @@ def _models(each: Setting) -> str:
     names = [teacher["spec"]["architecture"], each.student["architecture"]]
     wide = f", width {each.student['width']:g}" if each.name == "text" else ""
     return f"{names[0]} ({sizes[0] / 1e6:.1f} M) → {names[1]} ({sizes[1] / 1e6:.1f} M{wide})"
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = {line.partition(": ")[2] for line in lines if line.startswith("model name")}
-    where = torch.cuda.get_device_name() if CUDA else f"{os.cpu_count()} cores of {', '.join(names)}"
-    packages = [
-        "torch",
-        "transformers",
-        "accelerate",
-        *sorted({PACKAGES[name] for name in RIVALS if not missing(name)}),
-    ]
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    load = os.getloadavg()[0]
-    return f"Measured on {where}, Python {platform.python_version()}, {versions}; load at the end {load:.1f}"
 
 
 if __name__ == "__main__":
