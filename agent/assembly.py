@@ -302,8 +302,10 @@ class Assembly:
         return run_fields(self.plan, tracks, len(self.history), seconds, tokens, longest, memory)
 
     def _deviations(self) -> tuple[str, ...]:
-        """Trials of other runs, trials split into micro-batches, and trials that went on from a checkpoint."""
-        found, reused = [], dict[tuple[str, str], dict[str, None]]()
+        """What in the cache was made again, trials of other runs, trials split into micro-batches, and trials that went
+        on from a checkpoint."""
+        found = [str(said["what"]) for said in self.said("made again")]
+        reused = dict[tuple[str, str], dict[str, None]]()
         for path in sorted(self.paths.folder.glob("trials/*/*/*/trial.json")):
             report, (arm, track, seed) = json.loads(path.read_text()), path.parts[-4:-1]
             if origin := report.get("reused"):

@@ -114,6 +114,7 @@ class Drive:
         from agent import review
         from agent.graph import advance
 
+        steps.hold()
         state = advance(steps, self.paths.state)
         if "review" in state["waiting"] and not review.decided(self.paths):
             with steps.harness.progress.clock.stopped():

@@ -17,16 +17,16 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent import config, planner, runs
+from agent import cache, config, planner, runs
 from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
@@ -99,6 +99,10 @@ class Harness:
     """The run's time budget."""
     stock: Stock | None
     """Where trials of reference arms are taken from and kept; a replay has none."""
+    remade: list[str] = field(default_factory=list, init=False)
+    """What in the cache was not what had been written, and was made again."""
+    checked: set[Path] = field(default_factory=set, init=False)
+    """Folders of the cache that this process has held against their manifests."""
 
     @property
     def remaining(self) -> float:
@@ -128,16 +132,64 @@ class Harness:
             job["assistant"] = assistant
         if settings["sizes"]["generated_rows"]:
             job["generator"] = settings["generator"]
-        folder = self.settings.cache / "data" / key([job, _files(source), _versions()])
-        with _alone(folder):
+        return self._rows(job, self.settings.cache / "data" / key([job, _files(source), _versions()]))
+
+    def _rows(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Facts of the prepared rows that are in the folder, or are put there now."""
+        name = job["task"]["name"]
+        with cache.alone(folder):
+            self._check(f"{name}: prepared rows", folder)
             if not (folder / "facts.json").exists():
                 part = _fresh(folder.with_suffix(".part"))
-                self._run(f"prepare-{source['name']}", "prepare", [job], part, read=())
+                self._run(f"prepare-{name}", "prepare", [job], part, read=())
+                cache.note(folder, {"track": name}, found_in=part)
+                remove(folder)
                 part.rename(folder)
+            cache.use(folder)
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
         for model in facts["models"].values():  # checkpoints were copied beside the rows before the folder had its name
             model["spec"]["checkpoint"] = model["spec"]["checkpoint"].replace(".part/", "/")
-        return facts | {"folder": str(folder), "files": hashes(folder)}
+        return facts | {"folder": str(folder), "files": cache.manifest(folder), "job": job}
+
+    def _check(self, what: str, folder: Path) -> None:
+        """Throws away what is not what had been written, and says so."""
+        self.checked.add(folder)
+        if name := cache.check(folder):
+            said = f"{what} in the cache were made again: {name} was not what had been written"
+            self.remade.append(said)
+            self.progress.say(f"{said} ({folder})")
+
+    def hold(self, plan: Plan, facts: dict[str, Any], train_file: str) -> None:
+        """Before a run goes on: what an earlier process of it took from the cache is still that, or is made again.
+
+        `train_file` is the teachers', or "" where none was trained yet. Raises DataError where the rows are others now.
+        """
+        for track, known in facts.items():
+            if Path(known["folder"]) not in self.checked:
+                self._hold_rows(track, known)
+        if train_file and not all(map(self._is_whole, self._taught(plan, facts, train_file))):
+            self.teachers(plan, facts, train_file)
+
+    def _hold_rows(self, track: str, known: dict[str, Any]) -> None:
+        found = self._rows(known["job"], Path(known["folder"]))["files"]
+        if other := sorted(name for name in {*found, *known["files"]} if found.get(name) != known["files"].get(name)):
+            problem = f"{track}: the data changed since they were planned: {other[0]} in {known['folder']} is another"
+            raise DataError(problem, "start a new run")
+
+    def _taught(self, plan: Plan, facts: dict[str, Any], train_file: str) -> set[Path]:
+        """The folder of every teacher and every assistant that this process has not checked."""
+        found = set[Path]()
+        for track in plan.tracks:
+            teacher = self.settings.cache / "teachers" / teacher_key(track, facts[track.name], train_file)
+            found |= {teacher, taught_by(track, facts[track.name], str(teacher))}
+        return found - self.checked
+
+    def _is_whole(self, folder: Path) -> bool:
+        with cache.alone(folder):
+            whole = cache.manifest(folder) is not None and not cache.altered(folder)
+            if whole:
+                cache.use(folder)
+        return whole
 
     def keep_labels(self, facts: dict[str, Any]) -> None:
         """The cache may be deleted; what the run is scored against stays with it."""
@@ -218,14 +270,20 @@ class Harness:
             "student_layers": facts["models"]["student"]["layers"],
             "feature_cache": FEATURE_CACHE,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        who = job["unit"]["arm"]
+        with cache.alone(folder):
+            self._check(f"{track.name}: the {who}'s files", folder)
+            folder.mkdir(exist_ok=True)
+            cache.use(folder)
             place = self.paths.jobs / name
             place.mkdir(parents=True, exist_ok=True)
             write_whole(place / "train.py", train_file)
             job["file"] = str(place / "train.py")
             self.progress.watch(track.name, folder, 1)
             self._run(name, "teacher", [job], folder, read, track, trials=track.method.teachers)
+            model = {name: facts["models"][who][name] for name in ("class", "parameters")}
+            rows = sum(facts["rows"].get(split, 0) for split in ("train", "transfer", "generated"))
+            cache.note(folder, {"track": track.name, "arm": who, "rows": rows} | model)
 
     def keep_teachers(self, plan: Plan, facts: dict[str, Any], teachers: dict[str, str]) -> dict[str, str]:
         """Keeps what each teacher and assistant traced about its training, and what a teacher's layers
@@ -700,12 +758,6 @@ def _without_effect(part: Part, probe: Probe) -> str:
     )
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of prepared data, by its name in the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".safetensors", ".json"))
-    return {str(path.relative_to(folder)): runs.file_hash(path) for path in files}
-
-
 def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
     """Where a teacher's place in the cache is: all that its weights follow from, the labels it learns among it."""
     identity = {
@@ -775,14 +827,3 @@ def _fresh(folder: Path) -> Path:
     remove(folder)
     folder.mkdir(parents=True)
     return folder
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs from filling the same cache folder at the same time."""
-    import fcntl
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, config, planner, review, runs, seal
+from agent import __version__, cache, config, planner, review, runs, seal
 from agent.assembly import REFERENCE_FILES, Assembly, attempt_name, code_hash, decision
 from agent.cards import cards
 from agent.clock import Clock
@@ -18,7 +18,7 @@ from agent.environment import environment
 from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.events import EventLog
 from agent.gateway import Gateway, Message
-from agent.harness import Arm, Harness, hashes, teacher_hashes, training_code
+from agent.harness import Arm, Harness, teacher_hashes, training_code
 from agent.lints import Lint, lint
 from agent.options import Options
 from agent.paths import RunPaths
@@ -33,6 +33,7 @@ from sandbox.folder import remove
 from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
+TEACHERS = "student_only"  # the train.py that trains them
 BETWEEN = "between the phases"
 CNNS = ("resnet", "mobilenetv2")
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
@@ -72,6 +73,7 @@ class Steps:
         noted = seal.notes(self.paths, known, {self.paths.plan.name: text})
         self.events.once("planned", hash=plan.hash, warnings=warnings, **noted)  # first: a plan on disk is on record
         runs.write_whole(self.paths.plan, text)
+        self._note_remade()
         return plan
 
     def _proposal(self, draft: Draft) -> Proposal:
@@ -116,6 +118,18 @@ class Steps:
         found: dict[str, Any] = json.loads(self.paths.facts.read_text())["tracks"]
         return found
 
+    def hold(self) -> None:
+        """Before a run goes on: what it takes from the cache is still what an earlier process of it took."""
+        if self.events.count("measured"):
+            return  # it takes no more
+        self.harness.hold(self.plan, self.facts, _train_file(TEACHERS) if self.events.count("teachers") else "")
+        self._note_remade()
+
+    def _note_remade(self) -> None:
+        """On record: what in the cache was not what had been written."""
+        for what in self.harness.remade:
+            self.events.once("made again", what=what)
+
     # ── workspace and reference arms ────────────────────────────────────────────────────────────────────────────────
 
     def make_workspace(self) -> dict[str, str]:
@@ -141,7 +155,8 @@ class Steps:
     def train_references(self, commits: dict[str, str]) -> dict[str, str]:
         """Teachers and every reference arm. Returns the teachers' folders."""
         plan, facts = self.plan, self.facts
-        teachers = self.harness.teachers(plan, facts, _train_file("student_only"))
+        teachers = self.harness.teachers(plan, facts, _train_file(TEACHERS))
+        self._note_remade()
         weights = self.harness.keep_teachers(plan, facts, teachers)
         if not self.events.count("teachers", weights=weights):
             self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/", "trials/assistant/"))
@@ -300,7 +315,7 @@ class Steps:
             "seconds": _rounded(self.harness.progress.clock),
             "late": self.harness.remaining <= 0,
             "teachers": teacher_hashes(self.plan, self.facts, teachers),
-            "data": {name: hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
+            "data": {name: cache.hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
         }
 
     def conclude(self) -> Results:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent import cache
 from agent.runs import file_hash, write_whole
 from sandbox.folder import remove
 
@@ -28,6 +29,7 @@ class Stock:
         """Puts the trial of that identity into `place`; False where none is kept, or what is kept was changed."""
         kept = self.folder / key(identity)
         try:
+            cache.use(kept)
             origin = json.loads((kept / "origin.json").read_text(encoding="utf-8"))
             if {name: file_hash(kept / name) for name in FILES} != origin["files"]:
                 return False
@@ -51,7 +53,8 @@ class Stock:
         part.mkdir(parents=True)
         for name in FILES:
             shutil.copyfile(place / name, part / name)
-        origin = {"run": self.run, "files": {name: file_hash(part / name) for name in FILES}}
+        track = place.parent.name
+        origin = {"run": self.run, "track": track, "files": {name: file_hash(part / name) for name in FILES}}
         write_whole(part / "origin.json", json.dumps(origin))
         try:
             part.rename(kept)

@@ -6,9 +6,11 @@ The teacher learns from every label of the pool, those hidden from students incl
 no steps to train it is a checkpoint as it is, whose classes are brought into the task's order by their names.
 An assistant is a teacher that learned as students do, from a larger one's answers.
 Generated rows have no label: both answer them like all others, and learn from none of them.
-Each stage names its last file when all are whole, so a stage whose last file exists is not repeated.
+Each stage names its last file when all are whole, so a stage whose last file exists is not repeated. That of a training
+also holds the hashes of what it left, for a process that is cut off before the harness has noted any.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -98,6 +100,8 @@ def _train(job: dict, out: Path) -> None:
         "fingerprint": models.fingerprint(model),
         **_shapes(model, _pool(job, task), task),
     }
+    files = ("weights.safetensors", "config.json", "trace.jsonl")
+    facts["files"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
     part = out / "teacher.part"
     part.write_text(json.dumps(facts))
     part.rename(out / "teacher.json")
@@ -139,6 +143,7 @@ def _shapes(model: nn.Module, rows: Rows, task: dict) -> dict:
     return {"widths": [s.shape[1] for s in ends], "feature_bytes": [len(rows) * s[0].numel() * 4 for s in ends]}
 
 
+@torch.inference_mode()
 def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Path) -> None:
     """Logits of every row and the states of `layers`, in the order of the rows' ids."""
     lengths = [len(item) for item in rows.items] if task["kind"] == "text" else [0] * len(rows)
@@ -149,9 +154,8 @@ def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Pat
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         batch = collate([rows[index] for index in chosen])
-        with torch.no_grad():
-            inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
-            output = model(**inputs, output_hidden_states=bool(layers))
+        inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
+        output = model(**inputs, output_hidden_states=bool(layers))
         logits[chosen] = output.logits.float().cpu()
         for layer in layers:
             for index, value in zip(chosen, output.hidden_states[ends[layer - 1]].float().cpu(), strict=True):
@@ -162,6 +166,7 @@ def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Pat
         _save_whole(out / "logits.safetensors", {"logits": logits})
 
 
+@torch.inference_mode()
 def _cache_likelihoods(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Path) -> None:
     """The log-likelihood of every row, in the order of the rows' ids. No method asks a language model for layers."""
     likelihoods = log_likelihoods(model, [item.tolist() for item in rows.items])

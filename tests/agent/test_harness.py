@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent import config, runs
+from agent import cache, config, runs
 from agent.assembly import Assembly
 from agent.clock import Clock
-from agent.harness import Arm, Harness, hashes, taught_by, teacher_hashes, teacher_key
+from agent.errors import DataError
+from agent.harness import Arm, Harness, taught_by, teacher_hashes, teacher_key
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
@@ -110,10 +111,48 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
 
 def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    [track], clean = place.plan.tracks, place.facts | {"files": hashes(place.lab.data)}
+    [track], clean = place.plan.tracks, place.facts | {"files": cache.hashes(place.lab.data)}
     noisy = clean | {"files": clean["files"] | {"seen/train.safetensors": "0" * 64}}
     assert teacher_key(track, clean, "a file") == teacher_key(track, clean, "a file")
     assert teacher_key(track, noisy, "a file") != teacher_key(track, clean, "a file")
+
+
+def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    job = {name: value for name, value in place.lab.prepare_job().items() if name != "out"}
+    facts = {"own": place.facts | {"files": cache.hashes(place.lab.data), "job": job}}
+    cache.note(place.lab.data, {"track": "own"})
+    train_file = (TEMPLATES / "student_only.py").read_text()
+
+    def harness() -> Harness:
+        """As each process of a run has its own."""
+        progress = Progress(Console(quiet=True), Clock(), quiet=True)
+        settings = replace(config.Settings.read(), cache=tmp_path / "cache")
+        return Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
+
+    teacher = Path(harness().teachers(place.plan, facts, train_file)["own"])
+    before, rows = cache.manifest(teacher), place.lab.data / "seen" / "train.safetensors"
+    assert before and {"weights.safetensors", "logits.safetensors", "teacher.json", "trace.jsonl"} <= before.keys()
+    (whole := harness()).hold(place.plan, facts, train_file)
+    assert whole.remade == []
+    for path in (rows, teacher / "logits.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    (mended := harness()).hold(place.plan, facts, train_file)
+    assert [said.split(" in the cache")[0] for said in mended.remade] == [
+        "own: prepared rows",
+        "own: the teacher's files",
+    ]
+    after = cache.hashes(teacher)
+    timed = ("teacher.json", "trace.jsonl")
+    assert all(after[name] == digest for name, digest in before.items() if name not in timed)
+    assert cache.hashes(place.lab.data) == facts["own"]["files"]
+    (teacher / "weights.safetensors").rename(teacher / "features-9.safetensors")  # a kill, and then some
+    teacher.with_suffix(".json").unlink()
+    harness().hold(place.plan, facts, train_file)
+    assert cache.hashes(teacher).keys() == before.keys()
+    facts["own"]["files"]["seen/task.json"] = "0" * 64
+    with pytest.raises(DataError, match=r"own: the data changed since they were planned: seen/task\.json"):
+        harness().hold(place.plan, facts, train_file)
 
 
 def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_teacher(tmp_path: Path) -> None:
@@ -123,7 +162,7 @@ def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_
     plan = place.plan.model_copy(update={"tracks": (track,), "seeds": (1,)})
     here("prepare", place.lab.prepare_job(out=str(tmp_path / "assisted"), assistant=between.model_dump()))
     said = json.loads((tmp_path / "assisted" / "facts.json").read_text())
-    facts = {"own": said | {"folder": str(place.lab.data), "files": hashes(place.lab.data)}}
+    facts = {"own": said | {"folder": str(place.lab.data), "files": cache.hashes(place.lab.data)}}
     progress = Progress(Console(quiet=True), Clock(), quiet=True)
     settings = replace(config.Settings.read(), cache=tmp_path / "cache")
     harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)

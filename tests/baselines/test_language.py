@@ -142,6 +142,7 @@ def test_the_teacher_leaves_one_likelihood_per_text(lab, task):
     found = load_file(lab.teacher / "likelihoods.safetensors")["likelihoods"]
     likely = log_likelihoods(load(lab.teacher, task), [item.tolist() for item in rows.items], batch=1)
     torch.testing.assert_close(found, likely, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, log_likelihoods(load(lab.teacher, task), [item.tolist() for item in rows.items]))
     assert not (lab.teacher / "logits.safetensors").exists()
 
 

@@ -17,8 +17,9 @@ from agent.probe import measure
 from baselines import models
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
-from baselines.rows import NO_LABEL, read_rows
-from baselines.teachers import Teacher, load
+from baselines.methods.selective import taps
+from baselines.rows import NO_LABEL, Collator, read_rows
+from baselines.teachers import Teacher, accepted, load
 from baselines.trial import import_file
 from tests.baselines.lab import (
     ARMS,
@@ -158,6 +159,25 @@ def test_cached_logits_are_the_teachers_own_answers_row_by_row(lab, tmp_path):
         torch.testing.assert_close(cached[start : start + len(own)], own, rtol=1e-4, atol=1e-5)
         start += len(own)
     assert start == len(cached)
+
+
+def test_cached_answers_and_states_are_those_of_a_forward_without_inference_mode_bit_by_bit(lab):
+    task = json.loads((lab.data / "seen/task.json").read_text())
+    train, transfer = (read_rows(lab.data / f"seen/{name}.safetensors", lab.kind) for name in ("train", "transfer"))
+    rows = train + transfer
+    lengths = [len(item) if lab.kind == "text" else 0 for item in rows.items]
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    model = load(lab.teacher, task)
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        output = model(**accepted(model, Collator(task)([rows[n] for n in order])), output_hidden_states=True)
+    assert torch.equal(load_file(lab.teacher / "logits.safetensors")["logits"][order], output.logits)
+    kept = load_file(lab.teacher / "features-2.safetensors")
+    states = output.hidden_states[taps(model)[1]]
+    for place, n in enumerate(order):
+        start = kept["offsets"][n] if lab.kind == "text" else n
+        own = kept["values"][start : start + lengths[n]] if lab.kind == "text" else kept["values"][n]
+        assert torch.equal(own, states[place][: lengths[n]] if lab.kind == "text" else states[place])
 
 
 def test_teacher_that_is_there_is_not_trained_again_and_lost_outputs_come_back(lab, tmp_path):

@@ -1,0 +1,138 @@
+"""What lies in the cache is what was written there, or it is thrown away and made again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent import cache
+from agent.paths import RunPaths
+from tests.agent.command import TINY, Kdagent
+from tests.agent.gates import Gates
+from tests.baselines.lab import sha256
+
+ABOUT = {"track": "digits"}
+FILES = {"weights.safetensors": "weights", "logits.safetensors": "logits", "teacher-1/logits.safetensors": "others"}
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def there(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = write(tmp_path / "teachers" / "0123abcd", **FILES)
+    cache.note(made, ABOUT)
+    return made
+
+
+def test_folder_that_is_as_it_was_written_is_left_alone(folder: Path) -> None:
+    assert cache.check(folder) == ""
+    assert there(folder) == set(FILES) and cache.about(folder) == ABOUT
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    first, *others = path.read_bytes()
+    path.write_bytes(bytes([first ^ 1, *others]))
+
+
+def lead_elsewhere(path: Path) -> None:
+    path.rename(path.with_suffix(".kept"))
+    path.symlink_to(path.with_suffix(".kept").name)
+
+
+@pytest.mark.parametrize("harm", [cut, flip, Path.unlink, lead_elsewhere])
+@pytest.mark.parametrize("name", FILES)
+def test_folder_in_which_anything_was_harmed_goes_whole_and_the_file_is_named(folder: Path, name: str, harm) -> None:
+    harm(folder / name)
+    assert cache.check(folder) == name
+    assert not folder.exists() and cache.manifest(folder) is None
+
+
+def test_what_another_plan_adds_extends_the_manifest(folder: Path) -> None:
+    before = cache.manifest(folder)
+    cache.note(write(folder, **{"features-1.safetensors": "features", "logits.part": "half"}), ABOUT)
+    assert before and cache.manifest(folder) == before | {
+        "features-1.safetensors": sha256(folder / "features-1.safetensors")
+    }
+    assert cache.check(folder) == "" and there(folder) == {*FILES, "features-1.safetensors"}
+
+
+def test_file_that_a_later_process_changed_is_not_vouched_for_by_the_manifest_that_it_extends(folder: Path) -> None:
+    cache.note(write(folder, **{"logits.safetensors": "of another", "features-1.safetensors": "features"}), ABOUT)
+    assert cache.check(folder) == "logits.safetensors"
+
+
+@pytest.mark.parametrize("manifest", [None, "", "{", "[]", '{"schema": 1}', "[" * 100_000])
+def test_nothing_counts_that_no_manifest_names(folder: Path, manifest: str | None) -> None:
+    (path := folder.with_suffix(".json")).unlink()
+    if manifest is not None:
+        path.write_text(manifest)
+    assert cache.check(folder) == "" and there(folder) == set()
+
+
+def test_process_that_was_cut_off_leaves_its_trained_weights_and_its_checkpoints_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """As a kill leaves it: one teacher is trained, the next one is at work, and no manifest is there yet."""
+    left = write(tmp_path / "0123abcd", **FILES | {"teacher-1/trainer/checkpoint-2/manifest.json": "{}"})
+    (left / "link").symlink_to("weights.safetensors")
+    ended = {"schema": 1, "files": {"weights.safetensors": sha256(left / "weights.safetensors")}}
+    write(left, **{"teacher.json": json.dumps(ended)})
+    assert cache.check(left) == ""
+    whole = {"teacher.json", "weights.safetensors", "teacher-1/trainer/checkpoint-2/manifest.json"}
+    assert there(left) == whole
+    cut(left / "weights.safetensors")
+    assert cache.check(left) == ""
+    assert there(left) == {"teacher-1/trainer/checkpoint-2/manifest.json"}
+
+
+def test_folder_is_in_use_while_it_is_filled_and_while_it_is_read(folder: Path) -> None:
+    locks = (cache.lock(folder), folder)
+    with cache.alone(folder), cache.unused(*locks) as ours:
+        assert not ours
+    with cache.unused(*locks) as ours:
+        assert ours
+    cache.use(folder)
+    with cache.unused(*locks) as ours:
+        assert not ours
+
+
+@pytest.mark.slow
+def test_run_makes_again_what_was_harmed_after_it_was_planned_and_its_report_says_so(
+    gates: Gates, tmp_path: Path
+) -> None:
+    kdagent = Kdagent(tmp_path / "runs", tmp_path / "cache")
+    for kind in ("arrow", "data", "teachers"):
+        if (gates.kdagent.cache / kind).exists():
+            shutil.copytree(gates.kdagent.cache / kind, kdagent.cache / kind)
+    assert kdagent("run", "soft labels", *TINY, "--plan-only").code == 0
+    [paths] = map(RunPaths, kdagent.runs.iterdir())
+    [facts] = json.loads(paths.facts.read_text())["tracks"].values()
+    rows = Path(facts["folder"]) / "seen" / "train.safetensors"
+    before = {path: sha256(path) for path in (rows, *(kdagent.cache / "teachers").glob("*/logits.safetensors"))}
+    for path in before:
+        cut(path)
+    said = kdagent("resume", "@last", "--yes")
+    assert said.code == 0, said.err
+    lines = [line for line in paths.report.read_text().splitlines() if "was not what had been written" in line]
+    assert lines == [
+        "- digits: prepared rows in the cache were made again: seen/train.safetensors was not what had been written",
+        "- digits: the teacher's files in the cache were made again: logits.safetensors was not what had been written",
+    ]
+    trained = json.loads((paths.jobs / "teacher-digits" / "job-0.json").read_text())["out"]
+    for path in (rows, Path(trained) / "logits.safetensors"):
+        assert sha256(path) == before[path]
+    assert kdagent("verify", "@last").code == 0
