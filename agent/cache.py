@@ -107,10 +107,21 @@ def read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def discard(folder: Path) -> None:
+def free(path: Path, *locks: Path) -> bool:
+    """Whether an entry is gone now; what somebody has just begun to use stays."""
+    with unused(*locks) as ours:
+        if ours:
+            discard(path)
+    return ours
+
+
+def discard(path: Path) -> None:
     """The manifest goes first: a folder without one is not taken for whole, wherever this is cut off."""
-    _manifest(folder).unlink(missing_ok=True)
-    remove(folder)
+    _manifest(path).unlink(missing_ok=True)
+    if path.is_file():
+        path.unlink()
+    else:
+        remove(path)
 
 
 def lock(folder: Path) -> Path:
@@ -118,7 +129,7 @@ def lock(folder: Path) -> Path:
 
 
 def _manifest(folder: Path) -> Path:
-    return folder.with_suffix(".json")
+    return folder.with_name(f"{folder.name}.json")
 
 
 def _finished(folder: Path) -> set[str]:

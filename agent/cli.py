@@ -36,6 +36,7 @@ COMMANDS = {
     "tag": "name a run, so that runs --tag finds it",
     "rm": "delete runs",
     "gc": "what no run needs any more, and with --yes its end",
+    "cache": "what lies in the cache (ls), and its end (rm)",
     "tasks": "the tasks there are",
     "methods": "the methods there are",
     "doctor": "check this machine: git, torch, isolation, data, endpoint",
@@ -63,7 +64,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _run(commands.add_parser("run", help="plan, train, compare, report", epilog=EPILOG, formatter_class=wide))
     for name, about in COMMANDS.items():
-        command = _common(commands.add_parser(name, help=about))
+        command = commands.add_parser(name, help=about)
+        if name == "cache":
+            _cache(command)
+            continue
+        _common(command)
         if name in ("resume", "replay", "show", "report", "verify", "review", "export", "tag"):
             command.add_argument("run", metavar="RUN", help=RUN)
         if name in SHELF:
@@ -171,6 +176,17 @@ def _gc(command: argparse.ArgumentParser) -> None:
     what.add_argument("--yes", action="store_true", help="free it")
 
 
+def _cache(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ls|rm", parser_class=Parser)
+    _common(actions.add_parser("ls", help="what is there: kind, key, size, last use, what it holds, who needs it"))
+    rm = _common(actions.add_parser("rm", help="delete it; the next run that needs it makes it again"))
+    what = rm.add_mutually_exclusive_group(required=True)
+    what.add_argument("key", nargs="*", default=[], metavar="KEY", help="a key, or a unique beginning of one")
+    what.add_argument("--all", action="store_true", help="everything")
+    what.add_argument("--older", type=days, metavar="DAYS", help="what no run has used for so many days")
+    rm.add_argument("--yes", action="store_true", help="do not ask")
+
+
 SHELF = {
     "replay": _replay,
     "review": _review,
@@ -218,6 +234,12 @@ def seconds(text: str) -> float:
     if not found or not float(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not a time: give 90s, 30m or 2h")
     return float(found[1]) * TIMES[found[2]]
+
+
+def days(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no number of days: give 30, or 0.5")
+    return float(text)
 
 
 def since(text: str) -> str:

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import config, runs
 from agent.errors import UsageError
 from sandbox.output import printable
+
+if TYPE_CHECKING:
+    from agent.inventory import Entry
 
 
 def _runs(arguments: argparse.Namespace) -> Path:
@@ -105,6 +108,55 @@ def collect(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def look_into_cache(arguments: argparse.Namespace) -> int:
+    """What lies in the cache."""
+    from agent import inventory
+
+    folder = config.Settings.read().cache
+    found = inventory.inventory(folder, _runs(arguments))
+    total = sum(each.bytes for each in found)
+    if arguments.json:
+        known = {"cache": str(folder), "bytes": total, "entries": [each.to_json() for each in found]}
+        print(json.dumps({"schema": 1} | known))
+        return 0
+    for each in found:
+        print(_cached(each))
+    size = f"{total / 1e6:.1f} MB"
+    print(f"{len(found)} in {folder}, {size}; `kdagent cache rm KEY` removes, and a run makes again what it needs")
+    return 0
+
+
+def remove_from_cache(arguments: argparse.Namespace) -> int:
+    """Delete what was named from the cache, after saying what."""
+    from agent import inventory
+
+    folder = config.Settings.read().cache
+    found = inventory.inventory(folder, _runs(arguments))
+    if arguments.key:
+        found = inventory.named(found, arguments.key, folder)
+    elif arguments.older is not None:
+        found = inventory.idle(found, arguments.older)
+    if found and not arguments.yes:
+        print("\n".join(map(_cached, found)), file=sys.stderr)
+        _confirm(f"remove {len(found)} from the cache {folder}?", arguments.json)
+    removed = inventory.free(found)
+    freed = sum(each.bytes for each in removed)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "bytes": freed, "removed": [each.to_json() for each in removed]}))
+        return 0
+    for each in removed:
+        print(f"removed: {_cached(each)}")
+    print(f"freed: {freed / 1e6:.1f} MB ({freed} bytes)")
+    return 0
+
+
+def _cached(entry: "Entry") -> str:
+    needed = f"; named by {', '.join(entry.runs[:2])}" if entry.runs else ""
+    more = f" and {len(entry.runs) - 2} more" if len(entry.runs) > 2 else ""
+    start = f"{entry.kind:<8}{entry.key[:12]:<13}{entry.bytes / 1e6:9.1f} MB  {entry.used[:16].replace('T', ' ')}"
+    return printable(f"{start}  {entry.about}{needed}{more}")
+
+
 def export(arguments: argparse.Namespace) -> int:
     """A run as one file."""
     from agent import archive
@@ -153,4 +205,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "tag": tag,
     "rm": remove,
     "gc": collect,
+    "cache": lambda arguments: (look_into_cache if arguments.action == "ls" else remove_from_cache)(arguments),
 }

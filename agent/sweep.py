@@ -1,16 +1,14 @@
 """What nothing needs any more: leftovers of runs, and what the cache holds for no run that is there."""
 
-import fcntl
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import runs
+from agent import cache, runs
 from agent.errors import UsageError
 from agent.paths import RunPaths
-from sandbox.folder import measure, remove
+from sandbox.folder import measure
 
 KEY = re.compile(rb"[0-9a-f]{32}")
 HIDDEN = (".import-", ".removed-")
@@ -23,7 +21,7 @@ class Item:
     size: int
     """Bytes on the disk."""
     why: str
-    lock: Path
+    locks: tuple[Path, ...]
     """Held by whoever uses it."""
 
 
@@ -34,69 +32,52 @@ class Waste:
     """What was left alone, and why."""
 
 
-def waste(folder: Path, cache: Path) -> Waste:
+def waste(folder: Path, cache_folder: Path) -> Waste:
     """Everything that can go. The cache is left alone while any run may still be about to name what it uses."""
     found, needed = Waste(), set[str]()
     for paths in runs.every(folder):
         try:
             with runs.still(paths):
                 runs.read(paths)
-                needed |= _keys(paths)
-                found.items += [_item(each, f"scratch of {paths.id}", paths.lock) for each in _inside(paths.scratch)]
+                needed |= keys(paths)
+                found.items += [_item(each, f"scratch of {paths.id}", paths.lock) for each in inside(paths.scratch)]
         except (UsageError, OSError) as error:
             found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
     found.items += [_item(each, "left by an import or a removal", RunPaths(each).lock) for each in _hidden(folder)]
     if not found.kept:
         why = f"no run in {folder} refers to it"
-        found.items += [_item(each, why, each.with_suffix(".lock")) for each in _unneeded(cache, needed)]
+        found.items += [_item(each, why, cache.lock(each), each) for each in _unneeded(cache_folder, needed)]
     return found
 
 
 def free(item: Item) -> bool:
     """Whether it is gone now; what somebody has just begun to use stays."""
-    with _alone(item.lock) as ours:
-        if ours:
-            remove(item.path)
-    return ours
+    return cache.free(item.path, *item.locks)
 
 
-def _keys(paths: RunPaths) -> set[str]:
+def keys(paths: RunPaths) -> set[str]:
     """Everything in a record that may be the name of an entry of the cache."""
     files = (paths.facts, paths.events, *paths.jobs.glob("*/job-*.json"))
     return {key.decode() for path in files if path.exists() for key in KEY.findall(path.read_bytes())}
 
 
-def _unneeded(cache: Path, needed: set[str]) -> Iterator[Path]:
+def _unneeded(folder: Path, needed: set[str]) -> Iterator[Path]:
     for kind in ("data", "teachers", "trials"):
-        for path in _inside(cache / kind):
+        for path in inside(folder / kind):
             if path.stem not in needed:
                 yield path
 
 
 def _hidden(folder: Path) -> Iterator[Path]:
-    return (path for path in _inside(folder) if path.name.startswith(HIDDEN))
+    return (path for path in inside(folder) if path.name.startswith(HIDDEN))
 
 
-def _inside(folder: Path) -> list[Path]:
+def inside(folder: Path) -> list[Path]:
+    """Folders in a folder, in order."""
     return (
         sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()) if folder.is_dir() else []
     )
 
 
-def _item(path: Path, why: str, lock: Path) -> Item:
-    return Item(path, measure(path).disk, why, lock)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
-    """Whether nobody holds this lock; while it lasts, nobody else does."""
-    if not lock.exists():
-        yield True
-        return
-    with lock.open() as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+def _item(path: Path, why: str, *locks: Path) -> Item:
+    return Item(path, measure(path).disk, why, locks)

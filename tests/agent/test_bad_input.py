@@ -60,6 +60,7 @@ def own(path: str, *words: str) -> tuple[str, ...]:
 
 
 NEWS = ("run", "efficient KD", "--task", "ag_news", "--data-dir")
+CACHE = {"KDAGENT_CACHE": "HERE/cache"}
 TABLE = (
     # the idea
     Bad("no idea", ("run",), "IDEA"),
@@ -168,6 +169,12 @@ TABLE = (
     Bad("report too early", ("report", "20260101", "--runs-dir", "HERE/two"), "is planned: it has no results"),
     Bad("run.json changed", ("show", "@last", "--runs-dir", "HERE/changed"), "is no record of a run"),
     Bad("results.json changed", ("report", "@last", "--runs-dir", "HERE/results"), "results.json cannot be read"),
+    # the cache
+    Bad("no cache", ("cache", "ls"), "no cache at", environment={"KDAGENT_CACHE": "HERE/nowhere"}),
+    Bad("nothing to remove named", ("cache", "rm"), "KEY --all --older"),
+    Bad("no such key", ("cache", "rm", "0f", "--yes"), "no key '0f'", environment=CACHE),
+    Bad("half a key", ("cache", "rm", "0", "--yes"), "key '0' is ambiguous: 2", environment=CACHE),
+    Bad("days in words", ("cache", "rm", "--older", "long"), "'long'"),
 )
 
 
@@ -175,7 +182,8 @@ TABLE = (
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the bad files."""
     folder = tmp_path_factory.mktemp("bad")
-    for name in ("empty", "only-git", "news/ag_news", "images/cat", "images/dog"):
+    keys = (f"cache/data/{digits * 16}" for digits in ("00", "01"))
+    for name in ("empty", "only-git", "news/ag_news", "images/cat", "images/dog", *keys):
         (folder / name).mkdir(parents=True)
     (folder / "only-git" / "git").symlink_to(shutil.which("git") or "/usr/bin/git")
     rows = [f"a sentence number {n},{('no', 'yes')[n % 2]}" for n in range(400)]

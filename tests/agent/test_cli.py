@@ -31,13 +31,17 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"], ["runs"], ["tasks"], ["nonsense"]])
+LOOKING = (["--help"], ["run", "--help"], ["--version"], ["runs"], ["cache", "ls"], ["tasks"], ["nonsense"])
+
+
+@pytest.mark.parametrize("words", LOOKING)
 def test_looking_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     code = f"""import atexit, sys
 atexit.register(lambda: print(*sys.modules, file=sys.stderr))
 from agent.cli import main
 sys.exit(main({words!r}))"""
-    environment = os.environ | {"KDAGENT_RUNS": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    folders = {"KDAGENT_RUNS": str(tmp_path), "KDAGENT_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | folders
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     loaded = set(done.stderr.splitlines()[-1].split())
     assert "agent.cli" in loaded
