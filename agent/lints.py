@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from agent.cards import NOUNS, cards
 from agent.compare import count, fewest_seeds, least_p
+from agent.harness import MOST_LOGITS
 from agent.plan import ModelSpec, Plan, Track, Training, title_problem
 
 PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
@@ -31,6 +32,7 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
         found += _as_it_is(track)
         for about in (_rates, _schedule, _method, _recurrent, _generated, _rows):
             found += about(track)
+        found += _answers(plan, track)
         found += _sizes(track, facts[track.name])
         found += _apart(track, facts[track.name])
         found += _between(track, facts[track.name])
@@ -385,6 +387,25 @@ def _rows(track: Track) -> Iterator[Lint]:
             f"tracks.{track.name}.task.test_rows",
             f"{track.task.test_rows} test rows: one answer is worth {100 / track.task.test_rows:.1f} points",
         )
+
+
+def _answers(plan: Plan, track: Track) -> Iterator[Lint]:
+    """Every trial's answers are kept as one number per row and class, and those of a split are made in one process."""
+    task, seeds = track.task, len(plan.seeds)
+    final = seeds * (len(plan.reference_arms) + 1) + 1 + bool(track.assistant)
+    for split, rows, trials in (("dev", task.dev_rows, seeds), ("test", task.test_rows, final)):
+        each = 4 * max(1, len(task.labels))  # bytes of a row's
+        most = min(MOST_LOGITS, (plan.budget.disk_mb << 20) // trials) // each
+        if rows > most:
+            what = "tokens" if task.kind == "language" else "classes"
+            yield Lint(
+                "refusal",
+                f"tracks.{track.name}.task.{split}_rows",
+                f"{rows:,} rows of {len(task.labels):,} {what} are {rows * each >> 20:,} MB of answers, of {trials} "
+                f"models {rows * each * trials >> 20:,} MB: budget.disk_mb is {plan.budget.disk_mb:,}, and "
+                f"{MOST_LOGITS >> 20:,} MB are the most of one",
+                f"use --set {track.name}.{split}_rows={most}, fewer seeds, more disk or a smaller vocabulary",
+            )
 
 
 def _sizes(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:

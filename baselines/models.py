@@ -59,9 +59,11 @@ def build(spec: dict, task: dict, seed: int) -> nn.Module:
 def finished(spec: dict, task: dict) -> nn.Module:
     """A checkpoint as somebody trained it for this task; its answers stand in the order of the task's classes.
 
-    Classes are matched by their names, never by their places. Raises BaselineError where the names differ, upper and
-    lower case aside, and where the checkpoint has no classification head.
+    Classes are matched by their names, never by their places; those of a language model are its own tokens. Raises
+    BaselineError where the names differ, upper and lower case aside, and where the checkpoint has no head.
     """
+    if task["kind"] == "language":
+        return build(spec, task, seed=0)
     folder, wanted = Path(spec["checkpoint"]), [name.casefold() for name in task["labels"]]
     known = AutoConfig.from_pretrained(folder).id2label
     names = [str(known[place]) for place in sorted(known)]
@@ -204,15 +206,20 @@ def _gpt2(spec: dict, task: dict, names: dict) -> nn.Module:
     return GPT2ForNextTokens(causal_settings(task["vocabulary"], task["input_size"], **sizes, **own_head, **names))
 
 
+def _own_head(model: nn.Module) -> None:
+    """A published GPT-2 answers with the weights of its embedding. Here it answers with a copy of them, which training
+    may lead elsewhere: safetensors holds no tensor under two names."""
+    if model.lm_head.weight is model.transformer.wte.weight:
+        model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+
+
 def refuse_foreign(spec: dict, kind: str) -> None:
-    """Raises BaselineError where only one of model and rows is of a language, and for a checkpoint of one."""
+    """Raises BaselineError where only one of model and rows is of a language."""
     if (spec["architecture"] == "gpt2") != (kind == "language"):
         why = "only a causal language model, gpt2, gives the likelihood of a text" if kind == "language" else ""
         why = why or "its answers are the next tokens of a text: choose a task that is a corpus"
         raise BaselineError(f"a {spec['architecture']} is not for rows of the kind {kind}", why)
-    if spec["architecture"] == "gpt2" and spec["checkpoint"]:
-        said = "its tokens would be the classes, and there are tens of thousands of them"
-        raise BaselineError(f"gpt2 starts from random weights here, not from {spec['checkpoint']}", said)
 
 
 _BUILDERS = {
@@ -227,7 +234,8 @@ _BUILDERS = {
 
 
 def _auto(task: dict) -> type:
-    return AutoModelForSequenceClassification if task["kind"] == "text" else AutoModelForImageClassification
+    named = {"text": AutoModelForSequenceClassification, "image": AutoModelForImageClassification}
+    return named.get(task["kind"], GPT2ForNextTokens)
 
 
 def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
@@ -252,25 +260,30 @@ def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
                 "name a checkpoint that fits the plan, or plan what the checkpoint holds",
             )
     fresh = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
-    if body := sorted(key for key in fresh if key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key):
+    own = "" if task["kind"] == "language" else f"{model.base_model_prefix}."
+    if body := sorted(key for key in fresh if key.startswith(own) and "pooler" not in key):
         raise BaselineError(
             f"checkpoint {spec['checkpoint']} lacks {len(body)} weights of the model, {body[0]} among them",
-            "only the classification head may be new: is the file whole, and of this architecture?",
+            "only the head of a classifier may be new: is the file whole, and of this architecture?",
         )
+    if task["kind"] == "language":
+        _own_head(model)
     return model
 
 
 def _agreements(spec: dict, task: dict, model: nn.Module) -> Iterator[tuple[str, object, object]]:
     """What a checkpoint must share with the plan and the prepared rows: (name, planned, found)."""
-    yield "architecture", spec["architecture"], model.config.model_type.replace("_", "")
+    found = AutoConfig.from_pretrained(spec["checkpoint"]).model_type  # the model's own is what was asked for
+    yield "architecture", spec["architecture"], found.replace("_", "")
     yield "number of layers", spec["layers"], len(taps(model))
-    if task["kind"] == "text":
+    if task["kind"] != "image":
         yield "width", spec["width"], model.config.hidden_size
         yield "number of heads", spec["heads"], model.config.num_attention_heads
         yield "longest text", task["input_size"], min(task["input_size"], _longest(model))
         if spec["architecture"] == "roberta":  # it counts positions by what is no padding
             yield "id of the padding", task["padding"], model.config.pad_token_id
-        yield "vocabulary", task["vocabulary"], min(task["vocabulary"], model.config.vocab_size)
+        known = model.config.vocab_size
+        yield "vocabulary", task["vocabulary"], known if task["kind"] == "language" else min(task["vocabulary"], known)
 
 
 def _longest(model: nn.Module) -> int:

@@ -33,18 +33,18 @@ def prepare(job: dict) -> None:
     source = tasks.load(job["task"])
     for who in ("teacher", "student"):
         models.refuse_foreign(job[who], source.kind)
-    tokenizer = None
-    if source.kind == "language":
-        if job["label_noise"]:
-            raise BaselineError("a corpus has no labels that could be wrong", "leave out label_noise")
-        tokenizer, source = _corpus(source, job["input_size"])
-    splits = tasks.split(source, job["sizes"], job["data_seed"])
-    splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
-    tasks.check(source, splits, job["batch_size"])
     for folder in ("seen", "held", "labels"):
         (out / folder).mkdir(exist_ok=True)
     who_there_is = [who for who in ("teacher", "assistant", "student") if who in job]
     specs = {who: models.fetch(job[who], out / "seen" / who) for who in who_there_is}
+    tokenizer = None
+    if source.kind == "language":
+        if job["label_noise"]:
+            raise BaselineError("a corpus has no labels that could be wrong", "leave out label_noise")
+        tokenizer, source = _corpus(source, job["input_size"], specs)
+    splits = tasks.split(source, job["sizes"], job["data_seed"])
+    splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
+    tasks.check(source, splits, job["batch_size"])
     if made := _generated(job, source, splits):
         splits = _with(splits, made)
         (out / "seen" / "generated.json").write_text(json.dumps({"schema": 1, "texts": made.texts} | made.facts))
@@ -160,7 +160,8 @@ class _TextEncoder:
         self.tokenizer.enable_truncation(longest)
         self.tokenizer.no_padding()
         self.tokenizer.save(str(out / "seen" / "tokenizer.json"))
-        self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": self.tokenizer.token_to_id(padding)}
+        known = self.tokenizer.token_to_id(padding) or 0  # the texts of a corpus are of one length and need none
+        self.facts = {"vocabulary": self.tokenizer.get_vocab_size(), "padding": known}
         if tokenizer:
             self.facts["labels"] = [tokenizer.id_to_token(number) for number in range(self.facts["vocabulary"])]
 
@@ -168,14 +169,31 @@ class _TextEncoder:
         return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(examples.inputs)]
 
 
-def _corpus(source: tasks.Source, longest: int) -> tuple:
-    """A vocabulary of the pool, of a size that a small model can tell apart, and the texts that fill `longest` of its
-    tokens."""
-    tokenizer = _train_tokenizer(source.pool.inputs, CLASSES, limit_alphabet=LETTERS)
+def _corpus(source: tasks.Source, longest: int, specs: dict) -> tuple:
+    """The vocabulary of the checkpoints, or one of the pool that a small model can tell apart; and the texts that fill
+    `longest` of its tokens."""
+    checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
+    tokenizer = _classes(checkpoints) if checkpoints else None
+    tokenizer = tokenizer or _train_tokenizer(source.pool.inputs, CLASSES, limit_alphabet=LETTERS)
     tokenizer.post_processor = None  # what begins or ends a text is no part of it
     return tokenizer, tasks.at_least(
         source, longest, lambda texts: [len(encoded) for encoded in tokenizer.encode_batch(texts)]
     )
+
+
+def _classes(folders: list[str]):
+    """The tokenizer of language models, whose tokens are the classes of both."""
+    loaded = _tokenizers(folders)
+    if any(other.get_vocab() != loaded[0].get_vocab() for other in loaded):
+        raise BaselineError(
+            "teacher and student have different vocabularies, and each token of a corpus is a class",
+            "choose two of one tokenizer, or leave out student.checkpoint: from sizes it takes the teacher's",
+        )
+    vocabulary = loaded[0].get_vocab()
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        problem = f"the checkpoint's tokenizer has {len(vocabulary):,} tokens, and their ids leave some out"
+        raise BaselineError(problem, "number its tokens from 0 on")
+    return loaded[0].backend_tokenizer
 
 
 def _asked(splits: tasks.Splits, encoded: dict[str, list[np.ndarray]]) -> tasks.Splits:

@@ -299,6 +299,29 @@ def test_corpora_and_their_methods_belong_together(
     assert found.field == f"tracks.{task}.{field}" and says in found.message and hint in found.hint
 
 
+def test_answers_that_no_disk_holds_are_refused_with_the_numbers() -> None:
+    """Every token is a class, and every trial's answers are kept as one number per row and class."""
+
+    def found(classes: int, **values: Any) -> list[Lint]:
+        wanted = Options(idea="efficient KD", tasks=("docstrings_text",), values={"method.name": "miniplm"} | values)
+        said = Proposal.model_validate(PROSE | {"method": "miniplm"})
+        plan = planner.freeze(planner.draft(wanted), wanted, said, {})
+        [track] = plan.tracks
+        task = track.task.model_copy(update={"kind": "language", "labels": tuple(map(str, range(classes)))})
+        plan = plan.model_copy(update={"tracks": (track.model_copy(update={"task": task}),)})
+        return lint(plan, {"docstrings_text": {"models": MODELS}})
+
+    [refusal] = found(50257)
+    assert (refusal.level, refusal.field) == ("refusal", "tracks.docstrings_text.task.test_rows")
+    assert "2,000 rows of 50,257 tokens are 383 MB of answers, of 19 models 7,285 MB" in refusal.message
+    assert "budget.disk_mb is 4,096" in refusal.message and "test_rows=1124" in refusal.hint
+    assert not found(50257, test_rows=1124) and not found(512)
+    assert [each.field for each in found(50257, test_rows=1125)] == ["tracks.docstrings_text.task.test_rows"]
+    wide = found(200_000, **{"budget.disk_mb": 100_000, "dev_rows": 1500})
+    assert [each.field.split("_")[-2] for each in wide] == ["text.task.dev", "text.task.test"]
+    assert "1,024 MB are the most of one" in wide[0].message
+
+
 BILSTM = {"student.architecture": "bilstm", "student.layers": 1, "student.width": 64}
 
 

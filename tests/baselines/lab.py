@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from tokenizers import ByteLevelBPETokenizer
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from baselines.predict import predict
 from baselines.prepare import prepare
@@ -122,6 +125,18 @@ def write_images(folder: Path, per_class: int, classes: tuple[str, ...] = ("dark
         for number in range(per_class):
             pixels = bytes(draw.randrange(90) + 120 * place for _ in range(10 * 8 * 3))
             Image.frombytes("RGB", (10, 8), pixels).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+def write_gpt2(folder: Path, tokens: int = 290, words: list[str] | None = None, **sizes: object) -> Path:
+    """A GPT-2 as one is published: byte pairs, one mark that ends a text, and a head that is its embedding."""
+    folder.mkdir(parents=True)
+    byte_pairs = ByteLevelBPETokenizer()
+    byte_pairs.train_from_iterator(words or sentences(150, "train"), tokens, special_tokens=["<|endoftext|>"])
+    byte_pairs.save_model(str(folder))
+    usual = {"vocab_size": byte_pairs.get_vocab_size(), "n_positions": 16, "n_embd": 16, "n_layer": 3, "n_head": 2}
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(**usual | sizes)).save_pretrained(folder)
     return folder
 
 

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2LMHeadModel
 
 from baselines import models
 from baselines.errors import BaselineError
@@ -18,7 +19,7 @@ from baselines.predict import asked
 from baselines.rows import NO_LABEL, Collator, read_rows
 from baselines.tasks import Examples, Source, _corpus, at_least
 from baselines.teachers import load
-from tests.baselines.lab import CORPUS, METHOD, SPEC, STEPS, TRAINING, Lab, here, report, trace
+from tests.baselines.lab import CORPUS, METHOD, SPEC, STEPS, TRAINING, Lab, here, report, trace, write_gpt2
 
 SAMPLING = {"ratio": 0.5, "ref_fraction": 0.125, "ref_layers": 1, "ref_width": 8, "ref_epochs": 4}
 REFERENCE = ("ratio", "ref_fraction", "ref_layers", "ref_width", "ref_epochs")
@@ -117,13 +118,122 @@ def test_language_models_and_corpora_belong_together(lab):
     for spec, kind in (("bert", "language"), ("gpt2", "text"), ("gpt2", "image")):
         with pytest.raises(BaselineError, match=f"a {spec} is not for rows of the kind {kind}"):
             models.refuse_foreign(SPEC | {"architecture": spec}, kind)
-    with pytest.raises(BaselineError, match="starts from random weights here, not from openai"):
-        models.refuse_foreign(SPEC | {"architecture": "gpt2", "checkpoint": "openai-community/gpt2"}, "language")
     with pytest.raises(BaselineError, match="a distilbert is not for rows of the kind language") as caught:
         here("prepare", lab.prepare_job(out=str(lab.root / "no"), student=SPEC | {"architecture": "distilbert"}))
     assert "likelihood" in caught.value.hint
     with pytest.raises(BaselineError, match="no labels that could be wrong"):
         here("prepare", lab.prepare_job(out=str(lab.root / "no"), label_noise=0.1))
+
+
+# ── checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return write_gpt2(tmp_path_factory.mktemp("hub") / "gpt2", n_embd=32)
+
+
+@pytest.fixture(scope="module")
+def known(published):
+    """A task of the published model's tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(published)
+    labels = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    return {"kind": "language", "labels": labels, "vocabulary": len(labels), "padding": 0, "input_size": 8}
+
+
+def named(folder, **changes):
+    return SPEC | {"architecture": "gpt2", "width": 32, "checkpoint": str(folder)} | changes
+
+
+@pytest.fixture(scope="module", params=["both", "teacher", "student"])
+def beside(request, published, tmp_path_factory):
+    """A published teacher as it is, beside a student from sizes or from a checkpoint; or a published student alone."""
+    lab = Lab(tmp_path_factory.mktemp("beside"), "language")
+    if request.param != "student":
+        lab.models["teacher"] = named(published)
+    if request.param != "teacher":
+        lab.models["student"] = named(write_gpt2(lab.root / "small", n_layer=2), width=16, layers=2)
+    here("prepare", lab.prepare_job())
+    here("teacher", lab.teacher_job(method=METHODS["miniplm"], steps=0 if request.param != "student" else STEPS))
+    here("trial", lab.trial_job(*(lab.unit(arm, method=method) for arm, method in METHODS.items())))
+    return lab
+
+
+def test_a_published_model_answers_as_it_did_with_a_head_of_its_own(published, known):
+    theirs, ours = GPT2LMHeadModel.from_pretrained(published).eval(), models.finished(named(published), known).eval()
+    ids = torch.randint(0, known["vocabulary"], (3, 8))
+    with torch.no_grad():
+        assert torch.equal(ours(ids).logits, theirs(ids).logits)
+    assert ours.lm_head.weight is not ours.transformer.wte.weight and not ours.config.tie_word_embeddings
+    assert models.parameters(ours) - models.parameters(theirs) == 32 * known["vocabulary"]
+    assert models.fingerprint(ours) == models.fingerprint(models.build(named(published), known, seed=1))
+
+
+def test_a_head_that_was_published_apart_from_the_embedding_stays_so(tmp_path, known):
+    folder = write_gpt2(tmp_path / "apart", tie_word_embeddings=False)
+    stored = load_file(folder / "model.safetensors")
+    found = models.build(named(folder, width=16), known, seed=0)
+    assert torch.equal(found.lm_head.weight, stored["lm_head.weight"])
+    del stored["lm_head.weight"]
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BaselineError, match=r"lacks 1 weights of the model, lm_head\.weight"):
+        models.build(named(folder, width=16), known, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"layers": 2}, "number of layers is 3, the plan says 2"),
+        ({"width": 16}, "width is 32, the plan says 16"),
+        ({"heads": 4}, "number of heads is 2, the plan says 4"),
+        ({"input_size": 17}, "longest text is 16, the plan says 17"),
+        ({"vocabulary": 289}, "vocabulary is 290, the plan says 289"),
+    ],
+)
+def test_a_published_model_that_is_not_the_planned_one_is_refused(published, known, changes, says):
+    spec = named(published) | {name: value for name, value in changes.items() if name in SPEC}
+    with pytest.raises(BaselineError, match=says):
+        models.build(spec, known | changes, seed=0)
+
+
+def test_a_masked_language_model_is_no_gpt2(tmp_path, known):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": 16}
+    BertForMaskedLM(BertConfig(vocab_size=290, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(BaselineError, match="architecture is bert, the plan says gpt2"):
+        models.build(named(tmp_path), known, seed=0)
+
+
+def test_the_classes_of_a_corpus_are_the_tokens_of_the_checkpoint(beside, known):
+    task = json.loads((beside.data / "seen/task.json").read_text())
+    assert task["labels"] == known["labels"] and "<|endoftext|>" in task["labels"]
+    facts = json.loads((beside.data / "facts.json").read_text())
+    assert {model["class"] for model in facts["models"].values()} == {"GPT2ForNextTokens"} and not facts["apart"]
+    assert {len(item) for item in read_rows(beside.data / "seen/train.safetensors", "language").items} == {8}
+
+
+@pytest.mark.parametrize("arm", METHODS)
+def test_published_models_teach_and_learn(beside, known, tmp_path, arm):
+    assert report(beside.trials / arm / "1")["status"] == "ok", report(beside.trials / arm / "1")["traceback"]
+    here("predict", beside.predict_job(beside.answer(arm), out=str(tmp_path)))
+    said = json.loads((tmp_path / arm / "prediction.json").read_text())
+    assert said["status"] == "ok" and said["change"] > 0
+    assert load_file(tmp_path / arm / "logits.safetensors")["logits"].shape == (24, known["vocabulary"])
+
+
+@pytest.mark.parametrize("beside", ["both", "teacher"], indirect=True)
+def test_a_published_teacher_that_is_not_trained_gives_its_own_likelihoods(beside, published):
+    rows = read_rows(beside.data / "seen/train.safetensors", "language")
+    theirs = log_likelihoods(GPT2LMHeadModel.from_pretrained(published), [item.tolist() for item in rows.items])
+    torch.testing.assert_close(load_file(beside.teacher / "likelihoods.safetensors")["likelihoods"], theirs)
+
+
+def test_models_of_different_tokens_are_refused_with_the_nearest_choice(published, tmp_path):
+    lab = Lab(tmp_path, "language")
+    other = write_gpt2(tmp_path / "other", words=["another vocabulary of other words"] * 9)
+    lab.models |= {"teacher": named(published), "student": named(other, width=16)}
+    with pytest.raises(BaselineError, match="different vocabularies, and each token of a corpus is a class") as caught:
+        here("prepare", lab.prepare_job())
+    assert "leave out student.checkpoint" in caught.value.hint
 
 
 # ── training ────────────────────────────────────────────────────────────────────────────────────────────────────────
