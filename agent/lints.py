@@ -24,13 +24,20 @@ class Lint:
     hint: str = ""
 
 
+def foreseen(plan: Plan) -> list[Lint]:
+    """Refusals that no row decides about: said before data are prepared, and texts written."""
+    rules = (_as_it_is, _of_kind, _recurrent, _generated)
+    found = [*_tracks_agree(plan), *(each for track in plan.tracks for about in rules for each in about(track))]
+    return [each for each in found if each.level == "refusal"]
+
+
 def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
     """`facts` are those of the prepared data and models, per track."""
     found = [*_title(plan), *_seeds(plan), *_tracks_agree(plan)]
     for track in plan.tracks:
         found += _foreign(plan, track)
         found += _as_it_is(track)
-        for about in (_rates, _schedule, _method, _recurrent, _generated, _rows):
+        for about in (_rates, _schedule, _of_kind, _method, _recurrent, _generated, _rows):
             found += about(track)
         found += _answers(plan, track)
         found += _sizes(track, facts[track.name])
@@ -152,17 +159,23 @@ def _schedule(track: Track) -> Iterator[Lint]:
         )
 
 
-def _method(track: Track) -> Iterator[Lint]:
-    method, card, path = track.method, track.method.card, f"tracks.{track.name}.method"
-    if track.task.kind not in card.kinds:
+def _of_kind(track: Track) -> Iterator[Lint]:
+    """A method on rows that it is not defined for."""
+    method, kinds = track.method, track.method.card.kinds
+    if track.task.kind not in kinds:
         yield Lint(
             "refusal",
-            f"{path}.name",
-            f"{method.name} is for {' and '.join(NOUNS[kind] for kind in card.kinds)}, and {track.name} has "
+            f"tracks.{track.name}.method.name",
+            f"{method.name} is for {' and '.join(NOUNS[kind] for kind in kinds)}, and {track.name} has "
             f"{NOUNS[track.task.kind]}",
             f"use {_instead(track)}",
         )
-    elif "ratio" in card.defaults and method.chosen(track.task.train_rows) < track.training.batch_size:
+
+
+def _method(track: Track) -> Iterator[Lint]:
+    method, card, path = track.method, track.method.card, f"tracks.{track.name}.method"
+    due = "ratio" in card.defaults and track.task.kind in card.kinds
+    if due and method.chosen(track.task.train_rows) < track.training.batch_size:
         yield Lint(
             "refusal",
             f"{path}.ratio",

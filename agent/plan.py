@@ -291,20 +291,31 @@ class Task(Record):
 
 
 class Generator(Record):
-    """The small causal language model that writes the generated rows, after training on the pool's texts. Its seed is
-    that of the data."""
+    """The causal language model that writes the generated rows, after training on the pool's texts. Its seed is that of
+    the data."""
 
+    checkpoint: str = ""
+    """Hub id or folder of the weights that it starts from; empty means random weights with the sizes below."""
+    revision: str = ""
     samples: Count = 4000
     """Texts that are drawn, before filters leave some out."""
     steps: Count = 400
     """Of its training: too few and its texts are noise, too many and they are copies."""
-    layers: Count = 2
-    width: Annotated[int, Field(ge=2, multiple_of=2)] = 64
+    learning_rate: Positive = 0.003
+    layers: Annotated[int, Field(ge=0)] = 2
+    """Zero, as a width of zero: that of the checkpoint, until it was looked at."""
+    width: Annotated[int, Field(ge=0, multiple_of=2)] = 64
     top_k: Count = 50
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """A token is drawn from the likeliest `top_k`, and of these from the fewest that hold this share."""
     temperature: Temperature = 1.0
     """Above one, texts are more varied and more often nonsense."""
+
+    @model_validator(mode="after")
+    def _has_sizes(self) -> "Generator":
+        if not self.checkpoint and not (self.layers and self.width):
+            raise ValueError("layers and width of zero are those of a checkpoint, and none is named")
+        return self
 
 
 class Track(Record):
@@ -435,6 +446,7 @@ class Plan(Record):
         for track in said["tracks"]:
             track["method"] = _stated(track["method"])
             late = {"reference": track, "assistant": track, "generator": track}
+            track["generator"] = track["generator"] and written(track["generator"])
             for part, place in (late | dict.fromkeys(("label_noise", "generated_rows"), track["task"])).items():
                 if not place[part]:
                     del place[part]
@@ -447,6 +459,12 @@ class Plan(Record):
 def _stated(method: dict[str, Any]) -> dict[str, Any]:
     usual = Method(name=method["name"]).model_dump(mode="json")
     return {name: value for name, value in method.items() if name in FIRST or value != usual[name]}
+
+
+def written(generator: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a generator: settings that came later, only where they are not as they always were."""
+    usual, late = Generator().model_dump(), ("checkpoint", "revision", "learning_rate")
+    return {name: value for name, value in generator.items() if name not in late or value != usual[name]}
 
 
 class Proposal(Record):

@@ -18,7 +18,7 @@ from agent import config
 from agent.cards import NOUNS, cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
-from agent.plan import FIRST, Generator, Method, Origin, Plan, Proposal
+from agent.plan import FIRST, Generator, Method, Origin, Plan, Proposal, written
 
 LONGEST_IDEA = 4000  # characters
 TRAINING_FIELDS = (
@@ -38,6 +38,8 @@ SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "tes
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
 OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
+FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
+"""A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
 ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
 """What may be said of an assistant, which else is built like its teacher; a size of 0 is halfway to the student's."""
 TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
@@ -155,11 +157,15 @@ def draft(options: Options) -> Draft:
 
 
 def _provide(made: Draft) -> None:
-    """Defaults that follow from a choice: generated rows for a method that is about them, no heads in a bilstm."""
+    """Defaults that follow from a choice: generated rows for a method that is about them, a generator as its checkpoint
+    is, no heads in a bilstm."""
     for name, settings in made.values["tracks"].items():
         method, start = settings["method"]["name"], f"tracks.{name}"
         if made.origins.get(f"{start}.sizes.generated_rows") != "user":
             settings["sizes"]["generated_rows"] = cards()[method].generated if method in cards() else 0
+        if settings["generator"]["checkpoint"]:
+            own = {n: v for n, v in FROM_CHECKPOINT.items() if f"{start}.generator.{n}" not in made.origins}
+            settings["generator"] |= own
         if settings["student"]["architecture"] == "bilstm" and f"{start}.student.heads" not in made.origins:
             settings["student"]["heads"] = 0
 
@@ -188,8 +194,7 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
     if name in scale and not options.data:
         preset = copy.deepcopy(scale[name])
     else:
-        kind = kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
-        known = config.cards(config.TASKS)
+        kind, known = _kind(options, name), config.cards(config.TASKS)
         preset = copy.deepcopy(next(scale[other] for other in known if other in scale and known[other]["kind"] == kind))
         if kind != "language":
             preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
@@ -228,6 +233,11 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "method": Method(name=OURS).model_dump() | preset["method"],
         "reference": {name: preset["method"][name] for name in ("temperature", "alpha")},
     }
+
+
+def _kind(options: Options, name: str) -> str:
+    """Of the rows that a track is going to have."""
+    return kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
 
 
 def kind_of(path: Path) -> str:
@@ -313,7 +323,10 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
     """The plan. `facts` are those of the prepared data, per track; without them sizes are the wished ones."""
     names = made.values["tracks"]
     values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
-    records = {name: _track(name, settings, facts.get(name), made.origins) for name, settings in names.items()}
+    records = {
+        name: _track(name, _kind(options, name), settings, facts.get(name), made.origins)
+        for name, settings in names.items()
+    }
     methods = {settings["method"]["name"] for settings in names.values()}
     transfer, generated = (
         any(record["task"][size] for record in records.values()) for size in ("transfer_rows", "generated_rows")
@@ -380,7 +393,7 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
 
 
 def _track(
-    name: str, settings: dict[str, Any], facts: dict[str, Any] | None, origins: dict[str, Origin]
+    name: str, kind: str, settings: dict[str, Any], facts: dict[str, Any] | None, origins: dict[str, Origin]
 ) -> dict[str, Any]:
     sizes = settings["sizes"]
     wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
@@ -388,7 +401,7 @@ def _track(
     rows = facts["rows"] if facts else wished | more
     task = {
         "name": name,
-        "kind": facts["task"]["kind"] if facts else "text",
+        "kind": facts["task"]["kind"] if facts else kind,
         "source": facts["source"] if facts else "",
         "revision": facts["revision"] if facts else "",
         "labels": facts["task"]["labels"] if facts else [],
@@ -406,7 +419,8 @@ def _track(
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
     stated = rows.get("generated") or any(path.startswith(f"tracks.{name}.generator.") for path in origins)
-    parts["generator"] = settings["generator"] if stated else None
+    found = {size: value for size, value in (facts or {}).get("generated", {}).items() if size in ("layers", "width")}
+    parts["generator"] = settings["generator"] | found if stated else None
     return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
 
 
@@ -444,7 +458,8 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
     origins: dict[str, Origin] = {}
     for name, record in records.items():
         for part in ("teacher", "teacher_training", "student", "training", "method", "generator"):
-            for field in record[part] or ():
+            said = written(record[part]) if part == "generator" and record[part] else record[part]
+            for field in said or ():
                 path = f"tracks.{name}.{part}.{field}"
                 if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
                     continue

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from agent import runs
 from agent.paths import RunPaths
-from agent.plan import Plan, Track
+from agent.plan import Plan, Track, written
 from agent.report import fill
 from agent.results import Results
 from sandbox.output import printable
@@ -47,8 +47,8 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
         name = escape(spec.checkpoint) or "random weights"
         table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
     method = {name: value for name, value in track.method.settings.items() if name not in track.method.idle}
-    written = track.generator.model_dump() if track.generator else {}
-    parts = {"training": track.training.model_dump(), "method": method, "generator": written}
+    generator = written(track.generator.model_dump()) if track.generator else {}
+    parts = {"training": track.training.model_dump(), "method": method, "generator": generator}
     for part, settings in parts.items():
         for field, value in settings.items():
             extra = f" ({track.steps} steps)" if field == "epochs" else ""

@@ -19,7 +19,7 @@ from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.events import EventLog
 from agent.gateway import Gateway, Message
 from agent.harness import Arm, Harness, teacher_hashes, training_code
-from agent.lints import Lint, lint
+from agent.lints import Lint, foreseen, lint
 from agent.options import Options
 from agent.paths import RunPaths
 from agent.plan import Plan, Proposal
@@ -62,6 +62,7 @@ class Steps:
         proposal = self._proposal(draft)
         planner.merge(draft, proposal)
         left_out = planner.leave_out(draft, self.options)
+        self._refuse(foreseen(planner.freeze(draft, self.options, proposal, {})))
         names = draft.values["tracks"]
         facts = self.harness.prepare(names, {name: self._source(name) for name in names})
         plan = planner.freeze(draft, self.options, proposal, facts)
@@ -105,9 +106,13 @@ class Steps:
     def _lint(self, plan: Plan, facts: dict[str, Any]) -> list[str]:
         """Warnings, shown and kept. Raises PlanError for the first refusal."""
         found = lint(plan, facts)
+        self._refuse(found)
+        return [_line(each) for each in found]
+
+    def _refuse(self, found: Sequence[Lint]) -> None:
+        """Raises PlanError for the first refusal."""
         for refusal in (each for each in found if each.level == "refusal"):
             raise PlanError(f"{refusal.field}: {refusal.message}", refusal.hint)
-        return [_line(each) for each in found]
 
     @property
     def plan(self) -> Plan:

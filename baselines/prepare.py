@@ -33,6 +33,7 @@ def prepare(job: dict) -> None:
     source = tasks.load(job["task"])
     for who in ("teacher", "student"):
         models.refuse_foreign(job[who], source.kind)
+    writer = _writer(job, source, out)
     for folder in ("seen", "held", "labels"):
         (out / folder).mkdir(exist_ok=True)
     who_there_is = [who for who in ("teacher", "assistant", "student") if who in job]
@@ -45,7 +46,7 @@ def prepare(job: dict) -> None:
     splits = tasks.split(source, job["sizes"], job["data_seed"])
     splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
     tasks.check(source, splits, job["batch_size"])
-    if made := _generated(job, source, splits):
+    if made := _generated(job, source, splits, writer):
         splits = _with(splits, made)
         (out / "seen" / "generated.json").write_text(json.dumps({"schema": 1, "texts": made.texts} | made.facts))
     apart = source.kind == "text" and _speak_apart(specs)
@@ -74,14 +75,29 @@ def prepare(job: dict) -> None:
     (out / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
-def _generated(job: dict, source: tasks.Source, splits: tasks.Splits) -> generator.Generated | None:
+def _writer(job: dict, source: tasks.Source, out: Path) -> generator.Writer | None:
+    """The checkpoint that is to write rows, where there is one; what cannot is refused before anything takes time."""
+    if not job["sizes"].get("generated_rows", 0):
+        return None
+    if source.kind != "text":
+        held = "no labels to teach" if source.kind == "language" else "images"
+        problem = f"generated rows are texts, and {job['task']['name']} has {held}"
+        raise BaselineError(problem, "name a task of labelled texts, or use --set generated_rows=0")
+    if not job["generator"]["checkpoint"]:
+        return None
+    folder = Path(models.fetch(job["generator"], out / "generator")["checkpoint"])
+    [tokenizer] = _tokenizers([str(folder)])
+    return generator.published(folder, tokenizer, job["generator"], job["input_size"])
+
+
+def _generated(
+    job: dict, source: tasks.Source, splits: tasks.Splits, writer: generator.Writer | None
+) -> generator.Generated | None:
     """Texts that a language model writes here, since dev and test rows, which none may equal, are seen nowhere else."""
     if not (wanted := job["sizes"].get("generated_rows", 0)):
         return None
-    if source.kind != "text":
-        problem = f"generated rows are texts, and {job['task']['name']} has {source.kind}s"
-        raise BaselineError(problem, "name a task of texts, or use --set generated_rows=0")
-    made = generator.generate(splits, source.pairs, job["generator"], wanted, job["input_size"], job["data_seed"])
+    longest, seed = job["input_size"], job["data_seed"]
+    made = generator.generate(splits, source.pairs, job["generator"], wanted, longest, seed, writer)
     print(made.note, flush=True)
     return made
 

@@ -74,6 +74,14 @@ def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None
     assert any("20 of the 80 training labels were put to another class" in note for note in task["notes"])
 
 
+def test_plan_that_no_row_decides_about_is_refused_before_any_are_prepared(tmp_path: Path) -> None:
+    kdagent = Kdagent(tmp_path / "runs", tmp_path / "cache")
+    wanted = ("--task", "docstrings", "--method", "finetune", "--set", "generated_rows=9", "--isolation", "process")
+    said = kdagent("run", "fine-tune the student on texts that a teacher never saw", *wanted, "--plan-only")
+    assert said.code == 2 and "finetune learns from labelled rows alone" in said.err
+    assert not (kdagent.cache / "data").exists()
+
+
 def test_json_of_a_planned_run_is_one_document(kdagent: Kdagent) -> None:
     said = kdagent("run", "soft labels", *TINY, "--plan-only", "--json")
     assert (said.code, said.err) == (0, "")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent import planner
-from agent.lints import Lint, lint
+from agent.lints import Lint, foreseen, lint
 from agent.options import Options
 from agent.plan import Plan, Proposal
 
@@ -347,6 +347,27 @@ def test_what_a_bilstm_or_generated_rows_do_not_go_with_is_refused(
 ) -> None:
     found = [each for each in lints(values) if each.level == "refusal" and each.field == f"tracks.docstrings.{field}"]
     assert len(found) == 1 and says in found[0].message and "--" in found[0].hint
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "says"),
+    [
+        ("docstrings", {"method.name": "finetune", "generated_rows": 9}, "learns from labelled rows alone"),
+        ("docstrings", {"method.name": "attention", "generated_rows": 9}, "attention is for images"),
+        ("digits", {"method.name": "genset"}, "genset is for labelled texts"),
+        ("docstrings", {"method.name": "genset", "teacher_training.epochs": 0}, "knows nothing"),
+        ("docstrings", {"teacher.architecture": "bilstm"}, "too weak to teach"),
+        ("docstrings", {"learning_rate": 0.1}, ""),
+    ],
+)
+def test_refusals_that_no_row_decides_about_are_known_before_there_are_rows(
+    task: str, values: dict[str, Any], says: str
+) -> None:
+    wanted = Options(idea="efficient KD", tasks=(task,), values=values)
+    plan = planner.freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": "kd"}), {})
+    found = foreseen(plan)
+    assert {each.level for each in found} <= {"refusal"} and len(found) == bool(says)
+    assert all(says in each.message for each in found)
 
 
 def test_a_generator_without_rows_is_warned_about() -> None:

@@ -11,7 +11,7 @@ from agent import config, planner
 from agent.cards import cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
-from agent.plan import FIRST, Plan, Proposal
+from agent.plan import FIRST, Generator, Plan, Proposal
 
 
 def options(**more: Any) -> Options:
@@ -307,6 +307,39 @@ def test_another_method_on_generated_rows_is_held_against_vanilla_distillation_o
 def test_a_plan_without_generated_rows_does_not_speak_of_them() -> None:
     plan = texts_planned("kd")
     assert "generat" not in plan.canonical() and plan.on_generated == ()
+
+
+def test_a_generator_from_a_checkpoint_has_its_sizes_and_a_rate_that_leaves_it_what_it_knows() -> None:
+    wanted = options(tasks=("docstrings",), values={"generator.checkpoint": "openai-community/gpt2"})
+    made, said = planner.draft(wanted), proposal(method="genset")
+    planner.merge(made, said)
+    plan = planner.freeze(made, wanted, said, {})
+    assert plan.tracks[0].generator == Generator(
+        checkpoint="openai-community/gpt2", layers=0, width=0, learning_rate=5e-5
+    )
+    own = planner.draft(
+        options(tasks=("docstrings",), values={"generator.checkpoint": "here", "generator.learning_rate": 0.001})
+    )
+    assert own.values["tracks"]["docstrings"]["generator"]["learning_rate"] == 0.001
+    facts = {"rows": {"train": 9, "transfer": 9, "dev": 9, "test": 9, "generated": 9}, "generated": {"kept": 9}}
+    facts |= dict.fromkeys(("source", "revision", "hash", "encoded"), "") | {"notes": []}
+    facts |= {"task": {"kind": "text", "labels": ["a", "b"]}}
+    facts["generated"] |= {"layers": 12, "width": 768}
+    found = planner.freeze(made, wanted, said, {"docstrings": facts}).tracks[0].generator
+    assert found and (found.layers, found.width) == (12, 768)
+    with pytest.raises(PlanError, match=r"generator = .*are those of a checkpoint"):
+        planner.draft(options(tasks=("docstrings",), values={"generator.width": 0}))
+
+
+def test_plan_from_before_generators_had_checkpoints_keeps_its_hash() -> None:
+    plan = texts_planned("genset")
+    older = json.loads(plan.canonical())
+    assert {*older["tracks"][0]["generator"]} == {
+        *("samples", "steps", "layers", "width", "top_k", "top_p", "temperature")
+    }
+    assert not any(name in path for path in plan.provenance for name in ("generator.checkpoint", "generator.learning"))
+    assert Plan.model_validate(older).hash == plan.hash
+    assert texts_planned("genset", **{"generator.learning_rate": 0.001}).hash != plan.hash
 
 
 def test_fewer_samples_than_generated_rows_are_refused_before_any_work() -> None:

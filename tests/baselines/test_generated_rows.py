@@ -5,13 +5,17 @@ import json
 
 import pytest
 from safetensors.torch import load_file
+from transformers import BertConfig, BertForMaskedLM
 
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment
 from baselines.rows import NO_LABEL
-from tests.baselines.lab import METHOD, SIZES, Lab, here, report, trace
+from tests.baselines.lab import METHOD, SIZES, Lab, here, report, texts, trace, write_gpt2
+from tests.baselines.test_hub import TOKENS, write_checkpoint
 
 GENERATOR = {"samples": 60, "steps": 40, "layers": 1, "width": 16, "top_k": 50, "top_p": 0.95, "temperature": 1.0}
+GENERATOR |= {"checkpoint": "", "revision": "", "learning_rate": 3e-3}
+PUBLISHED = GENERATOR | {"layers": 0, "width": 0}
 ROWS = 24
 SETTINGS = METHOD | {"teachers": 2, "mode": "m-o-1", "stage_one": 0.5}
 pytestmark = pytest.mark.slow
@@ -83,7 +87,44 @@ def test_a_bilstm_learns_from_generated_rows(lab, tmp_path):
     assert report(tmp_path / "genset/1")["status"] == "ok"
 
 
-def test_texts_cannot_be_generated_for_images(tmp_path):
-    lab = Lab(tmp_path, "image")
-    with pytest.raises(BaselineError, match="generated rows are texts, and digits has images"):
+@pytest.mark.parametrize(("kind", "says"), [("image", "digits has images"), ("language", "ag_news_text has no labels")])
+def test_texts_cannot_be_generated_for_images_or_a_corpus(tmp_path, kind, says):
+    lab = Lab(tmp_path, kind)
+    with pytest.raises(BaselineError, match=f"generated rows are texts, and {says}"):
         here("prepare", lab.prepare_job(sizes=SIZES | {"generated_rows": 5}, generator=GENERATOR))
+
+
+def test_a_published_generator_lies_beside_the_rows_and_writes_them(tmp_path):
+    words = [text for text, _ in texts(150, seed=1)]
+    folder = write_gpt2(tmp_path / "gpt2", words=words, n_layer=2, resid_pdrop=0.3)
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle that nobody asked for")
+    said = []
+    for name in ("one", "other"):
+        lab = Lab(tmp_path / name, "text")
+        own = PUBLISHED | {"checkpoint": str(folder)}
+        here("prepare", lab.prepare_job(sizes=SIZES | {"generated_rows": ROWS}, generator=own))
+        said.append(json.loads((lab.data / "seen/generated.json").read_text()))
+        assert sorted(path.name for path in (lab.data / "generator").iterdir()) == [
+            *("config.json", "generation_config.json", "merges.txt", "model.safetensors", "vocab.json")
+        ]
+    assert said[0] == said[1] and len(said[0]["texts"]) == ROWS
+    assert (said[0]["layers"], said[0]["width"], said[0]["pretrained"]) == (2, 16, True)
+    facts = json.loads((lab.data / "facts.json").read_text())
+    assert "texts drawn from a pre-trained language model" in facts["notes"][-1] and facts["overlap"] == 0
+
+
+def test_a_generator_that_cannot_write_is_refused_before_a_text_is_tokenised(tmp_path):
+    lab = Lab(tmp_path, "text")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    write_checkpoint(tmp_path / "masked", BertForMaskedLM(BertConfig(vocab_size=len(TOKENS), **sizes)))
+    (tmp_path / "empty").mkdir()
+    for name, says in (
+        ("masked", "holds a bert, which is a masked language model"),
+        ("empty", "no tokenizer in the checkpoint of the generator"),
+        ("nowhere", "nowhere is neither in the local Hugging Face cache nor on the hub"),
+    ):
+        lab.data = tmp_path / "data" / name
+        job = lab.prepare_job(sizes=SIZES | {"generated_rows": 5})
+        with pytest.raises(BaselineError, match=says):
+            here("prepare", job | {"generator": PUBLISHED | {"checkpoint": str(tmp_path / name)}})
+        assert not list(lab.data.rglob("train.safetensors")) and not (lab.data / "seen/tokenizer.json").exists()

@@ -4,14 +4,18 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from transformers import AutoTokenizer
 
 from baselines.errors import BaselineError
-from baselines.generator import REASONS, Generated, generate
+from baselines.generator import REASONS, Generated, generate, published
+from baselines.methods import causal
 from baselines.methods.genset import normalised
+from baselines.models import fingerprint
 from baselines.tasks import BETWEEN, Examples, Splits
-from tests.baselines.lab import texts
+from tests.baselines.lab import texts, write_gpt2
 
 SETTINGS = {"samples": 120, "steps": 100, "layers": 1, "width": 32, "top_k": 50, "top_p": 0.95, "temperature": 1.0}
+SETTINGS |= {"learning_rate": 3e-3}
 LONGEST = 14
 
 
@@ -68,6 +72,78 @@ def test_same_seed_gives_the_same_texts_and_another_seed_others(first):
 def test_fewer_texts_than_asked_for_are_all_kept_and_said():
     few = made(rows=120)
     assert 0 < len(few.texts) == few.facts["kept"] < 120 and "(120 were asked for)" in few.note
+
+
+# ── a checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PUBLISHED = SETTINGS | {"layers": 0, "width": 0, "samples": 60, "steps": 40}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_gpt2(tmp_path_factory.mktemp("published") / "gpt2", words=sentences(0, 40), n_positions=32)
+
+
+def writer(folder, longest: int = LONGEST, **changes):
+    return published(folder, AutoTokenizer.from_pretrained(folder), PUBLISHED | changes, longest)
+
+
+def loss(model, tokenizer) -> float:
+    """On the texts that a generator reads."""
+    ids = [tokenizer.encode(text).ids[:LONGEST] for text in SPLITS.train.inputs]
+    return causal.language_loss(model, *causal.padded(ids)).item()
+
+
+def test_a_checkpoint_learns_the_texts_in_its_own_tokens_and_writes_such(folder):
+    start, again = writer(folder), writer(folder)
+    assert start.tokenizer.decode(start.ids("cloud wind")) == "cloud wind" and start.start == start.end
+    before = loss(start.model, start.tokenizer)
+    found, same = (generate(SPLITS, False, PUBLISHED, 30, LONGEST, 0, each) for each in (start, again))
+    assert found == same and loss(start.model, start.tokenizer) < before - 1
+    assert found.facts["weights"] == fingerprint(start.model) != fingerprint(writer(folder).model)
+    assert (found.facts["layers"], found.facts["width"], found.facts["pretrained"]) == (3, 16, True)
+    assert len(found.texts) == 30 and not any("<|" in text for text in found.texts)
+
+
+def test_the_planned_rate_is_that_of_the_training(folder):
+    still = writer(folder)
+    before = loss(still.model, still.tokenizer)
+    generate(SPLITS, False, PUBLISHED | {"learning_rate": 1e-9}, 30, LONGEST, 0, still)
+    assert abs(loss(still.model, still.tokenizer) - before) < 0.01
+
+
+def test_a_checkpoint_writes_the_second_texts_of_pairs(folder):
+    firsts = sentences(5, 40)
+    rows = examples([f"{text} reads{BETWEEN}{text}" for text in firsts])
+    splits = replace(SPLITS, train=rows, transfer=examples([]))
+    found = generate(splits, True, PUBLISHED, 60, LONGEST, 0, writer(folder))
+    assert {text.partition(BETWEEN)[0].removesuffix(" reads") for text in found.texts} <= {*firsts}
+    assert all("\n" not in text for text in found.texts)
+
+
+@pytest.mark.parametrize(
+    ("longest", "changes", "says", "hint"),
+    [
+        (LONGEST, {"layers": 2}, "checkpoint has layers 3, the plan says 2", "leave out generator.layers"),
+        (LONGEST, {"width": 64}, "checkpoint has width 16, the plan says 64", "leave out generator.width"),
+        (30, {}, "positions for 32 tokens, the longest text needs 33", "input_size=29"),
+    ],
+)
+def test_a_checkpoint_that_is_not_as_planned_is_refused(folder, longest, changes, says, hint):
+    assert writer(folder, 29, layers=3, width=16)
+    with pytest.raises(BaselineError, match=says) as caught:
+        writer(folder, longest, **changes)
+    assert hint in caught.value.hint
+
+
+def test_a_tokenizer_that_is_not_the_models_or_never_ends_is_refused(folder, tmp_path):
+    small = write_gpt2(tmp_path / "small", vocab_size=280)
+    with pytest.raises(BaselineError, match="tokenizer has 290 tokens, its model 280"):
+        writer(small)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = None
+    with pytest.raises(BaselineError, match="no token that ends a text"):
+        published(folder, tokenizer, PUBLISHED, LONGEST)
 
 
 def test_where_nothing_passes_the_counts_say_why():
