@@ -327,6 +327,20 @@ def _init(track: Track, path: str) -> Iterator[Lint]:
             f"{student.width:g} with {student.heads}",
             "match the widths, or use the feature loss, which has projections",
         )
+    elif bad := _unfit(track):
+        yield Lint("refusal", f"{path}.init_layers", bad, "name a teacher block for each of the student's, or a word")
+
+
+def _unfit(track: Track) -> str:
+    """Why these blocks of the teacher cannot be the student's, or ""."""
+    named, depth, wanted = track.method.init_layers, track.teacher.layers, track.student.layers
+    if isinstance(named, str):
+        return f"a teacher of {depth} blocks has none for each of the student's {wanted}" * (
+            named != "alternate" and wanted > depth
+        )
+    if len(named) != wanted:
+        return f"{len(named)} teacher blocks are named, and the student has {wanted}"
+    return f"block {max(named)} is named, and the teacher has {depth}" * (max(named) > depth)
 
 
 def _recurrent(track: Track) -> Iterator[Lint]:

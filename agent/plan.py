@@ -10,7 +10,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from agent.cards import Card, Kind, cards
 
@@ -33,6 +33,16 @@ def _known(name: str) -> str:
     return name
 
 
+def _start(said: Any) -> Any:
+    """A word, or blocks as they are written on a command line, `1,3,5`; a single one is a list too."""
+    listed = re.fullmatch(r"\d{1,4}( *, *\d{1,4})*", said) if isinstance(said, str) else None
+    found = [int(number) for number in said.split(",")] if listed else [said] if type(said) is int else said
+    blocks = isinstance(found, list | tuple) and found and all(type(each) is int and each > 0 for each in found)
+    if not blocks and found not in ("none", "last", "first", "alternate"):
+        raise ValueError("say none, last, first or alternate, or the teacher's blocks from 1 on, such as 1,3,5")
+    return found
+
+
 KINDS: dict[str, Kind] = {"cls": "text", "cos": "text", "critical": "text", "attention": "image"}
 """Signals and layer maps that are for one kind of rows alone."""
 MethodName = Annotated[str, AfterValidator(_known)]
@@ -45,7 +55,7 @@ Kept = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 LayerMap = Literal["last", "last_stretched", "skip", "last1", "critical"]
 Signal = Literal["hidden", "cls", "cos", "attention", "relation", "crd"]
-InitLayers = Literal["none", "last", "first", "alternate"]
+InitLayers = Annotated[Literal["none", "last", "first", "alternate"] | tuple[Count, ...], BeforeValidator(_start)]
 Relations = Literal["self", "attention"]
 Temperatures = Annotated[tuple[Temperature, ...], Field(min_length=1)]
 Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
@@ -137,7 +147,7 @@ class Method(Record):
     signal: Signal = "hidden"
     norm: Literal["layer", "none", "l2"] = "layer"
     init_layers: InitLayers = "none"
-    """Teacher layers the student starts from."""
+    """Teacher layers the student starts from: by a word, or one block of the teacher per block of the student."""
     relation_heads: Count = 4
     """Into how many heads queries, keys and values are cut anew."""
     relations: Relations = "self"

@@ -168,6 +168,30 @@ def test_usable_value_is_left_alone(task: str, values: dict[str, Any]) -> None:
     assert lints(values, task) == []
 
 
+ALIKE = SELECTIVE | {"student.width": 64, "teacher.width": 64, "teacher.layers": 6}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "says"),
+    [
+        ([1, 3, 5], ""),
+        ("1,3,5", ""),
+        ([6, 6, 1], ""),
+        ([1, 3], "2 teacher blocks are named, and the student has 3"),
+        ([1, 3, 7], "block 7 is named, and the teacher has 6"),
+    ],
+)
+def test_a_student_starts_from_one_named_block_of_its_teacher_for_each_of_its_own(blocks: Any, says: str) -> None:
+    found = [each for each in lints(ALIKE | {"init_layers": blocks}) if each.level == "refusal"]
+    assert [each.field for each in found] == ["tracks.docstrings.method.init_layers"] * bool(says)
+    assert all(each.message == says for each in found)
+
+
+def test_a_student_deeper_than_its_teacher_has_no_last_blocks_to_start_from() -> None:
+    [found] = lints(ALIKE | {"init_layers": "last", "teacher.layers": 2, "layer_map": "last1"})
+    assert found.message == "a teacher of 2 blocks has none for each of the student's 3"
+
+
 def test_learning_rate_of_the_reference_experiment_is_too_high_for_a_pretrained_bert() -> None:
     found = {each.field: each for each in lints({"seeds": [0, 1, 2, 3, 4, 5]}, "ag_news", scale="paper")}
     rate = found["tracks.ag_news.training.learning_rate"]

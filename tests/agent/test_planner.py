@@ -145,6 +145,22 @@ def test_label_noise_is_in_the_plan_where_the_user_asks_for_it_and_nowhere_else(
         planned(options(values={"label_noise": 1.0}))
 
 
+@pytest.mark.parametrize(
+    ("said", "found"), [("1,3, 5", (1, 3, 5)), ([1, 3, 5], (1, 3, 5)), (2, (2,)), ("alternate", "alternate")]
+)
+def test_blocks_to_start_from_are_a_word_or_a_list(said: Any, found: Any) -> None:
+    values = {"method.name": "kd_selective", "method.init_layers": said}
+    plan = planned(options(tasks=("docstrings",), values=values), proposal(method="kd_selective"))
+    assert plan.tracks[0].method.init_layers == found
+    assert Plan.model_validate_json(plan.model_dump_json(by_alias=True)).hash == plan.hash
+
+
+@pytest.mark.parametrize("said", ["middle", "1,,3", [0, 1, 2], [], "0,1,2", True, 1.5])
+def test_what_are_no_blocks_is_refused(said: Any) -> None:
+    with pytest.raises(PlanError, match=r"init_layers.* = "):
+        planner.draft(options(values={"method.init_layers": said}))
+
+
 def test_hash_changes_with_every_value() -> None:
     changes: list[dict[str, Any]] = [{}, {"epochs": 2}, {"alpha": 0.25}, {"seeds": [1]}, {"least_effect": 0.01}]
     changes.append({"budget.checkpoints": 1})

@@ -66,9 +66,10 @@ def test_it_is_distilled_and_predicts(lab, tmp_path, arm, method):
     assert (said["status"], said["class"]) == ("ok", "RobertaForSequenceClassification") and said["change"] > 0
 
 
-def test_student_starts_from_the_layers_of_its_teacher(lab, tmp_path):
+@pytest.mark.parametrize("layers", ["last", [3, 1, 2]])
+def test_student_starts_from_the_layers_of_its_teacher(lab, tmp_path, layers):
     fits = lab.models["student"]["width"] == lab.models["teacher"]["width"]
-    unit = lab.unit("kd_selective", method=METHOD | {"init_layers": "last"})
+    unit = lab.unit("kd_selective", method=METHOD | {"init_layers": layers})
     here("trial", lab.trial_job(unit, out=str(tmp_path)))
     said = report(tmp_path / "kd_selective/1")
     assert said["status"] == ("ok" if fits else "failed")

@@ -165,7 +165,8 @@ def test_sel_04_projections_learn_and_are_not_saved(models, rows, experiment, kd
     assert set(trained.state_dict()) == before
 
 
-def test_sel_05_copying_every_block_reproduces_the_teacher(models, rows):
+@pytest.mark.parametrize("layers", ["last", [1, 2, 3, 4, 5, 6]])
+def test_sel_05_copying_every_block_reproduces_the_teacher(models, rows, layers):
     teacher, student = models.bert(6), models.distilbert(6)
     batch = rows.inputs_of(rows.collate(rows.text(4)))
     keep = batch["attention_mask"].bool()
@@ -176,7 +177,7 @@ def test_sel_05_copying_every_block_reproduces_the_teacher(models, rows):
         return max((s - t)[keep].abs().max().item() for s, t in zip(*pair, strict=True))
 
     assert furthest() > 0.1
-    init_from_teacher(student, teacher, "last")
+    init_from_teacher(student, teacher, layers)
     assert furthest() < 1e-5
 
 
