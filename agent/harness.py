@@ -47,6 +47,8 @@ ASSISTANT_FILE = config.TRAIN_FILES / "kd.py"
 MOST_LABELS = 1 << 30  # bytes, as the next two
 MOST_LOGITS = 1 << 30
 MOST_TRACE = 64 << 20
+MODELS = ("teacher", "assistant", "student", "generator")
+"""Whose checkpoints lie beside the prepared rows."""
 FEATURE_CACHE = 1 << 30  # bytes; a larger cache of teacher features would cost more than running the teacher
 
 T = TypeVar("T")
@@ -132,7 +134,7 @@ class Harness:
             job["assistant"] = assistant
         if settings["sizes"]["generated_rows"]:
             job["generator"] = settings["generator"]
-        return self._rows(job, self.settings.cache / "data" / key([job, _files(source), _versions()]))
+        return self._rows(job, self.settings.cache / "data" / data_key(job))
 
     def _rows(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Facts of the prepared rows that are in the folder, or are put there now."""
@@ -696,7 +698,7 @@ def taught_by(track: Track, facts: dict[str, Any], teacher: str) -> Path:
         return folder
     identity = {
         "teacher": folder.name,
-        "model": track.assistant.model_dump() | {"revision": facts["models"]["assistant"]["spec"]["revision"]},
+        "model": [track.assistant.model_dump(), _copied(facts, "assistant")],
         "training": track.assistant_training.model_dump(),
         "method": (track.method.temperature, track.method.alpha),
         "file": ASSISTANT_FILE.read_text(),
@@ -758,13 +760,20 @@ def _without_effect(part: Part, probe: Probe) -> str:
     )
 
 
+def data_key(job: dict[str, Any]) -> str:
+    """Where prepared rows' place in the cache is. Files that changed under their old names make other rows."""
+    checkpoints = [job[who]["checkpoint"] for who in MODELS if who in job]
+    files = [_files(job["task"]), *(_stamps(Path(checkpoint)) for checkpoint in checkpoints if checkpoint)]
+    return key([job, files, _versions()])
+
+
 def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
     """Where a teacher's place in the cache is: all that its weights follow from, the labels it learns among it."""
     identity = {
         "data": track.task.encoded,
         "labels": [facts["files"][name] for name in ("seen/train.safetensors", "labels/transfer.safetensors")],
         "input": track.task.input_size,
-        "model": track.teacher.model_dump() | {"revision": facts["models"]["teacher"]["spec"]["revision"]},
+        "model": [track.teacher.model_dump(), _copied(facts, "teacher")],
         "training": track.teacher_training.model_dump(),
         "threads": track.threads,
         "file": train_file,
@@ -798,8 +807,18 @@ def _files(source: dict[str, Any]) -> list[tuple[str, int, int]]:
         root = root / name
     if not (source.get("data") or source.get("data_dir")):
         return []
+    return _stamps(root)
+
+
+def _stamps(root: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of a file, or of every file in a folder."""
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def _copied(facts: dict[str, Any], who: str) -> dict[str, str]:
+    """The hashes of a checkpoint's files as they were copied beside the rows."""
+    return {name: found for name, found in facts["files"].items() if name.startswith(f"seen/{who}/")}
 
 
 def _online(settings: config.Settings) -> dict[str, str]:

@@ -15,7 +15,7 @@ from agent import cache, config, runs
 from agent.assembly import Assembly
 from agent.clock import Clock
 from agent.errors import DataError
-from agent.harness import Arm, Harness, taught_by, teacher_hashes, teacher_key
+from agent.harness import Arm, Harness, data_key, taught_by, teacher_hashes, teacher_key
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
@@ -115,6 +115,22 @@ def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
     noisy = clean | {"files": clean["files"] | {"seen/train.safetensors": "0" * 64}}
     assert teacher_key(track, clean, "a file") == teacher_key(track, clean, "a file")
     assert teacher_key(track, noisy, "a file") != teacher_key(track, clean, "a file")
+
+
+def test_checkpoint_that_changed_under_its_old_name_is_another_one(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    job = {"task": {"name": "digits"}, "teacher": {"checkpoint": str(tmp_path)}, "student": {"checkpoint": ""}}
+    before = data_key(job)
+    assert data_key(job) == before
+    (tmp_path / "model.safetensors").write_bytes(b"weights of somebody else")
+    assert data_key(job) != before
+    place = Place(tmp_path / "place")
+    [track], known = place.plan.tracks, place.facts | {"files": cache.hashes(place.lab.data)}
+    taught, other = (
+        known | {"files": known["files"] | {"seen/teacher/model.safetensors": digest}}
+        for digest in ("1" * 64, "2" * 64)
+    )
+    assert teacher_key(track, taught, "a file") != teacher_key(track, other, "a file")
 
 
 def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else(tmp_path: Path) -> None:
