@@ -2,7 +2,7 @@
 
     <kind>/<key>/       prepared data, a teacher with its outputs, a finished trial
     <kind>/<key>.lock   held by who fills the folder, checks it or removes it
-    <kind>/<key>.json   its manifest: the SHA-256 of every file
+    <kind>/<key>.json   its manifest: the SHA-256 of every file that is read
 
 The manifest lies beside the folder, where no process of an experiment may write. Whatever is in a folder and not in its
 manifest was not finished, or not by us, and goes. A run locks the folder itself, shared, for as long as it may read it.
@@ -18,6 +18,11 @@ from typing import Any
 
 from agent.runs import file_hash, write_whole
 from sandbox.folder import remove
+
+READ = (".safetensors", ".json", ".jsonl", ".txt")
+"""Ends of the names of files that a process reads; a vocabulary may be plain text."""
+ASIDE = ("trainer", "torchinductor")
+"""Folders, by the beginnings of their names."""
 
 
 @contextmanager
@@ -82,8 +87,8 @@ def note(folder: Path, about: dict[str, Any], found_in: Path | None = None) -> N
 
 
 def hashes(folder: Path, known: dict[str, str] | None = None) -> dict[str, str]:
-    """SHA-256 of every whole file, by its name in the folder; of those that are `known`, what is known."""
-    files = {str(path.relative_to(folder)): path for path in _files(folder) if path.suffix != ".part"}
+    """SHA-256 of every file that is read, by its name in the folder; of those that are `known`, what is known."""
+    files = {str(path.relative_to(folder)): path for path in _files(folder)}
     return {name: (known or {}).get(name) or file_hash(path) for name, path in files.items()}
 
 
@@ -149,6 +154,6 @@ def _is(path: Path, due: object) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file and every link, but for the checkpoints of a training."""
-    inside = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path for path in inside if "trainer" not in path.relative_to(folder).parts)
+    """Every file that somebody reads: not the checkpoints of a training, nor what PyTorch compiled on the side."""
+    inside = (path for path in folder.rglob("*") if path.suffix in READ and (path.is_symlink() or not path.is_dir()))
+    return sorted(path for path in inside if not any(p.startswith(ASIDE) for p in path.relative_to(folder).parts))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,12 @@ def test_folder_in_which_anything_was_harmed_goes_whole_and_the_file_is_named(fo
 
 def test_what_another_plan_adds_extends_the_manifest(folder: Path) -> None:
     before = cache.manifest(folder)
-    cache.note(write(folder, **{"features-1.safetensors": "features", "logits.part": "half"}), ABOUT)
+    unread = {"logits.part": "half", "torchinductor_sandbox/a.json": "compiled", "a.so": "the same"}
+    cache.note(write(folder, **unread | {"features-1.safetensors": "features"}), ABOUT)
     assert before and cache.manifest(folder) == before | {
         "features-1.safetensors": sha256(folder / "features-1.safetensors")
     }
-    assert cache.check(folder) == "" and there(folder) == {*FILES, "features-1.safetensors"}
+    assert cache.check(folder) == "" and there(folder) == {*FILES, *unread, "features-1.safetensors"}
 
 
 def test_file_that_a_later_process_changed_is_not_vouched_for_by_the_manifest_that_it_extends(folder: Path) -> None:
@@ -88,7 +90,7 @@ def test_process_that_was_cut_off_leaves_its_trained_weights_and_its_checkpoints
 ) -> None:
     """As a kill leaves it: one teacher is trained, the next one is at work, and no manifest is there yet."""
     left = write(tmp_path / "0123abcd", **FILES | {"teacher-1/trainer/checkpoint-2/manifest.json": "{}"})
-    (left / "link").symlink_to("weights.safetensors")
+    (left / "features-1.safetensors").symlink_to("weights.safetensors")
     ended = {"schema": 1, "files": {"weights.safetensors": sha256(left / "weights.safetensors")}}
     write(left, **{"teacher.json": json.dumps(ended)})
     assert cache.check(left) == ""
@@ -111,7 +113,7 @@ def test_folder_is_in_use_while_it_is_filled_and_while_it_is_read(folder: Path) 
 
 
 @pytest.mark.slow
-def test_run_makes_again_what_was_harmed_after_it_was_planned_and_its_report_says_so(
+def test_run_makes_again_what_was_harmed_and_says_so_and_nobody_takes_it_from_a_run_at_work(
     gates: Gates, tmp_path: Path
 ) -> None:
     kdagent = Kdagent(tmp_path / "runs", tmp_path / "cache")
@@ -125,8 +127,13 @@ def test_run_makes_again_what_was_harmed_after_it_was_planned_and_its_report_say
     before = {path: sha256(path) for path in (rows, *(kdagent.cache / "teachers").glob("*/logits.safetensors"))}
     for path in before:
         cut(path)
-    said = kdagent("resume", "@last", "--yes")
-    assert said.code == 0, said.err
+    process = kdagent.start("resume", "@last", "--yes")
+    while not [*paths.jobs.glob("pilot-*")] and process.poll() is None:
+        time.sleep(0.05)
+    said = kdagent("cache", "rm", "--all", "--yes")
+    assert said.code == 2 and "is in use by a run, so nothing was removed" in said.err
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
     lines = [line for line in paths.report.read_text().splitlines() if "was not what had been written" in line]
     assert lines == [
         "- digits: prepared rows in the cache were made again: seen/train.safetensors was not what had been written",
@@ -135,4 +142,9 @@ def test_run_makes_again_what_was_harmed_after_it_was_planned_and_its_report_say
     trained = json.loads((paths.jobs / "teacher-digits" / "job-0.json").read_text())["out"]
     for path in (rows, Path(trained) / "logits.safetensors"):
         assert sha256(path) == before[path]
-    assert kdagent("verify", "@last").code == 0
+    found = kdagent("cache", "ls", "--json").json["entries"]
+    named = {each["key"]: each["about"] for each in found if paths.id in each["runs"]}
+    assert named.keys() == {Path(trained).name, rows.parents[1].name} and "accuracy 0." in named[Path(trained).name]
+    assert any(f"of run {paths.id}, accuracy 0." in each["about"] for each in found)
+    assert kdagent("cache", "rm", "--all", "--yes").code == 0
+    assert kdagent("verify", "@last").code == 0 and not kdagent("cache", "ls", "--json").json["entries"]

@@ -16,7 +16,7 @@ from agent.cli import main
 from agent.inventory import inventory
 from agent.paths import RunPaths
 from agent.stock import Stock
-from tests.agent.command import ROOT, TINY, Kdagent
+from tests.agent.command import ROOT
 from tests.agent.test_stock import trial
 
 DATA, TEACHER, OTHER = "d0" * 16, "e0" * 16, "e1" * 16
@@ -171,27 +171,3 @@ def test_person_at_the_terminal_is_asked_before_anything_is_removed(
 def test_runs_in_a_folder_that_is_not_there_name_nothing(stocked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "ls", "--json", "--runs-dir", "/nowhere"]) == 0
     assert all(each["runs"] == [] for each in json.loads(capsys.readouterr().out)["entries"])
-
-
-@pytest.mark.slow
-def test_run_that_is_at_work_keeps_its_entries_and_a_stopped_one_makes_them_again(tmp_path: Path) -> None:
-    kdagent = Kdagent(tmp_path / "runs", tmp_path / "cache")
-    assert kdagent("run", "soft labels", *TINY, "--plan-only").code == 0
-    [paths] = map(RunPaths, kdagent.runs.iterdir())
-    assert kdagent("cache", "rm", "--all", "--yes").code == 0
-    assert not [path for path in (kdagent.cache / "data").iterdir() if path.is_dir()]
-    process = kdagent.start("resume", "@last", "--yes")
-    while not [*paths.jobs.glob("*_*-digits-0")] and process.poll() is None:
-        pass
-    said = kdagent("cache", "rm", "--all", "--yes")
-    assert said.code == 2 and "is in use by a run, so nothing was removed" in said.err
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    found = kdagent("cache", "ls", "--json").json["entries"]
-    assert {each["kind"]: each["runs"] for each in found if each["kind"] in ("data", "teacher")} == {
-        "data": [paths.id],
-        "teacher": [paths.id],
-    }
-    assert all("accuracy 0." in each["about"] for each in found if each["kind"] in ("teacher", "trial"))
-    assert kdagent("cache", "rm", "--all", "--yes").code == 0
-    assert kdagent("verify", "@last").code == 0 and not kdagent("cache", "ls", "--json").json["entries"]
