@@ -38,7 +38,7 @@ recorded: install # every method on a real task, and published orderings; an hou
 	$(BIN)/python -m tests.recorded --data-dir $(DATA) $(WRITE)
 
 bench: .bench/installed # what distillation costs beside the floor and the rivals; ten idle minutes: [DATA=folder] [WRITE=--write]
-	GOMP_SPINCOUNT=10000 OMP_NUM_THREADS= $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)
+	env -u OMP_NUM_THREADS GOMP_SPINCOUNT=10000 $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)
 
 bench-whole: install # what a whole run costs beside its trainings, and a second idea beside the first; minutes
 	$(BIN)/python -m benchmarks.whole $(WRITE)

@@ -173,6 +173,9 @@ class Harness:
             self.teachers(plan, facts, train_file)
 
     def _hold_rows(self, track: str, known: dict[str, Any]) -> None:
+        if "job" not in known:
+            problem = f"{track}: the run was planned by an earlier kdagent, which did not note how its rows are made"
+            raise DataError(problem, "start a new run")
         found = self._rows(known["job"], Path(known["folder"]))["files"]
         if other := sorted(name for name in {*found, *known["files"]} if found.get(name) != known["files"].get(name)):
             problem = f"{track}: the data changed since they were planned: {other[0]} in {known['folder']} is another"

@@ -22,6 +22,7 @@ from transformers import TrainingArguments, get_scheduler
 from baselines import checkpoints, models
 from baselines.batches import BatchCallback
 from baselines.errors import BaselineError
+from baselines.lean import LeanCallback
 from baselines.methods.matching import uses
 from baselines.rows import Collator, Rows, read_rows
 from baselines.teachers import Teacher
@@ -60,7 +61,7 @@ class Experiment:
         self.trace = Trace(trace)
         self.method = Settings(unit["method"])
         self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
-        self.student = _counted(models.build(unit["model"], self.task, seed))
+        self.student = models.build(unit["model"], self.task, seed)
         self.peers: list[nn.Module] = []
         self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
@@ -77,7 +78,7 @@ class Experiment:
         self.terms: dict[str, dict[str, int]] = {}
         self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
-        self.callbacks = [BatchCallback(), TraceCallback(self)]
+        self.callbacks = [BatchCallback(), LeanCallback(), TraceCallback(self)]
 
     def training_arguments(self) -> TrainingArguments:
         """The plan's training settings, with the Trainer's own reports switched off."""
@@ -168,14 +169,6 @@ class Experiment:
         """Different rows that batches were made of, per split."""
         seen = self.collator.seen.numpy()
         return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in self.parts.items()}
-
-
-def _counted(model: nn.Module) -> nn.Module:
-    """Counts its parameters for good: Trainer asks for them at every step, and to walk a small model takes as long as
-    one of its layers."""
-    count = model.num_parameters(exclude_embeddings=True)
-    model.num_parameters = lambda **_: count
-    return model
 
 
 @contextmanager

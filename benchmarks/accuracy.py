@@ -21,13 +21,14 @@ from baselines.trial import import_file
 from benchmarks.setting import TRAIN_FILES
 
 
-def prepared(folder: Path, task: dict, track: str, **sizes: int) -> Path:
-    """Rows of a real task, prepared by the product's own process as the scale has that track."""
+def prepared(folder: Path, task: dict, track: str, longest: int = 0, **sizes: int) -> Path:
+    """Rows of a real task, prepared by the product's own process as the scale has that track, but for the longest text
+    and the sizes that are given."""
     scale, name = track.split(".")
     card = config.cards(config.SCALES)[scale][name]
     os.environ.setdefault("KDAGENT_ARROW_CACHE", str(config.Settings.read().arrow))
     job = {"out": str(folder), "task": task, "sizes": card["sizes"] | sizes, "data_seed": 0, "label_noise": 0.0}
-    job |= {"input_size": card["input_size"], "batch_size": card["training"]["batch_size"]}
+    job |= {"input_size": longest or card["input_size"], "batch_size": card["training"]["batch_size"]}
     job |= {who: ModelSpec(**card[who]).model_dump() for who in ("teacher", "student")}
     folder.mkdir(parents=True)
     prepare.prepare(job)

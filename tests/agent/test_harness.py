@@ -169,6 +169,8 @@ def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else
     facts["own"]["files"]["seen/task.json"] = "0" * 64
     with pytest.raises(DataError, match=r"own: the data changed since they were planned: seen/task\.json"):
         harness().hold(place.plan, facts, train_file)
+    with pytest.raises(DataError, match="own: the run was planned by an earlier kdagent"):
+        harness().hold(place.plan, {"own": place.facts}, "")
 
 
 def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_teacher(tmp_path: Path) -> None:
