@@ -1,4 +1,4 @@
-"""What Trainer works out anew at every step though it stays the same: on a small model that takes as long as a layer."""
+"""What Trainer works out anew at every step though it stays the same; for a small model as long as a layer takes."""
 
 from collections.abc import Iterator
 
