@@ -18,7 +18,7 @@ import torch
 from benchmarks import setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described
-from benchmarks.setting import PLAIN, ROOT
+from benchmarks.setting import PLAIN, ROOT, Setting
 from tests.page import DOCS, put
 
 ROWS = (1_000, 4_000, 16_000, 64_000, 120_000)
@@ -33,33 +33,39 @@ def main(words: list[str]) -> int:
     if words[:1] == ["--rows"]:
         print(json.dumps(measure(int(words[1]))))
         return 0
-    found = []
-    for rows in ROWS:
-        command = [sys.executable, "-m", "benchmarks.scaling", "--rows", str(rows)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    text = table(found) + f"\n\n{described()}"
+    if words[:1] == ["--trial"]:
+        print(json.dumps(trial(Setting.read(Path(words[1])))))
+        return 0
+    text = table([_apart("--rows", str(rows)) for rows in ROWS]) + f"\n\n{described()}"
     print(text)
     if "--write" in words:
         put(DOCS / "benchmarks.md", "scaling", text)
     return 0
 
 
+def _apart(*words: str) -> dict:
+    """What a process of its own prints last."""
+    command = [sys.executable, "-m", "benchmarks.scaling", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def measure(rows: int) -> dict:
+    """Lays the rows out, has the teacher answer them, and leaves the trial to another process."""
     torch.set_num_threads(1)
     setting.VOCABULARY, setting.TEXT = 8000, SIZES
     with tempfile.TemporaryDirectory() as place:
         made = setting.text(Path(place) / "text", [TOKENS] * rows, TOKENS, BATCH, threads=1)
-        done = ours_cached(made)
-        epoch = done.per_step(2) * made.steps
+        made.write(Path(place) / "setting.json")
         answers = (made.folder / "teacher" / "logits.safetensors").stat().st_size
-    return {
-        "rows": rows,
-        "cache": made.cache_seconds,
-        "epoch": epoch,
-        "bytes": answers,
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-    }
+        trained = _apart("--trial", str(Path(place) / "setting.json"))
+    return {"rows": rows, "cache": made.cache_seconds, "bytes": answers} | trained
+
+
+def trial(made: Setting) -> dict:
+    torch.set_num_threads(1)
+    epoch = ours_cached(made).per_step(2) * made.steps
+    return {"epoch": epoch, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
 
 
 def table(found: list[dict]) -> str:
@@ -68,7 +74,7 @@ def table(found: list[dict]) -> str:
     lines = [
         f"Texts of {TOKENS} tokens, batches of {BATCH}, one thread. In brackets: the last row's share by its rows.",
         "",
-        "| rows | teacher's answers, once, s | one epoch of a trial, s | answers on disk, kB | largest memory, MB |",
+        "| rows | teacher's answers, once, s | one epoch of a trial, s | answers on disk, kB | the trial's memory, MB |",
         "|---|---|---|---|---|",
     ]
     for each in found:
