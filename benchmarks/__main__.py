@@ -72,7 +72,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     if options.quick:
         _shrink()
     repeat = 1 if options.quick else 3
-    steps = {"text": 7, "images": 7 if options.quick else 40}
+    steps = 7 if options.quick else 12, 7 if options.quick else 32
     said, wrong = list[str](), False
 
     def say(table: str) -> None:
@@ -81,8 +81,8 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
         print(f"{table}\n", file=sys.stderr, flush=True)
 
     pairs = [
-        (setting.text(place / "text", [64] * 16 * steps["text"], 64, 16, threads), 2 if options.quick else 6),
-        (setting.images(place / "images", 64 * steps["images"], 64, threads), 2 if options.quick else 3),
+        (setting.text(place / "text", [64] * 16 * steps[0], 64, 16, threads), 2 if options.quick else 5),
+        (setting.images(place / "images", 64 * steps[1], 64, threads), 2 if options.quick else 4),
     ]
     for each, count in pairs:
         found = rounds(each, arms, count)
@@ -143,7 +143,7 @@ def _parity(each: Setting, found: dict[str, Measured]) -> tuple[str, bool]:
             continue
         beside = [_ratio(measured.seconds, found[other].seconds) for other in ("F0", "N")]
         lines.append(
-            f"| {name} | {WHAT[name]} | {1e3 * float(np.mean(measured.seconds)):.0f} | {beside[0]} | {beside[1]} "
+            f"| {name} | {WHAT[name]} | {1e3 * float(np.median(measured.seconds)):.0f} | {beside[0]} | {beside[1]} "
             f"| {measured.memory:.0f} | {differ:.0e} |"
         )
     lines += ["", *_targets(each.name, {name: measured.seconds for name, measured in found.items()})]
@@ -174,7 +174,7 @@ def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -
     ]
     for shown, (_, count, threads) in (plain | packed).items():
         beside = [_ratio(seconds[shown], seconds[other]) for other in ("N", "F0")]
-        rate = 1 / float(np.mean(seconds[shown]))
+        rate = 1 / float(np.median(seconds[shown]))
         lines.append(f"| {shown} | {WHAT[shown]} | {count} × {threads} | {rate:.1f} | {beside[0]} | {beside[1]} |")
     return "\n".join([*lines, "", *_targets(name, seconds)])
 

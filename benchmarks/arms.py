@@ -9,7 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +39,8 @@ class Pass:
         return optimizer
 
     def per_step(self, warm: int) -> float:
-        """Seconds, over the steps after the first `warm`."""
-        return (self.ends[-1] - self.ends[warm - 1]) / (len(self.ends) - warm)
+        """Seconds, the median over the steps after the first `warm`."""
+        return median(after - before for before, after in pairwise(self.ends[warm - 1 :]))
 
     def first_losses(self, count: int) -> list[float]:
         return [float(loss) for loss in self.losses[:count]]

@@ -70,13 +70,11 @@ def resident() -> float:
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """Of the mean seconds, with a bootstrap interval over the rounds, in which both were measured side by side."""
-    pairs = np.array([one, other])
-    draw = np.random.default_rng(0).integers(0, pairs.shape[1], (DRAWS, pairs.shape[1]))
-    drawn = pairs[:, draw].mean(axis=2)
-    low, high = np.quantile(drawn[0] / drawn[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    means = pairs.mean(axis=1)
-    return float(means[0] / means[1]), float(low), float(high)
+    """The median over the rounds, in each of which both were measured side by side, with a bootstrap interval."""
+    found = np.array(one) / np.array(other)
+    drawn = np.random.default_rng(0).choice(found, (DRAWS, len(found)))
+    low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(np.median(found)), float(low), float(high)
 
 
 def disagreement(one: list[float], other: list[float]) -> float:

@@ -74,7 +74,7 @@ def table(found: list[dict]) -> str:
     lines = [
         f"Texts of {TOKENS} tokens, batches of {BATCH}, one thread. In brackets: the last row's share by its rows.",
         "",
-        "| rows | teacher's answers, once, s | one epoch of a trial, s | answers on disk, kB | the trial's memory, MB |",
+        "| rows | teacher's answers, once, s | an epoch of a trial, s | answers on disk, kB | the trial's memory, MB |",
         "|---|---|---|---|---|",
     ]
     for each in found:
