@@ -144,13 +144,12 @@ def _laid_out(setting: Setting, items: list[np.ndarray], teacher_spec: dict) -> 
 
 
 def _taught(setting: Setting, spec: dict) -> Setting:
-    """The teacher after one step, and its cache, by the product's own process; the cache a second time, to time it."""
+    """The teacher after one step, and its cache, by the product's own process."""
     unit = setting.unit | {"arm": "teacher", "model": spec, "method": {}, "teacher": False, "reveal_transfer": True}
     job = setting.job() | {"out": str(setting.folder / "teacher"), "unit": unit, "seed": SEED, "teacher": None}
     job |= {"file": str(TRAIN_FILES / "student_only.py"), "steps": 1, "threads": setting.threads, "method": METHOD}
     job |= {"student_layers": setting.student["layers"], "feature_cache": 0, "dev": {}}
-    teacher.teach(job)
-    (setting.folder / "teacher" / "logits.safetensors").unlink()
     began = time.perf_counter()
     teacher.teach(job)
-    return replace(setting, cache_seconds=time.perf_counter() - began)
+    trained = json.loads((setting.folder / "teacher" / "teacher.json").read_text())["seconds"]
+    return replace(setting, cache_seconds=time.perf_counter() - began - trained)
