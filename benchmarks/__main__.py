@@ -184,7 +184,7 @@ def _targets(track: str, seconds: dict[str, list[float]]) -> list[str]:
     for one, other, most in TARGETS[track]:
         if one in seconds and other in seconds:
             found, low, high = ratio(seconds[one], seconds[other])
-            verdict = "reached" if found <= most else "**not reached**"
+            verdict = "reached" if high <= most else "**not reached**" if low > most else "open, the interval holds it"
             lines.append(f"- {one} / {other} = {found:.2f} ({low:.2f}–{high:.2f}), to be at most {most:.2f}: {verdict}")
     return lines
 

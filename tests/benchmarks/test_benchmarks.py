@@ -55,6 +55,13 @@ def test_a_ratio_lies_in_its_interval_and_equal_arms_are_equal():
     assert ratio([1.0, 3.0], [1.0, 3.0]) == pytest.approx((1.0, 1.0, 1.0))
 
 
+def test_a_bound_inside_the_interval_is_neither_reached_nor_missed():
+    """The bound of K-c beside F0 is 1.03."""
+    for slower, verdict in (([0.9] * 3, ": reached"), ([1.2] * 3, "not reached"), ([0.9, 1.0, 1.2], ": open")):
+        [line] = command._targets("images", {"K-c": slower, "F0": [1.0] * 3})
+        assert verdict in line
+
+
 def test_the_first_steps_are_not_timed():
     assert Pass(ends=[10.0, 11.0, 12.0, 13.0]).per_step(2) == pytest.approx(1.0)
     assert Pass(ends=[0.0, 50.0, 51.0, 52.0]).per_step(2) == pytest.approx(1.0)
