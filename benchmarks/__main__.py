@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from benchmarks import accuracy, setting
 from benchmarks.arms import CUDA, OWN
 from benchmarks.machine import described
-from benchmarks.measure import Measured, disagreement, ratio, side_by_side
+from benchmarks.measure import Measured, disagreement, ratio, rounds
 from benchmarks.rivals import PACKAGES, RIVALS, missing
 from benchmarks.setting import Setting
 from benchmarks.worker import Workers
@@ -72,7 +72,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     if options.quick:
         _shrink()
     repeat = 1 if options.quick else 3
-    steps = (12, 12) if options.quick else (40, 60)
+    steps = 7 if options.quick else 12, 7 if options.quick else 32
     said, wrong = list[str](), False
 
     def say(table: str) -> None:
@@ -81,11 +81,11 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
         print(f"{table}\n", file=sys.stderr, flush=True)
 
     pairs = [
-        setting.text(place / "text", [64] * 16 * steps[0], 64, 16, threads),
-        setting.images(place / "images", 64 * steps[1], 64, threads),
+        (setting.text(place / "text", [64] * 16 * steps[0], 64, 16, threads), 2 if options.quick else 5),
+        (setting.images(place / "images", 64 * steps[1], 64, threads), 2 if options.quick else 4),
     ]
-    for each in pairs:
-        found = side_by_side(each, arms)
+    for each, count in pairs:
+        found = rounds(each, arms, count)
         table, bad = _parity(each, found)
         say(table)
         wrong |= bad
@@ -128,7 +128,7 @@ def _parity(each: Setting, found: dict[str, Measured]) -> tuple[str, bool]:
     sizes = "[16, 64] tokens" if each.name == "text" else "[64, 3, 32, 32], ImageNet stem"
     lines = [
         f"**Step parity, {each.name}**: {_models(each)}, batches of {sizes}, fp32, {each.threads} threads, "
-        f"{len(found['F0'].seconds)} timed steps of each arm, in turn.",
+        f"{len(found['F0'].seconds)} rounds in rotating order, {each.steps - 2} timed steps each.",
         "",
         "| arm | | ms per step | beside F0 | beside N | MB | first losses differ by |",
         "|---|---|---|---|---|---|---|",

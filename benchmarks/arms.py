@@ -6,10 +6,10 @@ takes the time, the same for every arm.
 
 import io
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -27,33 +27,20 @@ CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
 
 
-TURN = threading.local()
-"""`TURN.wait`, where arms run side by side in threads: called after a step, it comes back when the next may begin."""
-
-
 @dataclass
 class Pass:
-    """When each step ended, on one clock; how long it took, waiting for others left out; its loss."""
+    """When each step ended, on one clock, and each step's loss."""
 
     ends: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
     losses: list = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
 
     def watch(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        optimizer.register_step_post_hook(self._step)
+        optimizer.register_step_post_hook(lambda *_: self.ends.append(now()))
         return optimizer
-
-    def _step(self, *_) -> None:
-        self.ends.append(now())
-        self.seconds.append(self.ends[-1] - self.began)
-        if hasattr(TURN, "wait"):
-            TURN.wait()
-        self.began = now()
 
     def per_step(self, warm: int) -> float:
         """Seconds, the median over the steps after the first `warm`."""
-        return median(self.seconds[warm:])
+        return median(after - before for before, after in pairwise(self.ends[warm - 1 :]))
 
     def first_losses(self, count: int) -> list[float]:
         return [float(loss) for loss in self.losses[:count]]

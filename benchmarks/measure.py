@@ -1,80 +1,52 @@
-"""Arms side by side, step by step in turn, so that a busy machine hits all alike; ratios with their intervals."""
+"""Blocks of steps in rotating order, so that a busy machine hits all arms alike; ratios with their intervals."""
 
 import ctypes
 import gc
 import threading
-from collections import deque
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.arms import CUDA, TURN, Arm, Pass
+from benchmarks.arms import CUDA, Arm, Pass
 from benchmarks.setting import Setting
 
-WARM, FIRST, SHORT = 2, 10, 4
+WARM, FIRST = 2, 10
 DRAWS, LEVEL = 10_000, 0.95
 
 
 @dataclass
 class Measured:
-    """Of one arm: seconds of each step, the first losses, and what it needed beyond what was there, in MB."""
+    """Of one arm: seconds per step in each round, the first losses, and what it needed beyond what was there, in MB."""
 
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     memory: float = 0.0
 
 
-def side_by_side(setting: Setting, arms: Mapping[str, Arm]) -> dict[str, Measured]:
-    """One pass of every arm, each in a thread of its own, one step after another in turn; a short one alone before it,
-    for the memory."""
+def rounds(setting: Setting, arms: Mapping[str, Arm], count: int) -> dict[str, Measured]:
+    """Every arm once per round, each round begun by another."""
     torch.set_num_threads(setting.threads)
-    short, line = setting.with_steps(SHORT), Line(arms)
-    memory = {name: memory_of(arm, short) for name, arm in arms.items()}
-    with ThreadPoolExecutor(len(arms)) as pool:
-        passes = {name: pool.submit(line.run, name, arm, setting) for name, arm in arms.items()}
-    done = {name: each.result() for name, each in passes.items()}
-    return {name: Measured(p.seconds[WARM:], p.first_losses(FIRST), memory[name]) for name, p in done.items()}
+    found, names = {name: Measured() for name in arms}, list(arms)
+    for number in range(count):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            done, memory = with_memory(arms[name], setting)
+            found[name].seconds.append(done.per_step(WARM))
+            found[name].losses = found[name].losses or done.first_losses(FIRST)
+            found[name].memory = max(found[name].memory, memory)
+    return found
 
 
-class Line:
-    """Whose turn it is: that of the first, who then goes to the end."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names, self.changed = deque(names), threading.Condition()
-
-    def run(self, name: str, arm: Arm, setting: Setting) -> Pass:
-        torch.set_num_threads(setting.threads)  # of this thread
-        self._await(name)
-        TURN.wait = lambda: self._next(name)
-        try:
-            return arm(setting)
-        finally:
-            with self.changed:
-                self.names.popleft()
-                self.changed.notify_all()
-
-    def _next(self, name: str) -> None:
-        with self.changed:
-            self.names.rotate(-1)
-            self.changed.notify_all()
-        self._await(name)
-
-    def _await(self, name: str) -> None:
-        with self.changed:
-            self.changed.wait_for(lambda: self.names[0] == name)
-
-
-def memory_of(arm: Arm, setting: Setting) -> float:
+def with_memory(arm: Arm, setting: Setting) -> tuple[Pass, float]:
     gc.collect()
     if CUDA:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        arm(setting)
-        return torch.cuda.max_memory_allocated() / 1e6
+        done = arm(setting)
+        return done, torch.cuda.max_memory_allocated() / 1e6
     ctypes.CDLL(None).malloc_trim(0)
     stop, before, highest = threading.Event(), resident(), [0.0]
 
@@ -85,11 +57,11 @@ def memory_of(arm: Arm, setting: Setting) -> float:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        arm(setting)
+        done = arm(setting)
     finally:
         stop.set()
         watcher.join()
-    return highest[0] - before
+    return done, highest[0] - before
 
 
 def resident() -> float:
@@ -98,7 +70,7 @@ def resident() -> float:
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """The median of what was measured side by side, step by step or round by round, with a bootstrap interval."""
+    """The median over the rounds, in each of which both were measured side by side, with a bootstrap interval."""
     found = np.array(one) / np.array(other)
     drawn = np.random.default_rng(0).choice(found, (DRAWS, len(found)))
     low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -20,7 +20,7 @@ SITE = ROOT / ".bench"
 
 def loader(setting: Setting, collate) -> DataLoader:
     """Random batches where it matters which rows share one, else the order of the other arms."""
-    rows = setting.rows if setting.mixed else setting.ordered().only(range(setting.steps * setting.batch_size))
+    rows = setting.rows if setting.mixed else setting.ordered()
     return DataLoader(rows, setting.batch_size, shuffle=setting.mixed, drop_last=True, collate_fn=collate)
 
 

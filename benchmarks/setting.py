@@ -54,8 +54,6 @@ class Setting:
     threads: int
     rate: float
     """Learning rate."""
-    limit: int = 0
-    """Steps; 0 for one whole pass."""
     cache_seconds: float = 0.0
     """What it took to write down the teacher's answers to every row, once."""
 
@@ -70,16 +68,14 @@ class Setting:
     def with_threads(self, threads: int) -> "Setting":
         return replace(self, threads=threads)
 
-    def with_steps(self, steps: int) -> "Setting":
-        return replace(self, limit=steps)
-
     @property
     def rows(self) -> Rows:
         return read_rows(self.folder / "seen" / "train.safetensors", self.task["kind"])
 
     @property
     def steps(self) -> int:
-        return self.limit or len(self.rows) // self.batch_size
+        """One pass."""
+        return len(self.rows) // self.batch_size
 
     @property
     def training(self) -> dict:
