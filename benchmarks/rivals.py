@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 import torch
+from torch.library import define
 from torch.utils.data import DataLoader
 
 from baselines.rows import Collator
@@ -160,17 +161,11 @@ def _torchdistill():
     return DistillationBox
 
 
-_LIBRARY = []
-
-
 def _named_operators() -> None:
-    if _LIBRARY:
-        return
-    _LIBRARY.append(torch.library.Library("torchvision", "FRAGMENT"))
     for name in ("nms", "qnms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
         for suffix in ("", "_backward"):
-            with contextlib.suppress(RuntimeError):
-                _LIBRARY[0].define(f"{name.lstrip('_')}{suffix}(Tensor input) -> Tensor")
+            with contextlib.suppress(RuntimeError):  # named before, or there
+                define(f"torchvision::{name}{suffix}", "(Tensor input) -> Tensor")
 
 
 RIVALS: dict[str, Arm] = {"TB-G": textbrewer_general, "TB-C": textbrewer_cached, "TD": torchdistill}
