@@ -1,4 +1,4 @@
-"""What Trainer works out anew at every step though it stays the same; for a small model as long as a layer takes."""
+"""What Trainer works out anew at every step though it stays the same."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """What distillation costs, measured beside the floor and the rivals in one run.
 
-    python -m benchmarks [--data-dir FOLDER] [--quick] [--write]    about ten minutes on two idle cores
+    python -m benchmarks [--data-dir FOLDER] [--quick] [--write]    about eleven minutes on two idle cores
 
 With a folder that holds AG News, the recipe track has its lengths, else those of the docstrings. --quick is for tests:
 small models, few steps, numbers that mean nothing. --write puts the tables into docs/benchmarks.md.
