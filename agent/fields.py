@@ -142,6 +142,8 @@ def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
         yield sheet.row(field, planned, _same(_distinct(record, split, track) for record in records))
     expected = samples(track, 1)
     yield sheet.row("samples", expected, _same(_samples(record, track) for record in records))
+    if track.task.views > 1:
+        yield sheet.row("views", track.task.views, _same(record.ended("views") for record in records))
     largest = _same(record.ended("largest") for record in records)
     yield sheet.row("input_size", f"at most {track.task.input_size}", largest, lambda n: n <= track.task.input_size)
 

@@ -134,6 +134,8 @@ class Harness:
             job["assistant"] = assistant
         if settings["sizes"]["generated_rows"]:
             job["generator"] = settings["generator"]
+        if settings["views"] > 1:
+            job |= {"views": settings["views"], "mirror": settings["mirror"]}
         return self._rows(job, self.settings.cache / "data" / data_key(job))
 
     def _rows(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:

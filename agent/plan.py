@@ -10,7 +10,16 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from agent.cards import Card, Kind, cards
 
@@ -292,12 +301,30 @@ class Task(Record):
     data_seed: int = 0
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the labelled training rows that were put to another class."""
+    views: Annotated[int, Field(ge=1)] = 1
+    """In which models learn from each image, in turn: as it is, and shifted by up to an eighth of its side."""
+    mirror: bool = False
+    """Whether some of the views are mirrored; only a mirror that leaves the class as it is should be asked for."""
     hash: str
     """SHA-256 over every row of every split, in order."""
     notes: tuple[str, ...] = ()
     """What a reader must know about the rows, such as how many of the published ones are there."""
     encoded: str
     """SHA-256 over what the models are fed: token ids, or pixels at the input size."""
+
+    @field_validator("views")
+    @classmethod
+    def _of_an_image(cls, views: int, known: ValidationInfo) -> int:
+        if views > 1 and known.data.get("kind", "image") != "image":
+            raise ValueError("only images have views")
+        return views
+
+    @model_validator(mode="after")
+    def _has_views(self) -> "Task":
+        there = (2 * max(1, self.input_size // 8) + 1) ** 2 * (1 + self.mirror)
+        if self.views > there:
+            raise ValueError(f"views = {self.views}: an image of {self.input_size} pixels a side has {there} of them")
+        return self
 
 
 class Generator(Record):
@@ -455,6 +482,8 @@ class Plan(Record):
             del said["budget"]["checkpoints"]
         for track in said["tracks"]:
             track["method"] = _stated(track["method"])
+            if track["task"]["views"] == 1:
+                del track["task"]["views"], track["task"]["mirror"]
             late = {"reference": track, "assistant": track, "generator": track}
             track["generator"] = track["generator"] and written(track["generator"])
             for part, place in (late | dict.fromkeys(("label_noise", "generated_rows"), track["task"])).items():

@@ -38,6 +38,7 @@ SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "tes
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
 OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
+VIEWS = ["views", "mirror"]
 FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
 """A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
 ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
@@ -83,6 +84,8 @@ def _meant(name: str) -> str:
         "input_size",
         "data_seed",
         "label_noise",
+        "views",
+        "mirror",
         "threads",
     )
     close = get_close_matches(name, known, n=1)
@@ -171,8 +174,10 @@ def _provide(made: Draft) -> None:
 
 
 def _enough(made: Draft) -> None:
-    """Raises PlanError where fewer texts are to be drawn than rows are to be generated."""
+    """Raises PlanError where fewer texts are to be drawn than rows are to be generated, or the only view mirrored."""
     for name, settings in made.values["tracks"].items():
+        if f"tracks.{name}.mirror" in made.origins and settings["views"] == 1:
+            raise PlanError(f"{name}: an image's first view is never mirrored", "ask for more of them: --set views=8")
         wanted, drawn = settings["sizes"]["generated_rows"], settings["generator"]["samples"]
         if wanted > drawn:
             problem = f"{name}: {wanted:,} generated rows cannot come from {drawn:,} samples"
@@ -185,7 +190,7 @@ def _settle(made: Draft, plan: Plan) -> None:
         track = plan.track(name)
         settings |= track.model_dump(include={*TRACK_PARTS, *(["generator"] if track.generator else [])})
         settings["sizes"] = {size: value and getattr(track.task, size) for size, value in settings["sizes"].items()}
-        settings |= track.task.model_dump(include={"input_size", "data_seed", "label_noise"})
+        settings |= track.task.model_dump(include={"input_size", "data_seed", "label_noise", "views", "mirror"})
     made.values["budget"] = plan.budget.model_dump()
 
 
@@ -223,6 +228,8 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "threads": preset["threads"],
         "data_seed": 0,
         "label_noise": 0.0,
+        "views": 1,
+        "mirror": False if options.data else config.cards(config.TASKS)[name].get("mirror", False),
         "sizes": {"generated_rows": 0} | preset["sizes"],
         "generator": Generator().model_dump(),
         "teacher": empty | preset["teacher"],
@@ -416,6 +423,8 @@ def _track(
         "input_size": settings["input_size"],
         "data_seed": settings["data_seed"],
         "label_noise": settings["label_noise"],
+        "views": settings["views"],
+        "mirror": settings["mirror"] if settings["views"] != 1 else False,
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
     stated = rows.get("generated") or any(path.startswith(f"tracks.{name}.generator.") for path in origins)
@@ -476,7 +485,8 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
             ):
                 continue
             origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")
-        for field in ("input_size", "threads", *(["label_noise"] if record["task"]["label_noise"] else [])):
+        late = (["label_noise"] if record["task"]["label_noise"] else []) + VIEWS * (record["task"]["views"] != 1)
+        for field in ("input_size", "threads", *late):
             origins[f"tracks.{name}.{field}"] = made.origins.get(f"tracks.{name}.{field}", "default")
     for path in (*PLAN_FIELDS, *(f"budget.{name}" for name in made.values["budget"])):
         origins[path] = made.origins.get(path, "default")

@@ -38,6 +38,7 @@ _END = {
     "samples": _COUNT,
     "distinct": mapping(_COUNT, 10),
     "largest": _COUNT,
+    "views?": _COUNT,
     "reads": mapping(_COUNT, 100),
     "terms": mapping(record({"count": _COUNT, "zeros": _COUNT}), 100),
     "gradients": mapping(record({"watched": _COUNT, "reached": _COUNT, "least": _REAL, "most": _REAL}), 10),

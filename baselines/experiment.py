@@ -73,7 +73,7 @@ class Experiment:
         )
         """The rows apart, to be counted."""
         joined = self.teacher and (self.teacher.logits is not None or "logits" in uses(unit["method"]))
-        self.collator = Collator(self.task, self.teacher.answers if joined else None)
+        self.collator = Collator(self.task, self.teacher.answers if joined else None, view=seed, turning=True)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
         self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
@@ -168,7 +168,7 @@ class Experiment:
     def distinct(self) -> dict[str, int]:
         """Different rows that batches were made of, per split."""
         seen = self.collator.seen.numpy()
-        return {name: int(seen[rows.ids[rows.ids < len(seen)]].sum()) for name, rows in self.parts.items()}
+        return {name: int((seen[rows.ids[rows.ids < len(seen)]] > 0).sum()) for name, rows in self.parts.items()}
 
 
 @contextmanager

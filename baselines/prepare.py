@@ -28,7 +28,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def prepare(job: dict) -> None:
     """job: out, task, sizes, data_seed, label_noise, input_size, batch_size; teacher, student, and where there is one
-    assistant (specs); generator (settings), where sizes ask for generated_rows."""
+    assistant (specs); generator (settings), where sizes ask for generated_rows; views and mirror, where images have
+    more than one view."""
     out = Path(job["out"])
     source = tasks.load(job["task"])
     for who in ("teacher", "student"):
@@ -52,6 +53,8 @@ def prepare(job: dict) -> None:
     apart = source.kind == "text" and _speak_apart(specs)
     if source.kind == "image":
         encode = _ImageEncoder(job, source)
+    elif "views" in job:
+        raise BaselineError(f"{job['task']['name']} has no images, and only images have views", "leave out views")
     else:
         readers = [spec for who, spec in specs.items() if not (apart and who == "teacher")]
         encode = _TextEncoder(readers, job["input_size"], splits, out, tokenizer)
@@ -280,6 +283,7 @@ class _ImageEncoder:
     def __init__(self, job: dict, source: tasks.Source) -> None:
         self.size, self.name = job["input_size"], job["task"]["name"]
         self.facts = {"channels": tasks.decode(source.pool.inputs[0], self.name).shape[2]}
+        self.facts |= {name: job[name] for name in ("views", "mirror") if name in job}
 
     def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
         return [self._sized(tasks.decode(value, self.name)) for value in examples.inputs]

@@ -13,6 +13,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch.utils.data import Dataset
 
+from baselines import views
+
 NO_LABEL = -100
 
 
@@ -74,10 +76,19 @@ class Collator:
     these next tokens, row after row.
     """
 
-    def __init__(self, task: dict, teacher_logits: Callable[[dict[str, torch.Tensor]], torch.Tensor] | None = None):
-        """`teacher_logits` gives the teacher's logits for a batch."""
-        self.task, self.teacher_logits = task, teacher_logits
-        self.seen = torch.zeros(0, dtype=torch.bool)  # by id
+    def __init__(
+        self,
+        task: dict,
+        teacher_logits: Callable[[dict[str, torch.Tensor]], torch.Tensor] | None = None,
+        view: int = 0,
+        turning: bool = False,
+    ):
+        """`teacher_logits` gives the teacher's logits for a batch. Images that have several views are shown in that of
+        the number `view`; `turning`, in their next one each time that they are drawn, neighbours in different ones.
+        """
+        self.task, self.teacher_logits, self.view, self.turning = task, teacher_logits, view, turning
+        self.seen = torch.zeros(0, dtype=torch.int32)  # times that a row was drawn, by id
+        self.shown = torch.zeros(views.count(task), dtype=torch.bool)  # views of images, by their number
         self.collated = self.largest = 0  # rows in all batches; the longest text or the widest image among them
         self.before = self.counts()
         """As it was before the last batch."""
@@ -88,7 +99,9 @@ class Collator:
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         self.before = self.counts()
         ids = torch.tensor([int(item["ids"]) for item in items])
-        batch = self._images(items) if self.task["kind"] == "image" else self._texts(items)
+        if missing := max(0, int(ids.max()) + 1 - len(self.seen)):
+            self.seen = torch.cat([self.seen, self.seen.new_zeros(missing)])
+        batch = self._images(items, ids) if self.task["kind"] == "image" else self._texts(items)
         if self.task["kind"] == "language":
             batch |= next_tokens(batch["input_ids"], batch["attention_mask"])
         else:
@@ -100,13 +113,10 @@ class Collator:
         return batch
 
     def counts(self) -> dict:
-        return {"seen": self.seen, "collated": self.collated, "largest": self.largest}
+        return {"seen": self.seen, "shown": self.shown, "collated": self.collated, "largest": self.largest}
 
     def _note(self, ids: torch.Tensor, size: int) -> None:
-        missing = int(ids.max()) + 1 - len(self.seen)
-        if missing > 0:
-            self.seen = torch.cat([self.seen, torch.zeros(missing, dtype=torch.bool)])
-        self.seen = self.seen.index_fill(0, ids, True)  # not in place: `before` keeps the old one
+        self.seen = self.seen.index_add(0, ids, torch.ones_like(ids, dtype=torch.int32))  # `before` keeps the old one
         self.collated, self.largest = self.collated + len(ids), max(self.largest, size)
 
     def _texts(self, items: list[dict]) -> dict[str, torch.Tensor]:
@@ -118,9 +128,14 @@ class Collator:
             tokens[row, :length], mask[row, :length] = item["input_ids"], 1
         return {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
 
-    def _images(self, items: list[dict]) -> dict[str, torch.Tensor]:
-        pixels = torch.from_numpy(np.stack([item["pixels"] for item in items])).permute(0, 3, 1, 2).float().div_(255)
-        return {"pixel_values": (pixels - self.mean) / self.std}
+    def _images(self, items: list[dict], ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        pixels, batch = torch.from_numpy(np.stack([item["pixels"] for item in items])), {}
+        if (several := views.count(self.task)) > 1:
+            batch["views"] = (self.view + (ids + self.seen[ids] if self.turning else torch.zeros_like(ids))) % several
+            self.shown = self.shown.index_fill(0, batch["views"], True)
+            pixels = views.shown(pixels, batch["views"], self.task)
+        pixels = pixels.permute(0, 3, 1, 2).float().div_(255)
+        return batch | {"pixel_values": (pixels - self.mean) / self.std}
 
 
 def next_tokens(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:

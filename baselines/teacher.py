@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import nn
 
-from baselines import models
+from baselines import models, views
 from baselines.errors import BaselineError, main
 from baselines.experiment import Experiment, splits
 from baselines.methods.matching import matched
@@ -132,7 +133,7 @@ def _as_it_is(job: dict, task: dict, out: Path) -> nn.Module:
 
 
 def _shapes(model: nn.Module, rows: Rows, task: dict) -> dict:
-    """Per block: channels or hidden size, and the bytes its states take for every row in fp32."""
+    """Per block: channels or hidden size, and the bytes its states take for every row, in all its views, in fp32."""
     batch = Collator(task)([rows[0], rows[1]])
     with torch.no_grad():
         states = model.cpu().eval()(**accepted(model, batch), output_hidden_states=True).hidden_states
@@ -140,20 +141,17 @@ def _shapes(model: nn.Module, rows: Rows, task: dict) -> dict:
     if task["kind"] != "image":
         tokens = sum(len(item) for item in rows.items)
         return {"widths": [s.shape[2] for s in ends], "feature_bytes": [tokens * s.shape[2] * 4 for s in ends]}
-    return {"widths": [s.shape[1] for s in ends], "feature_bytes": [len(rows) * s[0].numel() * 4 for s in ends]}
+    shown = len(rows) * views.count(task)
+    return {"widths": [s.shape[1] for s in ends], "feature_bytes": [shown * s[0].numel() * 4 for s in ends]}
 
 
 @torch.inference_mode()
 def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Path) -> None:
-    """Logits of every row and the states of `layers`, in the order of the rows' ids."""
-    lengths = [len(item) for item in rows.items] if task["kind"] == "text" else [0] * len(rows)
-    order = sorted(range(len(rows)), key=lengths.__getitem__)
-    collate, ends = Collator(task), taps(model)
-    logits = torch.empty(len(rows), len(task["labels"]))
-    states: dict[int, list] = {layer: [None] * len(rows) for layer in layers}
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        batch = collate([rows[index] for index in chosen])
+    """Logits of every row and the states of `layers`, view after view, in the order of the rows' ids."""
+    lengths = [len(item) for item in rows.items] if task["kind"] == "text" else [0] * len(rows) * views.count(task)
+    ends, logits = taps(model), torch.empty(len(lengths), len(task["labels"]))
+    states: dict[int, list] = {layer: [None] * len(lengths) for layer in layers}
+    for chosen, batch in _batches(rows, lengths, task):
         inputs = {name: value.to(DEVICE) for name, value in accepted(model, batch).items()}
         output = model(**inputs, output_hidden_states=bool(layers))
         logits[chosen] = output.logits.float().cpu()
@@ -164,6 +162,16 @@ def _cache(model: nn.Module, rows: Rows, task: dict, layers: list[int], out: Pat
         _save(out / f"features-{layer}.safetensors", values, lengths, ragged=task["kind"] == "text")
     if not (out / "logits.safetensors").exists():
         _save_whole(out / "logits.safetensors", {"logits": logits})
+
+
+def _batches(rows: Rows, lengths: list[int], task: dict) -> Iterator[tuple[list[int], dict]]:
+    """(where its answers go, batch) for all rows, texts of one length together, in every view."""
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    for view in range(views.count(task)):
+        collate = Collator(task, view=view)
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            yield [view * len(rows) + index for index in chosen], collate([rows[index] for index in chosen])
 
 
 @torch.inference_mode()

@@ -1,10 +1,11 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
 A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
-one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, generated; of a language
-model `likelihoods.safetensors` in place of the logits, which would be larger than the model; where a plan asked for it,
-`critical.json`, what each block is worth; where a plan has several teachers, the others lie in `teacher-<n>` below it,
-the same but for features. Nothing of a teacher is trained by a student's trial.
+one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, generated, and of images
+with several views all rows view after view; of a language model `likelihoods.safetensors` in place of the logits, which
+would be larger than the model; where a plan asked for it, `critical.json`, what each block is worth; where a plan has
+several teachers, the others lie in `teacher-<n>` below it, the same but for features. Nothing of a teacher is
+trained by a student's trial.
 """
 
 import inspect
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from baselines import models
+from baselines import models, views
 from baselines.methods.heads import Heads, run
 from baselines.methods.selective import most_critical, taps
 from baselines.trace import Gradients
@@ -50,19 +51,26 @@ class Teacher:
     def answers(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The logits [B, C] of a batch's rows; of a language model those [N, C] at its places, made on the spot."""
         if self.logits is not None:
-            return self.watched["logits"].watch(self.logits[batch["ids"]])
+            return self.watched["logits"].watch(self.logits[self._places(batch["ids"], batch.get("views"))])
         model = self.model().to(DEVICE)
         with torch.no_grad():
             output = model(**{name: value.to(DEVICE) for name, value in accepted(model, batch).items()})
         return output.logits.to(batch["ids"].device)
 
-    def several(self, ids: torch.Tensor, count: int) -> torch.Tensor:
-        """The logits [N, B, C] of the first `count` teachers. Raises FileNotFoundError where fewer were trained."""
+    def several(self, ids: torch.Tensor, count: int, shown: torch.Tensor | None = None) -> torch.Tensor:
+        """The logits [N, B, C] of the first `count` teachers; of images `shown` in these views [B], or as they are.
+
+        Raises FileNotFoundError where fewer were trained."""
         for number in range(len(self._others) + 1, count):
             folder = place(self.folder, number)
             self._others.append(self._shuffled("logits", load_file(folder / "logits.safetensors")["logits"]))
-        every = torch.stack([self.logits, *self._others][:count])
-        return self.watched["logits"].watch(every[:, ids])
+        places = self._places(ids, shown)
+        every = torch.stack([logits[places] for logits in [self.logits, *self._others][:count]])
+        return self.watched["logits"].watch(every)
+
+    def _places(self, ids: torch.Tensor, shown: torch.Tensor | None) -> torch.Tensor:
+        """Where the answers to these rows, in these views, are kept."""
+        return ids if shown is None else shown * (len(self.logits) // views.count(self.task)) + ids
 
     def critical(self, count: int) -> tuple[int, ...]:
         """The blocks, `count` of them, that cost the teacher most when they are left out; () where that was not
@@ -112,7 +120,8 @@ class Teacher:
             self._features[layer] = load_file(self.folder / f"features-{layer}.safetensors")
         stored, ids = self._features[layer], inputs["ids"].cpu()
         if "offsets" not in stored:
-            return stored["values"][ids].to(inputs["ids"].device)
+            shown = inputs["views"].cpu() if "views" in inputs else None
+            return stored["values"][self._places(ids, shown)].to(inputs["ids"].device)
         mask = inputs["attention_mask"]
         place = stored["offsets"][ids][:, None] + torch.arange(mask.shape[1])
         states = stored["values"][place.clamp_(max=len(stored["values"]) - 1)].to(mask.device)

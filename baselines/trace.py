@@ -21,7 +21,7 @@ from baselines.methods.dpkd import Frozen
 COUNTED = {
     "forwards": ("calls", "rows"),
     "updates": ("count", "deviation", "touched", "mark"),
-    "collator": ("seen", "collated", "largest"),
+    "collator": ("seen", "shown", "collated", "largest"),
     "method": ("reads",),
     "experiment": ("terms",),
     "teacher": ("forwards", "calls", "cached_reads"),
@@ -229,6 +229,7 @@ class TraceCallback(TrainerCallback):
             samples=collator.collated,
             distinct=experiment.distinct(),
             largest=collator.largest,
+            views=int(collator.shown.sum()),
             reads=experiment.method.reads,
             terms=experiment.terms,
             gradients=experiment.teacher.gradients() if experiment.teacher else {},

@@ -28,7 +28,7 @@ class TwoStageTrainer(Trainer):
         stage = 1 if self.state.global_step < method.stage_one * self.state.max_steps else 2
         outputs = model(**self.experiment.model_inputs(inputs), output_hidden_states=True)
         task = cross_entropy(outputs.logits, inputs["labels"])
-        answers = self.scale.apply(self.experiment.teacher.several(inputs["ids"], method.teachers))
+        answers = self.scale.apply(self.experiment.teacher.several(inputs["ids"], method.teachers, inputs.get("views")))
         soft_logits = self.model.soft_heads(embedding(outputs.hidden_states[-1]))
         soft = soft_loss(soft_logits, targets(answers, method.mode))
         loss = objective(task, soft, method.alpha, stage)

@@ -81,6 +81,17 @@ def test_what_one_trial_ended_with_deviates(records: Records, field: str, end: A
     assert found.status == "DEVIATED" and executed in found.executed
 
 
+@pytest.mark.parametrize(
+    ("said", "found"), [(8, ("8", "MATCH")), (1, ("1", "DEVIATED")), (None, ("not seen", "NOT_SEEN"))]
+)
+def test_views_are_held_against_the_plan(tmp_path: Path, said: int | None, found: tuple[str, str]) -> None:
+    records = Records(tmp_path, views=8)
+    assert "views" not in Records(tmp_path / "one view").rows
+    for seed in (0, 1):
+        records.write("proposed", seed, end={"views": said} if said else {})
+    assert status(records, "views") == found
+
+
 def test_other_seed_or_threads_than_planned_deviate(records: Records) -> None:
     start = records.trace(1, records.track.training, records.track.steps)["start"]["executed"]
     records.write("proposed", 1, start={"executed": start | {"seed": 7, "threads": 5, "warmup": 99}})

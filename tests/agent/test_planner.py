@@ -145,6 +145,32 @@ def test_label_noise_is_in_the_plan_where_the_user_asks_for_it_and_nowhere_else(
         planned(options(values={"label_noise": 1.0}))
 
 
+def test_views_are_in_the_plan_where_the_user_asks_for_them_and_mirrored_where_that_says_the_same() -> None:
+    digits, plain = planned(options(values={"views": 8})), planned(options())
+    assert (digits.tracks[0].task.views, digits.tracks[0].task.mirror) == (8, False)  # a mirrored 2 is no 2
+    assert digits.provenance["tracks.digits.views"] == "user" and '"views":8' in digits.canonical().replace(" ", "")
+    assert "views" not in plain.canonical() and not any("views" in path for path in plain.provenance)
+    assert Plan.model_validate_json(digits.canonical()) == digits
+    photographs = planned(options(tasks=("cifar10",), values={"views": 8}))
+    assert photographs.tracks[0].task.mirror
+    assert not planned(options(tasks=("cifar10",))).tracks[0].task.mirror
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "said"),
+    [
+        ("docstrings", {"views": 4}, "only images have views"),
+        ("digits", {"views": 0}, "greater than or equal to 1"),
+        ("digits", {"views": 10_000}, "has 9 of them"),
+        ("digits", {"views": "many"}, "valid integer"),
+        ("digits", {"mirror": True}, "first view is never mirrored"),
+    ],
+)
+def test_views_that_cannot_be_are_refused(task: str, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        planner.draft(options(tasks=(task,), values=values))
+
+
 @pytest.mark.parametrize(
     ("said", "found"), [("1,3, 5", (1, 3, 5)), ([1, 3, 5], (1, 3, 5)), (2, (2,)), ("alternate", "alternate")]
 )
@@ -173,7 +199,8 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     older = plan.model_dump(mode="json", by_alias=True)
     del older["budget"]["checkpoints"]
     del older["tracks"][0]["reference"], older["tracks"][0]["assistant"], older["tracks"][0]["generator"]
-    del older["tracks"][0]["task"]["label_noise"], older["tracks"][0]["task"]["generated_rows"]
+    for late in ("label_noise", "generated_rows", "views", "mirror"):
+        del older["tracks"][0]["task"][late]
     older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()

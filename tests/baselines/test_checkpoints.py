@@ -31,8 +31,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def labs(tmp_path_factory) -> dict[str, Lab]:
     labs = {kind: Lab(tmp_path_factory.mktemp(kind), kind) for kind in ("text", "image")}
-    for lab in labs.values():
-        here("prepare", lab.prepare_job())
+    views = {"text": {}, "image": {"views": 3, "mirror": False}}  # of which a row's next one must be shown again
+    for kind, lab in labs.items():
+        here("prepare", lab.prepare_job(**views[kind]))
         here("teacher", lab.teacher_job())
     return labs
 

@@ -55,6 +55,10 @@ CONTRACT = {
     "`experiment.train_dataset + ": (ROWS, "test_sum_keeps_ids_labels_and_order"),
     "`experiment.collator`": (ROWS, "test_texts_are_padded_to_the_longest_of_the_batch_and_masked"),
     "A batch holds": (ROWS, "test_teacher_logits_are_joined_by_the_id_of_the_row"),
+    "Where the plan shows images": (
+        "tests/baselines/test_views.py",
+        "test_a_row_is_shown_in_its_next_view_each_time_and_the_rows_of_a_batch_in_different_ones",
+    ),
     "Rows of a corpus": ("tests/baselines/test_language.py", "test_a_batch_of_a_corpus_asks_for_every_next_token"),
     "A method that keeps": (
         "tests/baselines/test_language.py",

@@ -40,7 +40,7 @@ class Several:
     def __init__(self, rows, classes, count=3):
         self.logits, self.asked = torch.randn(count, rows, classes), []
 
-    def several(self, ids, count):
+    def several(self, ids, count, shown=None):
         self.asked.append(ids.tolist())
         return self.logits[:count, ids]
 
