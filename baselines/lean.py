@@ -7,17 +7,18 @@ from transformers import TrainerCallback
 
 
 class LeanCallback(TrainerCallback):
-    """While the model trains its parameters are listed and counted once: clipping, clearing the gradients and an
-    estimate of operations that nobody reads each walk through all of its modules otherwise."""
+    """While the model trains its modules and parameters are listed and counted once: putting it into training mode,
+    clipping, clearing the gradients and an estimate of operations that nobody reads each walk through all of it
+    otherwise."""
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
         known = _Known(model)
-        model.parameters = known.parameters
+        model.parameters, model.train = known.parameters, known.train
         if hasattr(model, "num_parameters"):
             model.num_parameters = known.number
 
     def on_train_end(self, args, state, control, *, model, **kwargs):
-        for name in ("parameters", "num_parameters"):
+        for name in ("parameters", "train", "num_parameters"):
             vars(model).pop(name, None)
 
 
@@ -26,11 +27,17 @@ class _Known:
     parameters of the model that the copy was made from."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.listed = model, tuple(model.parameters())
+        self.model, self.listed, self.modules = model, tuple(model.parameters()), tuple(model.modules())
         self.count = model.num_parameters(exclude_embeddings=True) if hasattr(model, "num_parameters") else 0
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         return iter(self.listed) if recurse else nn.Module.parameters(self.model, recurse=False)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        for module in self.modules:
+            if module.training is not mode:
+                return type(self.model).train(self.model, mode)
+        return self.model
 
     def number(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         if only_trainable or not exclude_embeddings:

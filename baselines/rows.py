@@ -135,7 +135,7 @@ class Collator:
             self.shown = self.shown.index_fill(0, batch["views"], True)
             pixels = views.shown(pixels, batch["views"], self.task)
         pixels = pixels.permute(0, 3, 1, 2).float().div_(255)
-        return batch | {"pixel_values": (pixels - self.mean) / self.std}
+        return batch | {"pixel_values": pixels.sub_(self.mean).div_(self.std)}
 
 
 def next_tokens(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""While a model trains its parameters are listed once, and everything else is as before."""
+"""While a model trains its modules and parameters are listed once, and everything else is as before."""
 
 import copy
 
@@ -26,11 +26,23 @@ def test_they_are_the_same_parameters_in_the_same_order(model) -> None:
         assert model.num_parameters(**asked) == type(model).num_parameters(model, **asked)
 
 
+def test_every_module_is_put_into_the_mode_that_is_asked_for_also_one_that_was_in_another(model) -> None:
+    part = [*model.modules()][-1]
+    for mode in (True, False, True):
+        assert model.train(mode) is model
+        assert {module.training for module in model.modules()} == {mode}
+        part.train(not mode)
+        assert model.train(mode) is model and part.training is mode
+    assert not model.eval().training
+
+
 def test_a_copy_that_is_made_meanwhile_has_its_own(model) -> None:
     """A method may keep a frozen copy of its student: to freeze it must not freeze the student."""
     frozen = copy.deepcopy(model).requires_grad_(False)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
+    frozen.eval()
+    assert model.training and not frozen.training and not any(module.training for module in frozen.modules())
     assert {*map(id, frozen.parameters())}.isdisjoint(map(id, model.parameters()))
 
 
@@ -38,4 +50,6 @@ def test_afterwards_nothing_is_left(model) -> None:
     LeanCallback().on_train_end(None, None, None, model=model)
     model.more = torch.nn.Linear(1, 1)
     assert len([*model.parameters()]) == len([*model.named_parameters()])
-    assert not {"parameters", "num_parameters"} & vars(model).keys()
+    model.eval()
+    assert not model.more.training
+    assert not {"parameters", "train", "num_parameters"} & vars(model).keys()
