@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from benchmarks import accuracy, setting
 from benchmarks.arms import CUDA, OWN
 from benchmarks.machine import described
-from benchmarks.measure import Measured, disagreement, ratio, rounds
+from benchmarks.measure import BLOCK, WARM, Measured, disagreement, measured, ratio
 from benchmarks.rivals import PACKAGES, RIVALS, missing
 from benchmarks.setting import Setting
 from benchmarks.worker import Workers
@@ -42,7 +42,8 @@ ALONE = ("F0", "F1")
 TOLERANCE = 1e-4  # of the first losses, relative
 TARGETS = {
     "text": [("K-c", "F0", 1.03), ("K-c", "N", 0.62), ("K-c", "TB-G", 0.62), ("K-c", "TB-C", 1.0)],
-    "images": [("K-c", "F0", 1.03)],
+    "images": [("K-c", "F0", 1.03), ("K-c", "N", 0.40)],
+    "images, short steps": [("K-c", "F0", 1.03)],
     "text, recipe": [("K-full", "N", 0.33)],
     "images, recipe": [("K-full", "N", 0.40)],
 }
@@ -72,7 +73,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     if options.quick:
         _shrink()
     repeat = 1 if options.quick else 3
-    steps = 7 if options.quick else 12, 7 if options.quick else 32
+    steps = WARM + (1 if options.quick else 2) * BLOCK
     said, wrong = list[str](), False
 
     def say(table: str) -> None:
@@ -80,20 +81,19 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
         said.append(table)
         print(f"{table}\n", file=sys.stderr, flush=True)
 
-    pairs = [
-        (setting.text(place / "text", [64] * 16 * steps[0], 64, 16, threads), 2 if options.quick else 5),
-        (setting.images(place / "images", 64 * steps[1], 64, threads), 2 if options.quick else 4),
-    ]
-    for each, count in pairs:
-        found = rounds(each, arms, count)
-        table, bad = _parity(each, found)
+    text = setting.text(place / "text", [64] * 16 * steps, 64, 16, threads)
+    images = setting.images(place / "images", 16 * steps, 16, threads)
+    short = setting.images(place / "short", 64 * steps, 64, threads, "imagenet")
+    some = {name: arms[name] for name in ("F0", "F1", "N", "K-c")}
+    for track, each, those in (("text", text, arms), ("images", images, arms), ("images, short steps", short, some)):
+        table, bad = _parity(track, each, measured(each, those, 1 if options.quick else 4))
         say(table)
         wrong |= bad
     lengths = _lengths(place, options)
     mixed = setting.text(place / "mixed", lengths, 128, 32, threads)
     say(_recipe("text, recipe", mixed, arms, repeat, _described(lengths, options)))
-    many = setting.images(place / "many", 64 * 12, 64, threads)
-    say(_recipe("images, recipe", many, arms, repeat, "32×32 images, batches of 64"))
+    many = setting.images(place / "many", 16 * 12, 16, threads)
+    say(_recipe("images, recipe", many, arms, repeat, f"32×32 images, batches of 16, {many.student['stem']} stem"))
     say(_accuracy(accuracy.compare(2 if options.quick else 6)))
     return "\n\n".join(said), wrong
 
@@ -123,30 +123,30 @@ def _described(lengths: list[int], options: argparse.Namespace) -> str:
     )
 
 
-def _parity(each: Setting, found: dict[str, Measured]) -> tuple[str, bool]:
+def _parity(track: str, each: Setting, found: dict[str, Measured]) -> tuple[str, bool]:
     """The same padded batches in the same order for every arm."""
-    sizes = "[16, 64] tokens" if each.name == "text" else "[64, 3, 32, 32], ImageNet stem"
+    shape = "64] tokens" if each.name == "text" else f"3, 32, 32], {each.student['stem']} stem"
     lines = [
-        f"**Step parity, {each.name}**: {_models(each)}, batches of {sizes}, fp32, {each.threads} threads, "
-        f"{len(found['F0'].seconds)} rounds in rotating order, {each.steps - 2} timed steps each.",
+        f"**Step parity, {track}**: {_models(each)}, batches of [{each.batch_size}, {shape}, fp32, {each.threads} "
+        f"threads; arms take turns step by step, {len(found['F0'].seconds)} blocks of {BLOCK} timed steps.",
         "",
         "| arm | | ms per step | beside F0 | beside N | MB | first losses differ by |",
         "|---|---|---|---|---|---|---|",
     ]
     wrong = False
-    for name, measured in found.items():
+    for name, seen in found.items():
         judge = "F0" if name in ALONE else "N"
-        differ = disagreement(measured.losses, found[judge].losses)
+        differ = disagreement(seen.losses, found[judge].losses)
         if differ > TOLERANCE:
             lines.append(f"| {name} | {WHAT[name]} | no figure: it computes something else | | | | **{differ:.1e}** |")
             wrong = True
             continue
-        beside = [_ratio(measured.seconds, found[other].seconds) for other in ("F0", "N")]
+        beside = [_ratio(seen.seconds, found[other].seconds) for other in ("F0", "N")]
         lines.append(
-            f"| {name} | {WHAT[name]} | {1e3 * float(np.median(measured.seconds)):.0f} | {beside[0]} | {beside[1]} "
-            f"| {measured.memory:.0f} | {differ:.0e} |"
+            f"| {name} | {WHAT[name]} | {1e3 * float(np.median(seen.seconds)):.0f} | {beside[0]} | {beside[1]} "
+            f"| {seen.memory:.0f} | {differ:.0e} |"
         )
-    lines += ["", *_targets(each.name, {name: measured.seconds for name, measured in found.items()})]
+    lines += ["", *_targets(track, {name: seen.seconds for name, seen in found.items()})]
     lines.append(
         f"- the teacher's answers to all {len(each.rows)} rows were written down once in {each.cache_seconds:.1f} s"
     )

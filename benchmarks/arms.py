@@ -1,7 +1,7 @@
 """The arms that need nothing but what kdagent needs: the floor, two ways to use Hugging Face's Trainer, and ours.
 
 An arm trains one pass over a setting and gives back its `Pass`. Its step ends with the optimizer's step: a hook there
-takes the time, the same for every arm.
+takes the time, the same for every arm, and lets the other arms take theirs where several are at work (measure.turns).
 """
 
 import io
@@ -9,12 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
+from greenlet import getcurrent
 from transformers import Trainer, TrainingArguments
 
 from baselines.experiment import Experiment
@@ -29,18 +29,26 @@ DEVICE = "cuda" if CUDA else "cpu"
 
 @dataclass
 class Pass:
-    """When each step ended, on one clock, and each step's loss."""
+    """When each step ended and the next began, on one clock, and each step's loss."""
 
     ends: list[float] = field(default_factory=list)
+    begins: list[float] = field(default_factory=list)
     losses: list = field(default_factory=list)
 
     def watch(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        optimizer.register_step_post_hook(lambda *_: self.ends.append(now()))
+        optimizer.register_step_post_hook(self._step)
         return optimizer
 
-    def per_step(self, warm: int) -> float:
-        """Seconds, the median over the steps after the first `warm`."""
-        return median(after - before for before, after in pairwise(self.ends[warm - 1 :]))
+    def _step(self, *_) -> None:
+        self.ends.append(now())
+        if (others := getcurrent().parent) is not None:
+            others.switch()
+        self.begins.append(now())
+
+    def blocks(self, warm: int, size: int) -> list[float]:
+        """Seconds per step: the median of each `size` steps after the first `warm`."""
+        spans = [end - begin for begin, end in zip(self.begins, self.ends[1:], strict=False)][warm - 1 :]
+        return [median(spans[start : start + size]) for start in range(0, len(spans) - size + 1, size)]
 
     def first_losses(self, count: int) -> list[float]:
         return [float(loss) for loss in self.losses[:count]]

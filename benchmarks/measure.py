@@ -1,4 +1,4 @@
-"""Blocks of steps in rotating order, so that a busy machine hits all arms alike; ratios with their intervals."""
+"""Arms that take turns step by step, so that a busy machine hits all alike; ratios with their intervals."""
 
 import ctypes
 import gc
@@ -9,34 +9,53 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from greenlet import greenlet
 
 from benchmarks.arms import CUDA, Arm, Pass
 from benchmarks.setting import Setting
 
-WARM, FIRST = 2, 10
+WARM, BLOCK, FIRST = 2, 6, 10
 DRAWS, LEVEL = 10_000, 0.95
 
 
 @dataclass
 class Measured:
-    """Of one arm: seconds per step in each round, the first losses, and what it needed beyond what was there, in MB."""
+    """Of one arm: seconds per step in each block, the first losses, and what it needed beyond what was there, in MB."""
 
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     memory: float = 0.0
 
 
-def rounds(setting: Setting, arms: Mapping[str, Arm], count: int) -> dict[str, Measured]:
-    """Every arm once per round, each round begun by another."""
+def measured(setting: Setting, arms: Mapping[str, Arm], passes: int) -> dict[str, Measured]:
+    """Every arm by itself, for its losses and its memory, then `passes` of all of them in turns."""
     torch.set_num_threads(setting.threads)
-    found, names = {name: Measured() for name in arms}, list(arms)
-    for number in range(count):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            done, memory = with_memory(arms[name], setting)
-            found[name].seconds.append(done.per_step(WARM))
-            found[name].losses = found[name].losses or done.first_losses(FIRST)
-            found[name].memory = max(found[name].memory, memory)
+    found = {}
+    for name, arm in arms.items():
+        done, memory = with_memory(arm, setting)
+        found[name] = Measured([], done.first_losses(FIRST), memory)
+    for _ in range(passes):
+        for name, done in turns(setting, arms).items():
+            found[name].seconds += done.blocks(WARM, BLOCK)
+    return found
+
+
+def turns(setting: Setting, arms: Mapping[str, Arm]) -> dict[str, Pass]:
+    """All arms at once in one thread, a step of each in turn, each turn begun by another.
+
+    Threads of their own would each bring their own OpenMP team, and take twice as long.
+    """
+    working = {name: greenlet(arm) for name, arm in arms.items()}
+    found, turn = dict[str, Pass](), 0
+    while working:
+        names = list(working)
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            said = working[name].switch(setting) if turn == 0 else working[name].switch()
+            if working[name].dead:
+                found[name] = said
+                del working[name]
+        turn += 1
     return found
 
 
@@ -70,7 +89,7 @@ def resident() -> float:
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """The median over the rounds, in each of which both were measured side by side, with a bootstrap interval."""
+    """The median over the blocks, in each of which both took their turns, with a bootstrap interval."""
     found = np.array(one) / np.array(other)
     drawn = np.random.default_rng(0).choice(found, (DRAWS, len(found)))
     low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

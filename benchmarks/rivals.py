@@ -17,6 +17,7 @@ from benchmarks.arms import DEVICE, Arm, Pass, inputs_of, optimizer, student_of
 from benchmarks.setting import METHOD, ROOT, Setting
 
 SITE = ROOT / ".bench"
+SHUFFLE = random.shuffle
 
 
 def loader(setting: Setting, collate) -> DataLoader:
@@ -98,11 +99,10 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
 @contextlib.contextmanager
 def _unshuffled(setting: Setting):
     """TextBrewer shuffles its cached batches; where losses are held against each other the order must be the same."""
-    shuffle = random.shuffle
     if not setting.mixed:
         random.shuffle = lambda _: None
     yield
-    random.shuffle = shuffle
+    random.shuffle = SHUFFLE  # the one there was, also where two such arms take turns
 
 
 def torchdistill(setting: Setting) -> Pass:

@@ -24,7 +24,7 @@ TEXT = {
     "teacher": PLAIN | {"architecture": "bert", "layers": 12, "width": 256, "heads": 4},
     "student": PLAIN | {"architecture": "distilbert", "layers": 6, "width": 256, "heads": 4},
 }
-STAGES = {"layers": 4, "stem": "imagenet"}
+STAGES = {"layers": 4}
 IMAGES = {
     "teacher": PLAIN | STAGES | {"architecture": "resnet", "width": 64, "blocks": [3, 4, 6, 3], "bottleneck": True},
     "student": PLAIN | STAGES | {"architecture": "mobilenetv2", "width": 1.0},
@@ -120,15 +120,15 @@ def text(folder: Path, lengths: Sequence[int], longest: int, batch_size: int, th
     return _laid_out(Setting("text", folder, task, TEXT["student"], batch_size, threads, 1e-4), items, TEXT["teacher"])
 
 
-def images(folder: Path, count: int, batch_size: int, threads: int) -> Setting:
-    """Images of 32 pixels a side, ten classes."""
+def images(folder: Path, count: int, batch_size: int, threads: int, stem: str = "cifar") -> Setting:
+    """Images of 32 pixels a side, ten classes; both models with that stem."""
     draw = np.random.default_rng(SEED)
     items = list(draw.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8))
     task = {"kind": "image", "labels": list("abcdefghij"), "channels": 3, "input_size": 32}
     task |= {"mean": [0.5] * 3, "std": [0.25] * 3}
     # At 1e-4 AdamW's first steps, as large where a gradient is rounding error, part the arms within ten of them.
-    student = IMAGES["student"]
-    return _laid_out(Setting("images", folder, task, student, batch_size, threads, 1e-6), items, IMAGES["teacher"])
+    student, teacher_spec = (IMAGES[who] | {"stem": stem} for who in ("student", "teacher"))
+    return _laid_out(Setting("images", folder, task, student, batch_size, threads, 1e-6), items, teacher_spec)
 
 
 def _laid_out(setting: Setting, items: list[np.ndarray], teacher_spec: dict) -> Setting:

@@ -25,13 +25,25 @@ def text(tmp_path_factory) -> setting.Setting:
 @pytest.fixture(scope="module")
 def measured(text) -> dict[str, Measured]:
     threads = torch.get_num_threads()
-    yield measure.rounds(text, OWN, count=2)
+    yield measure.measured(text, OWN, passes=2)
     torch.set_num_threads(threads)
 
 
 def test_every_arm_takes_every_step_of_one_pass(text, measured):
     assert text.steps == 10
     assert all(len(each.seconds) == 2 and len(each.losses) == 10 for each in measured.values())
+
+
+def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_others(text):
+    """Each step of one arm lies between two of the other, and none of its time is the other's."""
+    found = measure.turns(text, {name: OWN[name] for name in ("F0", "K-c", "N")})
+    ends = sorted((end, name) for name, done in found.items() for end in done.ends)
+    assert all(len({name for _, name in ends[at : at + 3]}) == 3 for at in range(0, len(ends), 3))
+    for name, done in found.items():
+        assert done.first_losses(10) == pytest.approx(OWN[name](text).first_losses(10), rel=1e-6)
+        others = [end for end, other in ends if other != name]
+        spans = zip(done.begins, done.ends[1:], strict=False)
+        assert not any(begin < end < last for begin, last in spans for end in others)
 
 
 def test_arms_with_one_objective_have_the_same_losses_step_by_step(measured):
@@ -41,10 +53,10 @@ def test_arms_with_one_objective_have_the_same_losses_step_by_step(measured):
 
 
 def test_an_arm_that_computes_something_else_gets_no_figure(text, measured):
-    table, wrong = command._parity(text, measured)
+    table, wrong = command._parity("text", text, measured)
     assert not wrong and "no figure" not in table
     spoiled = measured | {"K-c": Measured(measured["K-c"].seconds, [2 * loss for loss in measured["K-c"].losses])}
-    table, wrong = command._parity(text, spoiled)
+    table, wrong = command._parity("text", text, spoiled)
     [row] = [line for line in table.splitlines() if line.startswith("| K-c")]
     assert wrong and "no figure" in row
 
@@ -63,8 +75,13 @@ def test_a_bound_inside_the_interval_is_neither_reached_nor_missed():
 
 
 def test_the_first_steps_are_not_timed():
-    assert Pass(ends=[10.0, 11.0, 12.0, 13.0]).per_step(2) == pytest.approx(1.0)
-    assert Pass(ends=[0.0, 50.0, 51.0, 52.0]).per_step(2) == pytest.approx(1.0)
+    assert Pass(ends=[0.0, 50.0, 51.0, 53.0], begins=[0.0, 50.0, 51.0, 53.0]).blocks(2, 2) == pytest.approx([1.5])
+
+
+def test_what_others_do_between_two_steps_is_not_timed_and_half_a_block_is_left_out():
+    done = Pass(ends=[1.0, 9.0, 18.0, 29.0, 40.0], begins=[8.0, 16.0, 27.0, 39.0, 41.0])
+    assert done.blocks(2, 1) == pytest.approx([2.0, 2.0, 1.0])
+    assert done.blocks(2, 2) == pytest.approx([2.0])
 
 
 def test_processes_side_by_side_train_their_passes(text):
