@@ -98,6 +98,7 @@ def _own(paths: RunPaths, action: str) -> Options:
 
 def _options(arguments: argparse.Namespace) -> Options:
     from agent import planner
+    from agent.environment import multiplies_bf16
 
     return Options(
         idea=planner.check_idea(_standard_input() if arguments.idea == "-" else arguments.idea),
@@ -111,6 +112,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         yes=arguments.yes,
         plan_only=arguments.plan_only,
         values=_values(arguments),
+        bf16=multiplies_bf16(),
     )
 
 

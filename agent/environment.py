@@ -25,6 +25,7 @@ PACKAGES = (
     "gitpython",
     "pydantic",
 )
+BF16 = {"avx512_bf16", "amx_bf16"}
 VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "PYTHONHASHSEED")
 
 
@@ -62,6 +63,15 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor has instructions for it; a graphics card that can be used at all has."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:  # not Linux
+        flags = []
+    return Path("/dev/nvidiactl").exists() or not BF16.isdisjoint(flags)
 
 
 def _card() -> str:

@@ -25,6 +25,8 @@ class Options:
     plan_only: bool = False
     values: dict[str, Any] = field(default_factory=dict)
     """Plan fields the user fixed, by path: `seeds`, `temperature`, `training.epochs`, `ag_news.method.alpha`."""
+    bf16: bool = False
+    """Whether the machine that the run was asked for on multiplies in bf16; a replay elsewhere has the same plan."""
     replay: Literal["", "report", "agent", "full", "live"] = ""
     """At what level the run replays its parent; "" for a run of its own."""
     amends: str = ""

@@ -39,6 +39,9 @@ PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "
 OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
 VIEWS = ["views", "mirror"]
+ENCODERS, WIDE = ("bert", "distilbert", "roberta"), 256
+"""Models of this width and more train faster in bf16 where a processor multiplies in it, and as well: `python -m
+benchmarks.precision`. Others do not."""
 FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
 """A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
 ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
@@ -154,6 +157,8 @@ def draft(options: Options) -> Draft:
     for path, value in options.values.items():
         put_everywhere(made, path, value, "user")
     _provide(made)
+    if options.bf16:
+        _cast(made)
     _settle(made, freeze(made, options, _SILENT, {}))  # wrong values are refused here, before any work
     _enough(made)
     return made
@@ -171,6 +176,16 @@ def _provide(made: Draft) -> None:
             settings["generator"] |= own
         if settings["student"]["architecture"] == "bilstm" and f"{start}.student.heads" not in made.origins:
             settings["student"]["heads"] = 0
+
+
+def _cast(made: Draft) -> None:
+    """Wide encoders train in bf16, unless the user says otherwise."""
+    for name, settings in made.values["tracks"].items():
+        for who, training in (("teacher", "teacher_training"), ("student", "training")):
+            architecture, width = settings[who]["architecture"], settings[who]["width"]
+            wide = architecture in ENCODERS and isinstance(width, int | float) and width >= WIDE
+            if wide and f"tracks.{name}.{training}.precision" not in made.origins:
+                settings[training]["precision"] = "bf16"
 
 
 def _enough(made: Draft) -> None:

@@ -13,11 +13,13 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
+from agent.environment import multiplies_bf16
 from benchmarks import accuracy, setting
 from benchmarks.arms import CUDA, OWN
 from benchmarks.machine import described
@@ -36,7 +38,8 @@ WHAT = {
     "TD": "torchdistill, without Accelerate",
     "K-on": "kdagent's trial, the teacher asked at every step",
     "K-c": "kdagent's trial, cached answers, every check on",
-    "K-full": "kdagent as it runs: cached, its own batches, one trial per core",
+    "K-32": "the same in fp32",
+    "K-full": "kdagent as it runs: cached, its own batches, one trial per core, wide encoders in bf16",
 }
 ALONE = ("F0", "F1")
 TOLERANCE = 1e-4  # of the first losses, relative
@@ -94,7 +97,10 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     say(_recipe("text, recipe", mixed, arms, repeat, _described(lengths, options)))
     many = setting.images(place / "many", 16 * 12, 16, threads)
     say(_recipe("images, recipe", many, arms, repeat, f"32×32 images, batches of 16, {many.student['stem']} stem"))
-    say(_accuracy(accuracy.compare(2 if options.quick else 6)))
+    seeds = 2 if options.quick else 6
+    what = f"distillation on the docstrings (`demo` scale), {seeds} seeds, the same steps, one thread"
+    found = accuracy.compare(accuracy.LENGTHS, seeds)
+    say("\n".join(accuracy.table("What batches of similar length cost in accuracy", what, "batches", found)))
     return "\n\n".join(said), wrong
 
 
@@ -156,9 +162,12 @@ def _parity(track: str, each: Setting, found: dict[str, Measured]) -> tuple[str,
 def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -> str:
     """Each arm as its users run it, on the whole machine; ours as the harness fills it."""
     cores = os.cpu_count() or 1
-    packed = {"K-full": ("K-c", cores, 1)} if not CUDA else {"K-full": ("K-c", 1, cores)}
-    plain = {arm: (arm, 1, cores) for arm in ("F0", "F1", "N", "TB-G", "TD") if arm in arms}
-    workers = {shown: Workers(each, *how) for shown, how in (plain | packed).items()}
+    filled = (1, cores) if CUDA else (cores, 1)
+    cast = replace(each, precision="bf16") if each.name == "text" and multiplies_bf16() else each
+    ways = {arm: (each, arm, 1, cores) for arm in ("F0", "F1", "N", "TB-G", "TD", "K-c") if arm in arms}
+    ways |= {"K-32": (each, "K-c", *filled)} if cast != each else {}
+    ways |= {"K-full": (cast, "K-c", *filled)}
+    workers = {shown: Workers(*how) for shown, how in ways.items()}
     seconds: dict[str, list[float]] = {shown: [] for shown in workers}
     for number in range(repeat):
         turn = number % len(workers)
@@ -167,15 +176,16 @@ def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -
     for each_worker in workers.values():
         each_worker.stop()
     lines = [
-        f"**{name.capitalize()}**: {_models(each)}, {described}, each arm's own order of rows, fp32, {repeat} rounds.",
+        f"**{name.capitalize()}**: {_models(each)}, {described}, each arm's own order of rows, {repeat} rounds.",
         "",
-        "| arm | | processes × threads | rows per second | time beside N | time beside F0 |",
-        "|---|---|---|---|---|---|",
+        "| arm | | precision | processes × threads | rows per second | time beside N | time beside F0 |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for shown, (_, count, threads) in (plain | packed).items():
+    for shown, (how, _, count, threads) in ways.items():
         beside = [_ratio(seconds[shown], seconds[other]) for other in ("N", "F0")]
         rate = 1 / float(np.median(seconds[shown]))
-        lines.append(f"| {shown} | {WHAT[shown]} | {count} × {threads} | {rate:.1f} | {beside[0]} | {beside[1]} |")
+        filling = f"{how.precision} | {count} × {threads}"
+        lines.append(f"| {shown} | {WHAT[shown]} | {filling} | {rate:.1f} | {beside[0]} | {beside[1]} |")
     return "\n".join([*lines, "", *_targets(name, seconds)])
 
 
@@ -187,25 +197,6 @@ def _targets(track: str, seconds: dict[str, list[float]]) -> list[str]:
             verdict = "reached" if high <= most else "**not reached**" if low > most else "open, the interval holds it"
             lines.append(f"- {one} / {other} = {found:.2f} ({low:.2f}–{high:.2f}), to be at most {most:.2f}: {verdict}")
     return lines
-
-
-def _accuracy(found: dict[str, dict[str, list[float]]]) -> str:
-    one, other = found["random"], found["similar lengths"]
-    seeds = len(one["accuracy"])
-    lines = [
-        f"**What batches of similar length cost in accuracy**: distillation on the docstrings (`demo` scale), {seeds} "
-        "seeds, the same steps, one thread.",
-        "",
-        "| batches | test accuracy | seconds |",
-        "|---|---|---|",
-    ]
-    for way, seen in found.items():
-        spread = f"{np.mean(seen['accuracy']):.1f} ± {np.std(seen['accuracy'], ddof=1):.1f}"
-        lines.append(f"| {way} | {spread} | {np.mean(seen['seconds']):.1f} |")
-    gap = np.array(other["accuracy"]) - np.array(one["accuracy"])
-    half = float(np.std(gap, ddof=1) / np.sqrt(seeds))
-    lines += ["", f"- difference {gap.mean():+.1f} points, standard error {half:.1f} over {seeds} paired seeds"]
-    return "\n".join(lines)
 
 
 def _ratio(one: list[float], other: list[float]) -> str:

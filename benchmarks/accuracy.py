@@ -1,11 +1,13 @@
-"""What batches of similar length cost in accuracy, beside random ones: the same students, the same steps."""
+"""What one way to train costs in accuracy beside another: the same students, the same steps."""
 
 import io
 import json
 import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -35,11 +37,25 @@ def prepared(folder: Path, task: dict, track: str, longest: int = 0, **sizes: in
     return folder
 
 
-def compare(seeds: int) -> dict[str, dict[str, list[float]]]:
-    """Distillation on the docstrings: test accuracy in per cent and seconds per seed, of either way to draw batches."""
+Way = Callable[[dict, dict, int, Path, TextIO], Experiment]
+
+
+def drawn_at_random(*told) -> Experiment:
+    experiment = Experiment(*told)
+    experiment.callbacks = [c for c in experiment.callbacks if not isinstance(c, BatchCallback)]
+    return experiment
+
+
+LENGTHS: Mapping[str, Way] = {"random": drawn_at_random, "similar lengths": Experiment}
+
+
+def compare(ways: Mapping[str, Way], seeds: int, student: dict | None = None) -> dict[str, dict[str, list[float]]]:
+    """Distillation on the docstrings: test accuracy in per cent and seconds per seed, of each way to train the demo
+    scale's student, or one of other sizes."""
     torch.set_num_threads(1)
     card = config.cards(config.SCALES)["demo"]["docstrings"]
-    found = {way: {"accuracy": [], "seconds": []} for way in ("random", "similar lengths")}
+    card = card | {"student": card["student"] | (student or {})}
+    found = {way: {"accuracy": [], "seconds": []} for way in ways}
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder) / "data", {"name": "docstrings"}, "demo.docstrings")
         job, unit = _taught(Path(folder), data, card)
@@ -48,15 +64,26 @@ def compare(seeds: int) -> dict[str, dict[str, list[float]]]:
         labels = load_file(data / "labels" / "test.safetensors")["labels"]
         for seed in range(seeds):
             for way, seen in found.items():
-                experiment = Experiment(job, unit, seed, Path(folder), io.StringIO())
-                if way == "random":
-                    experiment.callbacks = [c for c in experiment.callbacks if not isinstance(c, BatchCallback)]
+                experiment = ways[way](job, unit, seed, Path(folder), io.StringIO())
                 began = time.perf_counter()
                 model = import_file(TRAIN_FILES / "kd.py").train(experiment).eval()
                 seen["seconds"].append(time.perf_counter() - began)
                 right = predict.logits(model, test, task).argmax(dim=1).numpy() == labels
                 seen["accuracy"].append(100 * float(np.mean(right)))
     return found
+
+
+def table(title: str, what: str, column: str, found: dict[str, dict[str, list[float]]]) -> list[str]:
+    """The lines of two ways, the second held against the first seed by seed."""
+    one, other = found.values()
+    seeds = len(one["accuracy"])
+    lines = [f"**{title}**: {what}.", "", f"| {column} | test accuracy | seconds |", "|---|---|---|"]
+    for way, seen in found.items():
+        spread = f"{np.mean(seen['accuracy']):.1f} ± {np.std(seen['accuracy'], ddof=1):.1f}"
+        lines.append(f"| {way} | {spread} | {np.mean(seen['seconds']):.1f} |")
+    gap = np.array(other["accuracy"]) - np.array(one["accuracy"])
+    error = float(np.std(gap, ddof=1) / np.sqrt(seeds))
+    return [*lines, "", f"- difference {gap.mean():+.1f} points, standard error {error:.1f} over {seeds} paired seeds"]
 
 
 def _taught(folder: Path, data: Path, card: dict) -> tuple[dict, dict]:

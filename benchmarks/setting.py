@@ -39,7 +39,6 @@ TRAINING = {
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "accumulation": 1,
-    "precision": "fp32",
 }
 
 
@@ -54,6 +53,7 @@ class Setting:
     threads: int
     rate: float
     """Learning rate."""
+    precision: str = "fp32"
     cache_seconds: float = 0.0
     """What it took to write down the teacher's answers to every row, once."""
 
@@ -79,7 +79,7 @@ class Setting:
 
     @property
     def training(self) -> dict:
-        return TRAINING | {"batch_size": self.batch_size, "learning_rate": self.rate}
+        return TRAINING | {"batch_size": self.batch_size, "learning_rate": self.rate, "precision": self.precision}
 
     @property
     def unit(self) -> dict:
@@ -112,12 +112,13 @@ class Setting:
         return [collate([rows[place] for place in range(start, start + self.batch_size)]) for start in starts]
 
 
-def text(folder: Path, lengths: Sequence[int], longest: int, batch_size: int, threads: int) -> Setting:
-    """Texts of these lengths in tokens, four classes."""
+def text(folder: Path, lengths: Sequence[int], longest: int, batch_size: int, threads: int, width: int = 0) -> Setting:
+    """Texts of these lengths in tokens, four classes; both models of that width, where it is not their own."""
     draw = np.random.default_rng(SEED)
     items = [draw.integers(5, VOCABULARY, length).astype(np.int32) for length in lengths]
     task = {"kind": "text", "labels": list("abcd"), "vocabulary": VOCABULARY, "padding": 0, "input_size": longest}
-    return _laid_out(Setting("text", folder, task, TEXT["student"], batch_size, threads, 1e-4), items, TEXT["teacher"])
+    student, teacher_spec = (TEXT[who] | ({"width": width} if width else {}) for who in ("student", "teacher"))
+    return _laid_out(Setting("text", folder, task, student, batch_size, threads, 1e-4), items, teacher_spec)
 
 
 def images(folder: Path, count: int, batch_size: int, threads: int, stem: str = "cifar") -> Setting:

@@ -136,7 +136,7 @@ def outer_gradient(
 
     `batch` is (the peers' inputs, labels, which rows are held back), `held` (inputs, labels) of the rows held back. The
     first peer may hold the others. All peers answer as in prediction: without dropout, with BatchNorm's running
-    statistics, and without a draw of random numbers.
+    statistics, without a draw of random numbers, and in fp32 also where the training is in bf16.
     """
     inputs, labels, left_out = batch
 
@@ -148,6 +148,7 @@ def outer_gradient(
         return ensemble_loss(_answers(peers, parameters, held[0]), held[1], weights)
 
     modes = [peer.training for peer in peers]
+    casting = [vars(peer).pop("forward", None) for peer in peers]  # Accelerate's, which turns autocast on again
     for peer in peers:
         peer.eval()
     try:
@@ -157,8 +158,9 @@ def outer_gradient(
                 return grad(outer, argnums=1)(_own(peers), balance.weights)
             return hypergradient(inner, outer, _own(peers), balance.weights, rate)
     finally:
-        for peer, mode in zip(peers, modes, strict=True):
+        for peer, mode, forward in zip(peers, modes, casting, strict=True):
             peer.train(mode)
+            vars(peer).update({"forward": forward} if forward else {})
 
 
 def _own(peers: Sequence[nn.Module]) -> Parameters:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,33 @@ def test_label_noise_is_in_the_plan_where_the_user_asks_for_it_and_nowhere_else(
     assert not any("label_noise" in path for path in clean.provenance)
     with pytest.raises(PlanError, match=r"label_noise = 1.0: input should be less than 1"):
         planned(options(values={"label_noise": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("bf16", "values", "precisions"),
+    [
+        (True, {"teacher.width": 256}, ("bf16", "fp32")),
+        (True, {"student.width": 384, "student.heads": 6}, ("fp32", "bf16")),
+        (False, {"teacher.width": 256}, ("fp32", "fp32")),
+        (True, {"teacher.width": 256, "precision": "fp32"}, ("bf16", "fp32")),
+        (True, {"teacher.width": 256, "teacher_training.precision": "fp32"}, ("fp32", "fp32")),
+        (True, {"student.architecture": "bilstm", "student.width": 256}, ("fp32", "fp32")),
+    ],
+)
+def test_wide_encoders_train_in_bf16_where_the_machine_has_it(
+    bf16: bool, values: dict[str, Any], precisions: tuple[str, str]
+) -> None:
+    plan = planned(options(tasks=("docstrings",), bf16=bf16, values=values))
+    track = plan.tracks[0]
+    assert (track.teacher_training.precision, track.training.precision) == precisions
+
+
+def test_a_run_keeps_what_its_machine_could_do_for_a_replay_on_another() -> None:
+    wanted = options(tasks=("docstrings",), bf16=True, values={"student.width": 256})
+    kept = Options.from_json(json.loads(json.dumps(wanted.to_json())))
+    assert planned(kept).hash == planned(wanted).hash != planned(replace(wanted, bf16=False)).hash
+    older = {name: value for name, value in wanted.to_json().items() if name != "bf16"}
+    assert planned(Options.from_json(older)).tracks[0].training.precision == "fp32"  # as runs were before
 
 
 def test_views_are_in_the_plan_where_the_user_asks_for_them_and_mirrored_where_that_says_the_same() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from agent.plan import Method
 from agent.probe import measure
 from baselines import models
 from baselines.errors import BaselineError
@@ -352,6 +353,15 @@ def test_a_teacher_that_edited_code_changes_shows_in_the_trace(text, train, tmp_
     unit = text.unit("spoils", file=text.train_file(tmp_path, "kd", (TRAINS, spoil)))
     uses = trace(train(text, unit) / "spoils/1", "end")[0]["teacher"]
     assert uses["weights"] != teacher_facts(text)["fingerprint"]
+
+
+@pytest.mark.parametrize("method", ["wml", "dml", "crd", "kd_selective", "tinybert", "dpkd", "lr_ds"])
+def test_methods_train_in_bf16_too(text, train, method):
+    """Those whose losses do most by themselves; wml's gradient through a step is taken in fp32."""
+    settings = METHOD | Method(name=method).settings | {"name": method}
+    folder = train(text, text.unit(method, method=settings, training=TRAINING | {"precision": "bf16"})) / method / "1"
+    assert report(folder)["status"] == "ok", report(folder)["traceback"]
+    assert trace(folder, "start")[0]["executed"]["precision"] == "bf16"
 
 
 def test_trace_holds_what_was_executed(lab, train):

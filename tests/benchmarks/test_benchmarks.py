@@ -1,5 +1,7 @@
 """The benchmark judges itself: arms compute the same, one that does not gets no figure, ratios carry their spread."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,6 +52,11 @@ def test_arms_with_one_objective_have_the_same_losses_step_by_step(measured):
     for one, other in (("F1", "F0"), ("K-on", "N"), ("K-c", "N")):
         assert measured[one].losses == pytest.approx(measured[other].losses, rel=1e-4)
     assert measured["N"].losses != pytest.approx(measured["F0"].losses, rel=1e-2)
+
+
+def test_a_setting_in_bf16_trains_nearly_as_in_fp32(text, measured):
+    losses = OWN["K-c"](replace(text, precision="bf16")).first_losses(10)
+    assert losses == pytest.approx(measured["K-c"].losses, rel=0.05) and losses != measured["K-c"].losses
 
 
 def test_an_arm_that_computes_something_else_gets_no_figure(text, measured):
