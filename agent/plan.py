@@ -122,6 +122,8 @@ class Training(Record):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    batches: Literal["random", "similar"] = "random"
+    """Similar: texts of similar length share a batch, so that less of it is padding."""
 
     def rates(self, steps: int) -> list[float]:
         """The learning rate of each step, as the schedules of transformers.get_scheduler give it."""
@@ -373,6 +375,13 @@ class Track(Record):
     """Where there are generated rows."""
     threads: Annotated[int, Field(ge=1)] = 1
 
+    @model_validator(mode="after")
+    def _has_lengths(self) -> "Track":
+        for part, training in (("training", self.training), ("teacher_training", self.teacher_training)):
+            if training.batches == "similar" and self.task.kind == "image":
+                raise ValueError(f"{part}.batches = similar: images are of one size, only texts differ in length")
+        return self
+
     @property
     def vanilla(self) -> Method:
         """What the reference arms distil with."""
@@ -482,6 +491,9 @@ class Plan(Record):
             del said["budget"]["checkpoints"]
         for track in said["tracks"]:
             track["method"] = _stated(track["method"])
+            for training in (track["training"], track["teacher_training"]):
+                if training["batches"] == "random":
+                    del training["batches"]
             if track["task"]["views"] == 1:
                 del track["task"]["views"], track["task"]["mirror"]
             late = {"reference": track, "assistant": track, "generator": track}

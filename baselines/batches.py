@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 from baselines.rows import Rows
 
-WINDOW = 8  # batches that are sorted by length together: more save little, and bring rows of one class together
+WINDOW = 3  # batches that are sorted by length together: more save little, and bring rows of one class together
 
 
 class SimilarLengths(Sampler):
@@ -41,8 +41,7 @@ class SimilarLengths(Sampler):
 
 
 class BatchCallback(TrainerCallback):
-    """Has the live Trainer draw texts by `SimilarLengths`, whatever file built it. Rows of one size stay as they are
-    drawn."""
+    """Has the live Trainer draw texts by `SimilarLengths`, whatever file built it."""
 
     def on_train_begin(self, args, state, control, *, train_dataloader, **kwargs):
         rows = train_dataloader.dataset

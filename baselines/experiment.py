@@ -78,7 +78,8 @@ class Experiment:
         self.terms: dict[str, dict[str, int]] = {}
         self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
-        self.callbacks = [BatchCallback(), LeanCallback(), TraceCallback(self)]
+        similar = self._training.get("batches", "random") == "similar"
+        self.callbacks = [*([BatchCallback()] if similar else []), LeanCallback(), TraceCallback(self)]
 
     def training_arguments(self) -> TrainingArguments:
         """The plan's training settings, with the Trainer's own reports switched off."""
@@ -95,7 +96,7 @@ class Experiment:
             bf16=training["precision"] == "bf16",
             seed=self.seed,
             data_seed=self.seed,
-            train_sampling_strategy="random",  # and texts by BatchCallback
+            train_sampling_strategy="random",  # unless BatchCallback sees to it
             dataloader_drop_last=len(self.train_dataset) >= training["batch_size"],  # BatchNorm cannot train on one row
             remove_unused_columns=False,  # the loss needs ids and teacher_logits, which no forward takes
             logging_steps=logged,

@@ -20,7 +20,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from agent.environment import multiplies_bf16
-from benchmarks import accuracy, setting
+from benchmarks import setting
+from benchmarks.accuracy import prepared
 from benchmarks.arms import CUDA, OWN
 from benchmarks.machine import described
 from benchmarks.measure import BLOCK, WARM, Measured, disagreement, measured, ratio
@@ -39,6 +40,7 @@ WHAT = {
     "K-on": "kdagent's trial, the teacher asked at every step",
     "K-c": "kdagent's trial, cached answers, every check on",
     "K-32": "the same in fp32",
+    "K-s": "the same, and texts of similar length share a batch",
     "K-full": "kdagent as it runs: cached, its own batches, one trial per core, wide encoders in bf16",
 }
 ALONE = ("F0", "F1")
@@ -97,10 +99,6 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     say(_recipe("text, recipe", mixed, arms, repeat, _described(lengths, options)))
     many = setting.images(place / "many", 16 * 12, 16, threads)
     say(_recipe("images, recipe", many, arms, repeat, f"32×32 images, batches of 16, {many.student['stem']} stem"))
-    seeds = 2 if options.quick else 6
-    what = f"distillation on the docstrings (`demo` scale), {seeds} seeds, the same steps, one thread"
-    found = accuracy.compare(accuracy.LENGTHS, seeds)
-    say("\n".join(accuracy.table("What batches of similar length cost in accuracy", what, "batches", found)))
     return "\n\n".join(said), wrong
 
 
@@ -116,7 +114,7 @@ def _lengths(place: Path, options: argparse.Namespace) -> list[int]:
     task = {"name": "ag_news", "data_dir": options.data_dir} if options.data_dir else {"name": "docstrings"}
     track = "small.ag_news" if options.data_dir else "demo.docstrings"
     sizes = {"train_rows": 2000, "transfer_rows": 0, "dev_rows": 100, "test_rows": 100}
-    data = accuracy.prepared(place / "rows", task, track, 128, **sizes)
+    data = prepared(place / "rows", task, track, 128, **sizes)
     lengths = load_file(data / "seen" / "train.safetensors")["lengths"].tolist()
     return [max(3, length) for length in lengths[: 64 if options.quick else 256]]
 
@@ -167,6 +165,7 @@ def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -
     ways = {arm: (each, arm, 1, cores) for arm in ("F0", "F1", "N", "TB-G", "TD", "K-c") if arm in arms}
     ways |= {"K-32": (each, "K-c", *filled)} if cast != each else {}
     ways |= {"K-full": (cast, "K-c", *filled)}
+    ways |= {"K-s": (replace(cast, similar=True), "K-c", *filled)} if each.name == "text" else {}
     workers = {shown: Workers(*how) for shown, how in ways.items()}
     seconds: dict[str, list[float]] = {shown: [] for shown in workers}
     for number in range(repeat):

@@ -5,9 +5,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from safetensors.numpy import load_file
 from agent import config
 from agent.plan import ModelSpec, Training
 from baselines import predict, prepare, teacher
-from baselines.batches import BatchCallback
 from baselines.experiment import Experiment
 from baselines.rows import read_rows
 from baselines.trial import import_file
@@ -37,21 +35,9 @@ def prepared(folder: Path, task: dict, track: str, longest: int = 0, **sizes: in
     return folder
 
 
-Way = Callable[[dict, dict, int, Path, TextIO], Experiment]
-
-
-def drawn_at_random(*told) -> Experiment:
-    experiment = Experiment(*told)
-    experiment.callbacks = [c for c in experiment.callbacks if not isinstance(c, BatchCallback)]
-    return experiment
-
-
-LENGTHS: Mapping[str, Way] = {"random": drawn_at_random, "similar lengths": Experiment}
-
-
-def compare(ways: Mapping[str, Way], seeds: int, student: dict | None = None) -> dict[str, dict[str, list[float]]]:
-    """Distillation on the docstrings: test accuracy in per cent and seconds per seed, of each way to train the demo
-    scale's student, or one of other sizes."""
+def compare(ways: Mapping[str, dict], seeds: int, student: dict | None = None) -> dict[str, dict[str, list[float]]]:
+    """Distillation on the docstrings: test accuracy in per cent and seconds per seed, of each way to train (settings of
+    a training) the demo scale's student, or one of other sizes."""
     torch.set_num_threads(1)
     card = config.cards(config.SCALES)["demo"]["docstrings"]
     card = card | {"student": card["student"] | (student or {})}
@@ -64,7 +50,8 @@ def compare(ways: Mapping[str, Way], seeds: int, student: dict | None = None) ->
         labels = load_file(data / "labels" / "test.safetensors")["labels"]
         for seed in range(seeds):
             for way, seen in found.items():
-                experiment = ways[way](job, unit, seed, Path(folder), io.StringIO())
+                own = unit | {"training": unit["training"] | ways[way]}
+                experiment = Experiment(job, own, seed, Path(folder), io.StringIO())
                 began = time.perf_counter()
                 model = import_file(TRAIN_FILES / "kd.py").train(experiment).eval()
                 seen["seconds"].append(time.perf_counter() - began)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from agent.environment import multiplies_bf16
-from baselines.experiment import Experiment
 from benchmarks import accuracy, setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described
@@ -55,12 +54,7 @@ def _speed(name: str, each: Setting) -> str:
 
 
 def _accuracies() -> list[str]:
-    def trial(way: str) -> accuracy.Way:
-        return lambda job, unit, seed, out, trace: Experiment(
-            job, unit | {"training": unit["training"] | {"precision": way}}, seed, out, trace
-        )
-
-    found = accuracy.compare({way: trial(way) for way in WAYS}, SEEDS, {"width": LEARNT, "heads": 4})
+    found = accuracy.compare({way: {"precision": way} for way in WAYS}, SEEDS, {"width": LEARNT, "heads": 4})
     what = f"distillation on the docstrings, a student of width {LEARNT}, {SEEDS} seeds, the same steps, one thread"
     return accuracy.table("What bf16 costs in accuracy", what, "precision", found)
 

@@ -14,7 +14,6 @@ from accelerate.data_loader import SeedableRandomSampler
 from safetensors.numpy import save_file
 
 from baselines import models, teacher
-from baselines.batches import SimilarLengths
 from baselines.rows import Collator, Rows, read_rows, write_inputs
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +53,8 @@ class Setting:
     rate: float
     """Learning rate."""
     precision: str = "fp32"
+    similar: bool = False
+    """Whether texts of similar length share a batch."""
     cache_seconds: float = 0.0
     """What it took to write down the teacher's answers to every row, once."""
 
@@ -79,7 +80,8 @@ class Setting:
 
     @property
     def training(self) -> dict:
-        return TRAINING | {"batch_size": self.batch_size, "learning_rate": self.rate, "precision": self.precision}
+        own = {"batch_size": self.batch_size, "learning_rate": self.rate, "precision": self.precision}
+        return TRAINING | own | {"batches": "similar" if self.similar else "random"}
 
     @property
     def unit(self) -> dict:
@@ -100,10 +102,7 @@ class Setting:
 
     def ordered(self) -> Rows:
         """The rows in the order in which a trial of ours draws them."""
-        rows = self.rows
-        if self.task["kind"] == "image":
-            return rows.only(list(SeedableRandomSampler(rows, data_seed=SEED)))
-        return rows.only(list(SimilarLengths([len(item) for item in rows.items], self.batch_size, SEED)))
+        return self.rows.only(list(SeedableRandomSampler(self.rows, data_seed=SEED)))
 
     def batches(self) -> list[dict]:
         """One pass in that order, as tensors."""

@@ -43,9 +43,8 @@ def test_the_order_follows_from_seed_and_epoch_alone() -> None:
 
 
 def test_most_of_the_padding_is_gone() -> None:
-    assert (
-        _padded(list(SimilarLengths(LENGTHS, BATCH, 0))) < 1.2 < 1.7 < _padded(DRAW.permutation(len(LENGTHS)).tolist())
-    )
+    similar, drawn = _padded(list(SimilarLengths(LENGTHS, BATCH, 0))), _padded(DRAW.permutation(len(LENGTHS)).tolist())
+    assert similar - 1 < 0.4 * (drawn - 1)
 
 
 def test_short_batches_do_not_come_before_long_ones() -> None:
