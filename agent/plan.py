@@ -125,6 +125,11 @@ class Training(Record):
     batches: Literal["random", "similar"] = "random"
     """Similar: texts of similar length share a batch, so that less of it is padding."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a plan states: what came later, only where it is not as it always was."""
+        return self.model_dump(exclude={"batches"} if self.batches == "random" else None)
+
     def rates(self, steps: int) -> list[float]:
         """The learning rate of each step, as the schedules of transformers.get_scheduler give it."""
         warmup = round(self.warmup * steps)

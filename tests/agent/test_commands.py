@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,20 @@ def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None
     task = json.loads((folder / "plan.json").read_text())["tracks"][0]["task"]
     assert (said.code, task["train_rows"], task["transfer_rows"], task["label_noise"]) == (0, 80, 40, 0.25)
     assert any("20 of the 80 training labels were put to another class" in note for note in task["notes"])
+
+
+def test_views_and_similar_lengths_are_in_the_plan_that_is_shown(kdagent: Kdagent) -> None:
+    wanted = (
+        "--set",
+        "digits.views=4",
+        "--set",
+        "docstrings.batches=similar",
+        "--set",
+        "docstrings.sizes.train_rows=200",
+    )
+    said = kdagent("run", "soft labels", *wanted, "--plan-only", "--yes", "--isolation", "process")
+    assert said.code == 0, said.err
+    assert re.search(r"views +4 +user", said.out) and re.search(r"batches +similar +user", said.out)
 
 
 def test_plan_that_no_row_decides_about_is_refused_before_any_are_prepared(tmp_path: Path) -> None:
