@@ -37,7 +37,7 @@ effects: install # every method's smallest experiment beside what is expected of
 recorded: install # every method on a real task, and published orderings; an hour and more: DATA=folder [WRITE=--write]
 	$(BIN)/python -m tests.recorded --data-dir $(DATA) $(WRITE)
 
-bench: .bench/installed # what distillation costs beside the floor and the rivals; eleven idle minutes: [DATA=folder] [WRITE=--write]
+bench: .bench/installed # what distillation costs beside the floor and the rivals; ten idle minutes: [DATA=folder] [WRITE=--write]
 	env -u OMP_NUM_THREADS GOMP_SPINCOUNT=10000 $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)
 
 bench-whole: install # what a whole run costs beside its trainings, and a second idea beside the first; minutes

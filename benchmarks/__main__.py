@@ -1,6 +1,6 @@
 """What distillation costs, measured beside the floor and the rivals in one run.
 
-    python -m benchmarks [--data-dir FOLDER] [--quick] [--write]    about eleven minutes on two idle cores
+    python -m benchmarks [--data-dir FOLDER] [--quick] [--write]    about ten minutes on two idle cores
 
 With a folder that holds AG News, the recipe track has its lengths, else those of the docstrings. --quick is for tests:
 small models, few steps, numbers that mean nothing. --write puts the tables into docs/benchmarks.md.
@@ -78,7 +78,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     if options.quick:
         _shrink()
     repeat = 1 if options.quick else 3
-    steps = WARM + (1 if options.quick else 2) * BLOCK
+    steps = WARM + (2 if options.quick else 3) * BLOCK
     said, wrong = list[str](), False
 
     def say(table: str) -> None:
@@ -91,7 +91,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     short = setting.images(place / "short", 64 * steps, 64, threads, "imagenet")
     some = {name: arms[name] for name in ("F0", "F1", "N", "K-c")}
     for track, each, those in (("text", text, arms), ("images", images, arms), ("images, short steps", short, some)):
-        table, bad = _parity(track, each, measured(each, those, 1 if options.quick else 4))
+        table, bad = _parity(track, each, measured(each, those, 1 if options.quick else 2))
         say(table)
         wrong |= bad
     lengths = _lengths(place, options)
@@ -116,7 +116,7 @@ def _lengths(place: Path, options: argparse.Namespace) -> list[int]:
     sizes = {"train_rows": 2000, "transfer_rows": 0, "dev_rows": 100, "test_rows": 100}
     data = prepared(place / "rows", task, track, 128, **sizes)
     lengths = load_file(data / "seen" / "train.safetensors")["lengths"].tolist()
-    return [max(3, length) for length in lengths[: 64 if options.quick else 256]]
+    return [max(3, length) for length in lengths[: 64 if options.quick else 192]]
 
 
 def _described(lengths: list[int], options: argparse.Namespace) -> str:

@@ -18,7 +18,7 @@ from benchmarks.measure import measured, ratio
 from benchmarks.setting import Setting
 from tests.page import DOCS, put
 
-WIDTHS, LEARNT, SEEDS, PASSES, STEPS = (64, 128, 256, 512), 256, 6, 3, 14
+WIDTHS, LEARNT, SEEDS, PASSES, STEPS = (64, 128, 256, 512), 256, 6, 2, 14
 WAYS = ("fp32", "bf16")
 
 
