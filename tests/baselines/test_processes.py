@@ -415,7 +415,7 @@ def test_an_own_learning_rate_for_some_weights_shows_in_the_trace(text, train, t
 
 def test_texts_of_similar_length_share_a_batch(text, tmp_path):
     """Whatever a train.py does: the live Trainer is told."""
-    trial, spreads = experiment(text, tmp_path), []
+    trial, spreads = experiment(text, tmp_path, training=TRAINING | {"batches": "similar"}), []
 
     class Measured(type(trial.collator)):
         def __call__(self, items):
