@@ -355,7 +355,7 @@ def test_a_teacher_that_edited_code_changes_shows_in_the_trace(text, train, tmp_
     assert uses["weights"] != teacher_facts(text)["fingerprint"]
 
 
-@pytest.mark.parametrize("method", ["wml", "dml", "crd", "kd_selective", "tinybert", "dpkd", "lr_ds"])
+@pytest.mark.parametrize("method", ["wml", "crd", "tinybert"])
 def test_methods_train_in_bf16_too(text, train, method):
     """Those whose losses do most by themselves; wml's gradient through a step is taken in fp32."""
     settings = METHOD | Method(name=method).settings | {"name": method}
