@@ -43,7 +43,7 @@ bench: .bench/installed # what distillation costs beside the floor and the rival
 bench-whole: install # what a whole run costs beside its trainings, and a second idea beside the first; minutes
 	$(BIN)/python -m benchmarks.whole $(WRITE)
 
-bench-lengths: install # what batches of texts of similar length save, and cost in accuracy; ten minutes: DATA=folder
+bench-lengths: install # what batches of texts of similar length save, and cost in accuracy; minutes: DATA=folder
 	$(BIN)/python -m benchmarks.lengths --data-dir $(DATA) $(WRITE)
 
 bench-precision: install # whether a student learns faster in bf16, and as well; minutes
