@@ -167,6 +167,8 @@ def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -
     ways |= {"K-full": (cast, "K-c", *filled)}
     ways |= {"K-s": (replace(cast, similar=True), "K-c", *filled)} if each.name == "text" else {}
     workers = {shown: Workers(*how) for shown, how in ways.items()}
+    for each_worker in workers.values():
+        each_worker.wait()
     seconds: dict[str, list[float]] = {shown: [] for shown in workers}
     for number in range(repeat):
         turn = number % len(workers)

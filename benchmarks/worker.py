@@ -44,14 +44,15 @@ class Workers:
             )
             for _ in range(count)
         ]
-        self.ready = False
-        """Whether all have imported what they need; several arms may be at that at once."""
+
+    def wait(self) -> None:
+        """Until all have imported what they need; several arms may be at that at once."""
+        for process in self.processes:
+            self._said(process)
 
     def seconds_per_row(self) -> float:
         """Of one pass of every process at once, building the model left out: from the first step's end on, of the
         process that is slowest, scaled to the whole pass."""
-        if not self.ready:
-            self.ready = all(self._said(process) == "ready" for process in self.processes)
         for process in self.processes:
             process.stdin.write("go\n")
             process.stdin.flush()

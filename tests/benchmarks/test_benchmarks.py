@@ -94,6 +94,7 @@ def test_what_others_do_between_two_steps_is_not_timed_and_half_a_block_is_left_
 def test_processes_side_by_side_train_their_passes(text):
     workers = Workers(text, "K-c", count=2, threads=1)
     try:
+        workers.wait()
         assert workers.rows == 2 * text.steps * text.batch_size
         assert 0 < workers.seconds_per_row() < 10
     finally:
