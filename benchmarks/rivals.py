@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 import torch
-from torch.library import define
+from torch import library
 from torch.utils.data import DataLoader
 
 from baselines.rows import Collator
@@ -165,7 +165,7 @@ def _named_operators() -> None:
     for name in ("nms", "qnms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
         for suffix in ("", "_backward"):
             with contextlib.suppress(RuntimeError):  # named before, or there
-                define(f"torchvision::{name}{suffix}", "(Tensor input) -> Tensor")
+                library.define(f"torchvision::{name}{suffix}", "(Tensor input) -> Tensor")
 
 
 RIVALS: dict[str, Arm] = {"TB-G": textbrewer_general, "TB-C": textbrewer_cached, "TD": torchdistill}
