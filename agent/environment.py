@@ -66,16 +66,20 @@ def _processor() -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Whether the processor has instructions for it; a graphics card that can be used at all has."""
+    """Whether the processor has instructions for it, or there is a graphics card; which card is not asked."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:  # not Linux
         flags = []
-    return Path("/dev/nvidiactl").exists() or not BF16.isdisjoint(flags)
+    return has_card() or not BF16.isdisjoint(flags)
+
+
+def has_card() -> bool:
+    return Path("/dev/nvidiactl").exists()
 
 
 def _card() -> str:
-    if not Path("/dev/nvidiactl").exists():
+    if not has_card():
         return "none"
     asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

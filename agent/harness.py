@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import cache, config, planner, runs
+from agent.environment import has_card
 from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
@@ -672,7 +673,7 @@ class Harness:
 
     def workers(self, threads: int) -> int:
         """Processes side by side: one per group of cores, and one alone where a graphics card is shared."""
-        return 1 if Path("/dev/nvidiactl").exists() else max(1, (os.cpu_count() or 1) // threads)
+        return 1 if has_card() else max(1, (os.cpu_count() or 1) // threads)
 
     def _parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Results in the order of `items`. The first error stops what is running and is raised."""
