@@ -34,6 +34,8 @@ def prepare(job: dict) -> None:
     source = tasks.load(job["task"])
     for who in ("teacher", "student"):
         models.refuse_foreign(job[who], source.kind)
+    if source.kind != "image" and "views" in job:
+        raise BaselineError(f"{job['task']['name']} has no images, and only images have views", "leave out views")
     writer = _writer(job, source, out)
     for folder in ("seen", "held", "labels"):
         (out / folder).mkdir(exist_ok=True)
@@ -53,8 +55,6 @@ def prepare(job: dict) -> None:
     apart = source.kind == "text" and _speak_apart(specs)
     if source.kind == "image":
         encode = _ImageEncoder(job, source)
-    elif "views" in job:
-        raise BaselineError(f"{job['task']['name']} has no images, and only images have views", "leave out views")
     else:
         readers = [spec for who, spec in specs.items() if not (apart and who == "teacher")]
         encode = _TextEncoder(readers, job["input_size"], splits, out, tokenizer)
