@@ -26,7 +26,7 @@ class Lint:
 
 def foreseen(plan: Plan) -> list[Lint]:
     """Refusals that no row decides about: said before data are prepared, and texts written."""
-    rules = (_as_it_is, _of_kind, _recurrent, _generated)
+    rules = (_as_it_is, _of_kind, _shown, _recurrent, _generated)
     found = [*_tracks_agree(plan), *(each for track in plan.tracks for about in rules for each in about(track))]
     return [each for each in found if each.level == "refusal"]
 
@@ -37,7 +37,7 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
     for track in plan.tracks:
         found += _foreign(plan, track)
         found += _as_it_is(track)
-        for about in (_rates, _schedule, _of_kind, _method, _recurrent, _generated, _rows):
+        for about in (_rates, _schedule, _of_kind, _shown, _method, _recurrent, _generated, _rows):
             found += about(track)
         found += _answers(plan, track)
         found += _sizes(track, facts[track.name])
@@ -170,6 +170,25 @@ def _of_kind(track: Track) -> Iterator[Lint]:
             f"{NOUNS[track.task.kind]}",
             f"use {_instead(track)}",
         )
+
+
+def _shown(track: Track) -> Iterator[Lint]:
+    """Views of what has none, or not so many, and lengths of what has one."""
+    task, path = track.task, f"tracks.{track.name}"
+    if task.views > task.most_views:
+        there = f"an image of {task.input_size} pixels a side has {task.most_views}"
+        why = there if task.kind == "image" else "only images have more than one"
+        yield Lint(
+            "refusal", f"{path}.views", f"{task.views} views were asked for, and {why}", "use fewer, or --set views=1"
+        )
+    for part, training in (("training", track.training), ("teacher_training", track.teacher_training)):
+        if training.batches == "similar" and task.kind == "image":
+            yield Lint(
+                "refusal",
+                f"{path}.{part}.batches",
+                "images are of one size: there are none of similar length",
+                f"use --set {track.name}.{part}.batches=random",
+            )
 
 
 def _method(track: Track) -> Iterator[Lint]:

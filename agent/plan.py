@@ -10,16 +10,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from agent.cards import Card, Kind, cards
 
@@ -319,19 +310,10 @@ class Task(Record):
     encoded: str
     """SHA-256 over what the models are fed: token ids, or pixels at the input size."""
 
-    @field_validator("views")
-    @classmethod
-    def _of_an_image(cls, views: int, known: ValidationInfo) -> int:
-        if views > 1 and known.data.get("kind", "image") != "image":
-            raise ValueError("only images have views")
-        return views
-
-    @model_validator(mode="after")
-    def _has_views(self) -> "Task":
-        there = (2 * max(1, self.input_size // 8) + 1) ** 2 * (1 + self.mirror)
-        if self.views > there:
-            raise ValueError(f"views = {self.views}: an image of {self.input_size} pixels a side has {there} of them")
-        return self
+    @property
+    def most_views(self) -> int:
+        """Of a text one; of an image as many as there are shifts, each of them mirrored too where that may be."""
+        return (2 * max(1, self.input_size // 8) + 1) ** 2 * (1 + self.mirror) if self.kind == "image" else 1
 
 
 class Generator(Record):
@@ -379,13 +361,6 @@ class Track(Record):
     generator: Generator | None = None
     """Where there are generated rows."""
     threads: Annotated[int, Field(ge=1)] = 1
-
-    @model_validator(mode="after")
-    def _has_lengths(self) -> "Track":
-        for part, training in (("training", self.training), ("teacher_training", self.teacher_training)):
-            if training.batches == "similar" and self.task.kind == "image":
-                raise ValueError(f"{part}.batches = similar: images are of one size, only texts differ in length")
-        return self
 
     @property
     def vanilla(self) -> Method:
@@ -494,11 +469,9 @@ class Plan(Record):
         said = self.model_dump(mode="json", by_alias=True)
         if not self.budget.checkpoints:
             del said["budget"]["checkpoints"]
-        for track in said["tracks"]:
+        for track, held in zip(said["tracks"], self.tracks, strict=True):
             track["method"] = _stated(track["method"])
-            for training in (track["training"], track["teacher_training"]):
-                if training["batches"] == "random":
-                    del training["batches"]
+            track |= {"training": held.training.settings, "teacher_training": held.teacher_training.settings}
             if track["task"]["views"] == 1:
                 del track["task"]["views"], track["task"]["mirror"]
             late = {"reference": track, "assistant": track, "generator": track}

@@ -41,8 +41,8 @@ OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
 VIEWS = ["views", "mirror"]
 ENCODERS, WIDE = ("bert", "distilbert", "roberta"), 256
-"""Models of this width and more train faster in bf16 where a processor multiplies in it, and as well: `python -m
-benchmarks.precision`. Others do not."""
+"""Encoders of this width and more train faster in bf16 where a processor multiplies in it; narrower ones do not: `make
+bench-precision`."""
 FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
 """A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
 ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
@@ -517,7 +517,7 @@ def _first(error: ValidationError, names: list[str]) -> tuple[str, str]:
     found = error.errors()[0]
     where = [str(part) for part in found["loc"]]
     if where[0] == "tracks" and len(where) > 2:
-        where = [names[int(where[1])], *where[2:]]
+        where = [names[int(where[1])], *(part for part in where[2:] if part != "task")]  # as --set takes them
     field, said = ".".join(where), found["msg"].removeprefix("Value error, ")
     return (
         f"{field} = {found['input']!r:.80}: {said[0].lower()}{said[1:]}",
