@@ -5,6 +5,7 @@ This is evidence from inside the process that edited code runs in. The harness c
 
 import json
 import math
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from baselines.methods.dpkd import Frozen
 
 COUNTED = {
     "forwards": ("calls", "rows"),
-    "updates": ("count", "deviation", "touched", "mark"),
+    "updates": ("count", "deviation", "touched", "part", "norms"),
     "collator": ("seen", "shown", "collated", "largest"),
     "method": ("reads",),
     "experiment": ("terms",),
@@ -98,7 +99,15 @@ class Gradients:
 
 class Updates:
     """Counts every step of the live optimizer; keeps the first learning rate that is not the planned one, and how often
-    weights changed between two steps, which is none of the optimizer's doing."""
+    weights changed between two steps, which is none of the optimizer's doing.
+
+    A change shows in a weight's version where autograd knows of it, in the weight's address where its memory was
+    exchanged, and else in norms: of all small weights and, as reading costs time, of one part in PARTS of each large
+    one, drawn anew for each step. What changes a few rows of a table, once and behind autograd's back, may be missed;
+    in the norm of a whole table such a change is mostly lost in rounding.
+    """
+
+    PARTS, LARGE = 8, 2**16
 
     def __init__(self, rates: list[float]) -> None:
         self.planned = rates
@@ -107,16 +116,29 @@ class Updates:
         self.touched = torch.zeros((), dtype=torch.long)
 
     def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.parameters = [parameter.detach() for parameter in model.parameters()]
-        self.mark = self._norms()
+        self.weights = list(model.parameters())
+        plain = [weight.detach() for weight in self.weights]
+        pieces = [each.tensor_split(self.PARTS) if each.numel() > self.LARGE else [each] * self.PARTS for each in plain]
+        self.parts = list(zip(*pieces, strict=True))
+        self._mark()
         optimizer.register_step_pre_hook(self._before)
         optimizer.register_step_post_hook(self._after)
 
-    def compare(self) -> None:
-        self.touched = self.touched + (self._norms() != self.mark).any().cpu()
+    def finish(self, model: nn.Module) -> None:
+        """After the last step; a model that holds other weights by then was changed too."""
+        self._compare()
+        self.touched += [id(weight) for weight in model.parameters()] != [id(weight) for weight in self.weights]
+
+    def _compare(self) -> None:
+        changed = (self._norms() != self.norms).any() | (self._places() != self.places)
+        self.touched = self.touched.to(changed.device) + changed  # stays there: asking for it would wait for the device
+
+    def _mark(self) -> None:
+        self.part = secrets.randbelow(self.PARTS)
+        self.norms, self.places = self._norms(), self._places()
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-        self.compare()
+        self._compare()
         planned = self.planned[self.count] if self.count < len(self.planned) else 0.0
         self.count += 1
         for group in optimizer.param_groups:
@@ -124,10 +146,13 @@ class Updates:
                 self.deviation = f"{group['lr']:g} instead of {planned:g} at update {self.count}"
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-        self.mark = self._norms()
+        self._mark()
 
     def _norms(self) -> torch.Tensor:
-        return torch.stack(torch._foreach_norm(self.parameters))
+        return torch.stack(torch._foreach_norm(self.parts[self.part]))
+
+    def _places(self) -> list[tuple[int, int]]:
+        return [(weight._version, weight.data_ptr()) for weight in self.weights]
 
 
 class TraceCallback(TrainerCallback):
@@ -192,7 +217,7 @@ class TraceCallback(TrainerCallback):
             vars(holder)[part] = counts[name]
         for name, watched in self._gradients().items():
             watched.norms, watched.earlier = [], counts[f"{name} norms"]
-        self.updates.mark = self.updates.mark.to(experiment.student.device)
+        self.updates.norms = self.updates.norms.to(experiment.student.device)
         experiment.logged, experiment.continued = {}, step
         experiment.trace.go_on(counts["lines"], counts["seconds"])
 
@@ -216,7 +241,7 @@ class TraceCallback(TrainerCallback):
     def on_train_end(self, args, state, control, *, model, optimizer, train_dataloader, **kwargs):
         experiment, collator = self.experiment, self.experiment.collator
         experiment.means()
-        self.updates.compare()
+        self.updates.finish(model)
         experiment.trace.write(
             "end",
             step=state.global_step,

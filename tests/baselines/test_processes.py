@@ -543,6 +543,24 @@ DISHONEST = {
         "            model.classifier.bias.data.add_(1e-3)",
         lambda end: end["touched"] == 1,
     ),
+    "an update by hand of one row of a table, as autograd sees it": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step == 2:\n"
+        "            model.get_input_embeddings().weight.detach()[7].neg_()",
+        lambda end: end["touched"] == 1,
+    ),
+    "other memory in the place of a weight's": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step == 2:\n"
+        "            model.classifier.bias.data = model.classifier.bias.data + 1e-3",
+        lambda end: end["touched"] == 1,
+    ),
+    "another layer in the place of one": (
+        "def compute_loss(self, model, inputs, **kwargs):\n"
+        "        if self.state.global_step == 2:\n"
+        "            model.classifier = torch.nn.Linear(model.classifier.in_features, model.classifier.out_features)",
+        lambda end: end["touched"] == 1,
+    ),
     "half of each batch": (
         "def compute_loss(self, model, inputs, **kwargs):\n"
         "        inputs = {name: value[:8] for name, value in inputs.items()}",
