@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check bench bench-whole bench-lengths bench-precision bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+.PHONY: install run test check bench bench-whole bench-precision bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -42,9 +42,6 @@ bench: .bench/installed # what distillation costs beside the floor and the rival
 
 bench-whole: install # what a whole run costs beside its trainings, and a second idea beside the first; minutes
 	$(BIN)/python -m benchmarks.whole $(WRITE)
-
-bench-lengths: install # what batches of texts of similar length save, and cost in accuracy; minutes: DATA=folder
-	$(BIN)/python -m benchmarks.lengths --data-dir $(DATA) $(WRITE)
 
 bench-precision: install # whether a student learns faster in bf16, and as well; minutes
 	$(BIN)/python -m benchmarks.precision $(WRITE)

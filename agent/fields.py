@@ -13,7 +13,7 @@ from agent.plan import Plan, Track, Training
 from agent.results import FieldRow, TrackResult
 
 EXECUTED = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
-"""Settings of a training that the live trainer says by the same name; `batches` too, where they are not random."""
+"""Settings of a training that the live trainer says by the same name."""
 
 Where = Literal["in-process", "outside"]
 
@@ -89,7 +89,7 @@ class _Sheet:
 def _training(
     sheet: _Sheet, part: str, planned: Training, steps: int, records: Sequence[TrialRecord]
 ) -> Iterator[FieldRow]:
-    for name in (*EXECUTED, *["batches"] * (planned.batches != "random")):
+    for name in EXECUTED:
         yield sheet.row(f"{part}.{name}", getattr(planned, name), _same(_setting(r, name) for r in records))
     done = _same(_steps(record) for record in records)
     epochs = f"{planned.epochs:g} ({steps} steps)"

@@ -173,7 +173,7 @@ def _of_kind(track: Track) -> Iterator[Lint]:
 
 
 def _shown(track: Track) -> Iterator[Lint]:
-    """Views of what has none, or not so many, and lengths of what has one."""
+    """Views of what has none, or not so many."""
     task, path = track.task, f"tracks.{track.name}"
     if task.views > task.most_views:
         there = f"an image of {task.input_size} pixels a side has {task.most_views}"
@@ -181,14 +181,6 @@ def _shown(track: Track) -> Iterator[Lint]:
         yield Lint(
             "refusal", f"{path}.views", f"{task.views} views were asked for, and {why}", "use fewer, or --set views=1"
         )
-    for part, training in (("training", track.training), ("teacher_training", track.teacher_training)):
-        if training.batches == "similar" and task.kind == "image":
-            yield Lint(
-                "refusal",
-                f"{path}.{part}.batches",
-                "images are of one size: there are none of similar length",
-                f"use --set {track.name}.{part}.batches=random",
-            )
 
 
 def _method(track: Track) -> Iterator[Lint]:

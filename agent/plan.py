@@ -113,13 +113,6 @@ class Training(Record):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
-    batches: Literal["random", "similar"] = "random"
-    """Similar: texts of similar length share a batch, so that less of it is padding."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a plan states: what came later, only where it is not as it always was."""
-        return self.model_dump(exclude={"batches"} if self.batches == "random" else None)
 
     def rates(self, steps: int) -> list[float]:
         """The learning rate of each step, as the schedules of transformers.get_scheduler give it."""
@@ -469,9 +462,8 @@ class Plan(Record):
         said = self.model_dump(mode="json", by_alias=True)
         if not self.budget.checkpoints:
             del said["budget"]["checkpoints"]
-        for track, held in zip(said["tracks"], self.tracks, strict=True):
+        for track in said["tracks"]:
             track["method"] = _stated(track["method"])
-            track |= {"training": held.training.settings, "teacher_training": held.teacher_training.settings}
             if track["task"]["views"] == 1:
                 del track["task"]["views"], track["task"]["mirror"]
             late = {"reference": track, "assistant": track, "generator": track}

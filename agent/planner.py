@@ -32,7 +32,6 @@ TRAINING_FIELDS = (
     "precision",
     "accumulation",
     "max_grad_norm",
-    "batches",
 )
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "test_rows")
@@ -238,7 +237,6 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "max_grad_norm": 1.0,
         "accumulation": 1,
         "precision": "fp32",
-        "batches": "random",
     }
     return {
         "input_size": preset["input_size"],
@@ -488,8 +486,6 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
             for field in said or ():
                 path = f"tracks.{name}.{part}.{field}"
                 if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
-                    continue
-                if field == "batches" and said[field] == "random":
                     continue
                 origins[path] = made.origins.get(path, "default")
         for field in ASSISTANT:

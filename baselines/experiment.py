@@ -20,10 +20,10 @@ from torch import nn
 from transformers import TrainingArguments, get_scheduler
 
 from baselines import checkpoints, models
-from baselines.batches import BatchCallback
 from baselines.errors import BaselineError
 from baselines.lean import LeanCallback
 from baselines.methods.matching import uses
+from baselines.parts import in_parts
 from baselines.rows import Collator, Rows, read_rows
 from baselines.teachers import Teacher
 from baselines.trace import Forwards, Trace, TraceCallback
@@ -61,7 +61,7 @@ class Experiment:
         self.trace = Trace(trace)
         self.method = Settings(unit["method"])
         self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
-        self.student = models.build(unit["model"], self.task, seed)
+        self.student = in_parts(models.build(unit["model"], self.task, seed))
         self.peers: list[nn.Module] = []
         self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
@@ -78,8 +78,7 @@ class Experiment:
         self.terms: dict[str, dict[str, int]] = {}
         self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
-        similar = self._training.get("batches", "random") == "similar"
-        self.callbacks = [*([BatchCallback()] if similar else []), LeanCallback(), TraceCallback(self)]
+        self.callbacks = [LeanCallback(), TraceCallback(self)]
 
     def training_arguments(self) -> TrainingArguments:
         """The plan's training settings, with the Trainer's own reports switched off."""
@@ -96,7 +95,7 @@ class Experiment:
             bf16=training["precision"] == "bf16",
             seed=self.seed,
             data_seed=self.seed,
-            train_sampling_strategy="random",  # unless BatchCallback sees to it
+            train_sampling_strategy="random",
             dataloader_drop_last=len(self.train_dataset) >= training["batch_size"],  # BatchNorm cannot train on one row
             remove_unused_columns=False,  # the loss needs ids and teacher_logits, which no forward takes
             logging_steps=logged,
@@ -145,7 +144,8 @@ class Experiment:
             raise BaselineError(f"a peer has no size {sorted(unknown)[0]!r}", f"give {', '.join(PEER_SIZES)}")
         spec = self._model | sizes | ({"checkpoint": ""} if sizes else {})
         with undrawn():
-            self.peers.append(models.build(spec, self.task, zlib.crc32(f"peer {number} of {self.seed}".encode())))
+            drawn = zlib.crc32(f"peer {number} of {self.seed}".encode())
+            self.peers.append(in_parts(models.build(spec, self.task, drawn)))
         return self.peers[-1]
 
     def log(self, **terms) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from baselines import models, views
 from baselines.methods.heads import Heads, run
 from baselines.methods.selective import most_critical, taps
+from baselines.parts import in_parts
 from baselines.trace import Gradients
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,7 +86,7 @@ class Teacher:
         """The frozen teacher itself, in eval mode. Its forwards are counted."""
         if self._model is None:
             with torch.random.fork_rng():  # building a model draws random weights; the trial's own draws must not move
-                self._model = load(self.folder, self.task)
+                self._model = in_parts(load(self.folder, self.task))
             self._model.register_forward_pre_hook(self._count)
             self._model.register_forward_hook(self._shuffle_outputs)
         return self._model

@@ -17,7 +17,6 @@ from torch import nn
 from transformers import TrainerCallback
 
 from baselines import checkpoints, models
-from baselines.batches import SimilarLengths
 from baselines.methods.dpkd import Frozen
 
 COUNTED = {
@@ -164,7 +163,7 @@ class TraceCallback(TrainerCallback):
         self.built = dropouts(experiment.student)
 
     def on_train_begin(self, args, state, control, *, model, optimizer, lr_scheduler, train_dataloader, **kwargs):
-        experiment, executed = self.experiment, self._executed(args, optimizer, train_dataloader)
+        experiment, executed = self.experiment, self._executed(args, optimizer)
         self.updates.watch(model, _inner(optimizer))
         if state.global_step:
             self._go_on(state.global_step)
@@ -238,14 +237,14 @@ class TraceCallback(TrainerCallback):
         numbers = {name: v for name, v in (metrics or {}).items() if isinstance(v, int | float) and math.isfinite(v)}
         self.experiment.trace.write("claimed", metrics={name: v for name, v in numbers.items() if name != "epoch"})
 
-    def on_train_end(self, args, state, control, *, model, optimizer, train_dataloader, **kwargs):
+    def on_train_end(self, args, state, control, *, model, optimizer, **kwargs):
         experiment, collator = self.experiment, self.experiment.collator
         experiment.means()
         self.updates.finish(model)
         experiment.trace.write(
             "end",
             step=state.global_step,
-            executed=self._executed(args, optimizer, train_dataloader),
+            executed=self._executed(args, optimizer),
             updates=self.updates.count,
             touched=int(self.updates.touched),
             weights=models.fingerprint(model, experiment.names),
@@ -262,7 +261,7 @@ class TraceCallback(TrainerCallback):
             teacher=experiment.teacher.uses() if experiment.teacher else {},
         )
 
-    def _executed(self, args, optimizer, train_dataloader) -> dict:
+    def _executed(self, args, optimizer) -> dict:
         """Settings that edited code could change on the way, so they are read at the start and at the end."""
         student = self.experiment.student
         copies = [module for module in student.modules() if isinstance(module, Frozen)]
@@ -276,7 +275,6 @@ class TraceCallback(TrainerCallback):
             "accumulation": args.gradient_accumulation_steps,
             "max_grad_norm": args.max_grad_norm,
             "precision": "bf16" if args.bf16 else "fp32",
-            "batches": "similar" if isinstance(train_dataloader.batch_sampler.sampler, SimilarLengths) else "random",
             "determinism": determinism(),
             "dropout": "as built" if live == self.built else str(live),
         }

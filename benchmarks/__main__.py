@@ -40,7 +40,6 @@ WHAT = {
     "K-on": "kdagent's trial, the teacher asked at every step",
     "K-c": "kdagent's trial, cached answers, every check on",
     "K-32": "the same in fp32",
-    "K-s": "the same, and texts of similar length share a batch",
     "K-full": "kdagent as it runs: cached, its own batches, one trial per core, wide encoders in bf16",
 }
 ALONE = ("F0", "F1")
@@ -165,7 +164,6 @@ def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -
     ways = {arm: (each, arm, 1, cores) for arm in ("F0", "F1", "N", "TB-G", "TD", "K-c") if arm in arms}
     ways |= {"K-32": (each, "K-c", *filled)} if cast != each else {}
     ways |= {"K-full": (cast, "K-c", *filled)}
-    ways |= {"K-s": (replace(cast, similar=True), "K-c", *filled)} if each.name == "text" else {}
     workers = {shown: Workers(*how) for shown, how in ways.items()}
     for each_worker in workers.values():
         each_worker.wait()

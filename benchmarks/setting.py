@@ -53,8 +53,6 @@ class Setting:
     rate: float
     """Learning rate."""
     precision: str = "fp32"
-    similar: bool = False
-    """Whether texts of similar length share a batch."""
     cache_seconds: float = 0.0
     """What it took to write down the teacher's answers to every row, once."""
 
@@ -81,7 +79,7 @@ class Setting:
     @property
     def training(self) -> dict:
         own = {"batch_size": self.batch_size, "learning_rate": self.rate, "precision": self.precision}
-        return TRAINING | own | {"batches": "similar" if self.similar else "random"}
+        return TRAINING | own
 
     @property
     def unit(self) -> dict:

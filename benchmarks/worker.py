@@ -34,7 +34,7 @@ class Workers:
     """Some processes of one arm, side by side."""
 
     def __init__(self, setting: Setting, arm: str, count: int, threads: int) -> None:
-        place = setting.folder / f"{arm}-{threads}-{setting.precision}-{setting.similar}.json"
+        place = setting.folder / f"{arm}-{threads}-{setting.precision}.json"
         setting.with_threads(threads).write(place)
         argv = [sys.executable, "-m", "benchmarks.worker", str(place), arm]
         self.rows = setting.steps * setting.batch_size * count

@@ -23,7 +23,7 @@ def status(records: Records, field: str) -> tuple[str, str]:
 def test_honest_trials_match_in_every_field(records: Records) -> None:
     rows = records.rows
     assert {row.status for row in rows.values()} == {"MATCH"}
-    training = set(type(records.track.training).model_fields) - {"batches"}  # said where they are not random
+    training = set(type(records.track.training).model_fields)
     for part in ("training", "teacher_training"):
         assert {f"{part}.{name}" for name in training} <= rows.keys()
     assert {"method.temperature", "method.alpha", "seeds", "threads", "samples", "input_size"} <= rows.keys()
@@ -79,17 +79,6 @@ def test_what_one_trial_ended_with_deviates(records: Records, field: str, end: A
         records.write("proposed", seed, end=end)
     found = records.rows[field]
     assert found.status == "DEVIATED" and executed in found.executed
-
-
-@pytest.mark.parametrize(("said", "found"), [("similar", "MATCH"), ("random", "DEVIATED")])
-def test_batches_are_held_against_the_plan_where_they_are_not_random(tmp_path: Path, said: str, found: str) -> None:
-    records = Records(tmp_path, task="docstrings", **{"training.batches": "similar"})
-    assert "training.batches" not in Records(tmp_path / "random").rows
-    for seed in (0, 1):
-        trace = records.trace(seed, records.track.training, records.track.steps)
-        lines = {when: {"executed": trace[when]["executed"] | {"batches": said}} for when in ("start", "end")}
-        records.write("proposed", seed, **lines)
-    assert status(records, "training.batches") == (said, found)
 
 
 @pytest.mark.parametrize(

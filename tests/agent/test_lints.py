@@ -77,13 +77,6 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
         ("digits", {"signal": "cls"}, "tracks.digits.method.signal", "reads tokens"),
         ("docstrings", {"views": 4}, "tracks.docstrings.views", "only images have more than one"),
         ("digits", {"views": 10}, "tracks.digits.views", "an image of 8 pixels a side has 9"),
-        ("digits", {"batches": "similar"}, "tracks.digits.training.batches", "images are of one size"),
-        (
-            "digits",
-            {"teacher_training.batches": "similar"},
-            "tracks.digits.teacher_training.batches",
-            "none of similar length",
-        ),
         ("digits", {"signal": "cos"}, "tracks.digits.method.signal", "reads tokens"),
         ("digits", {"init_layers": "last"}, "tracks.digits.method.init_layers", "CNN student"),
         (

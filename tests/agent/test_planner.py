@@ -51,7 +51,7 @@ def test_every_setting_has_an_origin() -> None:
     plan = planned(options(values={"seeds": [4, 7], "attempts": 3, "budget.seconds": 60}))
     for part in ("teacher", "teacher_training", "student", "training", "method"):
         held = getattr(plan.tracks[0], part)
-        for name in held.settings if part == "method" else held.model_dump(exclude={"batches"}):  # which came later
+        for name in held.settings if part == "method" else held.model_dump():
             assert f"tracks.digits.{part}.{name}" in plan.provenance
     by_user = [path for path, origin in plan.provenance.items() if origin == "user"]
     assert by_user == ["seeds", "attempts", "budget.seconds"]
@@ -165,15 +165,6 @@ def test_wide_encoders_train_in_bf16_where_the_machine_has_it(
     assert (track.teacher_training.precision, track.training.precision) == precisions
 
 
-def test_batches_of_similar_length_are_in_the_plan_where_they_are_asked_for() -> None:
-    wanted = options(tasks=("docstrings",), values={"batches": "similar"})
-    plan, plain = planned(wanted), planned(replace(wanted, values={}))
-    assert (plan.tracks[0].training.batches, plan.tracks[0].teacher_training.batches) == ("similar", "random")
-    assert plan.provenance["tracks.docstrings.training.batches"] == "user"
-    assert Plan.model_validate_json(plan.canonical()) == plan
-    assert "batches" not in plain.canonical()
-
-
 def test_a_run_keeps_what_its_machine_could_do_for_a_replay_on_another() -> None:
     wanted = options(tasks=("docstrings",), bf16=True, values={"student.width": 256})
     kept = Options.from_json(json.loads(json.dumps(wanted.to_json())))
@@ -236,7 +227,6 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     del older["tracks"][0]["reference"], older["tracks"][0]["assistant"], older["tracks"][0]["generator"]
     for late in ("label_noise", "generated_rows", "views", "mirror"):
         del older["tracks"][0]["task"][late]
-    del older["tracks"][0]["training"]["batches"], older["tracks"][0]["teacher_training"]["batches"]
     older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -15,13 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from agent.plan import Method
 from agent.probe import measure
-from baselines import models
+from baselines import models, parts
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings
 from baselines.methods.selective import taps
 from baselines.rows import NO_LABEL, Collator, read_rows
 from baselines.teachers import Teacher, accepted, load
-from baselines.trial import import_file
 from tests.baselines.lab import (
     ARMS,
     METHOD,
@@ -367,7 +366,6 @@ def test_methods_train_in_bf16_too(text, train, method):
 def test_trace_holds_what_was_executed(lab, train):
     training = {"learning_rate": 0.02, "batch_size": 8, "accumulation": 2, "optimizer": "sgd", "schedule": "constant"}
     training |= {"weight_decay": 0.03, "max_grad_norm": 0.5, "precision": "bf16", "warmup": 0.5}
-    training |= {"batches": "similar"} if lab.kind == "text" else {"batches": "random"}
     folder = train(lab, lab.unit("kd", training=training), steps=4) / "kd/1"
     assert report(folder)["status"] == "ok"
     found = trace(folder, "start")[0]["executed"]
@@ -413,20 +411,17 @@ def test_an_own_learning_rate_for_some_weights_shows_in_the_trace(text, train, t
     assert trace(folder, "start")[0]["executed"]["learning_rate"] == [TRAINING["learning_rate"], 1.0]
 
 
-def test_texts_of_similar_length_share_a_batch(text, tmp_path):
-    """Whatever a train.py does: the live Trainer is told."""
-    trial, spreads = experiment(text, tmp_path, training=TRAINING | {"batches": "similar"}), []
-
-    class Measured(type(trial.collator)):
-        def __call__(self, items):
-            lengths = [len(item["input_ids"]) for item in items]
-            spreads.append(max(lengths) - min(lengths))
-            return super().__call__(items)
-
-    trial.collator.__class__ = Measured
-    import_file(TEMPLATES / "kd.py").train(trial)
-    lengths = [len(item) for item in (trial.train_dataset + trial.transfer_dataset).items]
-    assert sum(spreads) / len(spreads) < (max(lengths) - min(lengths)) / 2
+def test_student_peer_and_teacher_read_texts_in_parts(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "START", 0.0)  # of models as small as these none would pay
+    trial = experiment(text, tmp_path)
+    batch = trial.model_inputs(trial.collator([trial.train_dataset[place] for place in range(16)]))
+    for model in (trial.student, trial.peer(1), trial.teacher.model()):
+        body, reads = type(model.base_model), []
+        with monkeypatch.context() as counted:
+            real = body.forward
+            counted.setattr(body, "forward", lambda self, *a, real=real, **k: reads.append(1) or real(self, *a, **k))
+            model(**batch)
+        assert len(reads) == max(parts.COUNTS)
 
 
 def test_four_batches_of_eight_equal_one_of_thirty_two(text, train):

@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks import lengths, scaling, whole
+from benchmarks import scaling, whole
 
 
 def test_a_run_is_held_against_the_sum_of_its_trainings_and_a_second_one_against_it() -> None:
@@ -23,16 +21,6 @@ def test_what_no_phase_accounts_for_is_shown_too(tmp_path) -> None:
         runs.append((12.0, tmp_path / name))
     table = whole._phases(*runs)
     assert "| teachers | 4.0 |  |" in table and table[-1] == "| everything else | 3.0 | 11.0 |"
-
-
-def test_windows_are_held_against_random_batches_seed_by_seed() -> None:
-    found = np.full((2, 3, 4, 2), [80.0, 10.0])
-    found[0, 2, :, 0] -= [1.0, 3.0, 1.0, 3.0]
-    found[0, 2, :, 1] = 8.0
-    lines = lengths.table(found)
-    [worse] = [line for line in lines if line.startswith("| teacher") and "windows of 8" in line]
-    assert "| 78.0 ± 1.2 | -2.0 (0.6) | 0.80 |" in worse
-    assert sum("+0.0 (0.0) | 1.00" in line for line in lines) == 3 and sum("| random |" in line for line in lines) == 2
 
 
 def test_growth_is_shown_beside_its_share_of_the_largest() -> None:
