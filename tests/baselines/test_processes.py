@@ -415,13 +415,12 @@ def test_student_peer_and_teacher_read_texts_in_parts(text, tmp_path, monkeypatc
     monkeypatch.setattr(parts, "START", 0.0)  # of models as small as these none would pay
     trial = experiment(text, tmp_path)
     batch = trial.model_inputs(trial.collator([trial.train_dataset[place] for place in range(16)]))
+    real, read = torch.nn.Embedding.forward, list[int]()
+    monkeypatch.setattr(torch.nn.Embedding, "forward", lambda self, ids: read.append(len(ids)) or real(self, ids))
     for model in (trial.student, trial.peer(1), trial.teacher.model()):
-        body, reads = type(model.base_model), []
-        with monkeypatch.context() as counted:
-            real = body.forward
-            counted.setattr(body, "forward", lambda self, *a, real=real, **k: reads.append(1) or real(self, *a, **k))
-            model(**batch)
-        assert len(reads) == max(parts.COUNTS)
+        read.clear()
+        model(**batch)
+        assert set(read) - {1} == {4}
 
 
 def test_four_batches_of_eight_equal_one_of_thirty_two(text, train):
