@@ -46,8 +46,9 @@ bench-whole: install # what a whole run costs beside its trainings, and a second
 bench-precision: install # whether a student learns faster in bf16, and as well; minutes
 	$(BIN)/python -m benchmarks.precision $(WRITE)
 
-bench-scaling: install # what more rows cost, in time and memory; minutes
+bench-scaling: install # what more rows, attempts, seeds and epochs cost, in time and memory; ten minutes
 	$(BIN)/python -m benchmarks.scaling $(WRITE)
+	$(BIN)/python -m benchmarks.attempts $(WRITE)
 
 .bench/installed: .venv/installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
