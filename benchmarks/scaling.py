@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ import torch
 from benchmarks import setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described
+from benchmarks.measure import BLOCK, WARM
 from benchmarks.setting import PLAIN, ROOT, Setting
 from tests.page import DOCS, put
 
@@ -64,7 +66,7 @@ def measure(rows: int) -> dict:
 
 def trial(made: Setting) -> dict:
     torch.set_num_threads(1)
-    epoch = ours_cached(made).per_step(2) * made.steps
+    epoch = median(ours_cached(made).blocks(WARM, BLOCK)) * made.steps
     return {"epoch": epoch, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
 
 

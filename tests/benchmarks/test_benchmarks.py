@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import arms, measure, rivals, setting
+from benchmarks import arms, measure, rivals, scaling, setting
 from benchmarks.arms import OWN, Pass
 from benchmarks.measure import Measured, ratio
 from benchmarks.worker import Workers
@@ -89,6 +89,13 @@ def test_what_others_do_between_two_steps_is_not_timed_and_half_a_block_is_left_
     done = Pass(ends=[1.0, 9.0, 18.0, 29.0, 40.0], begins=[8.0, 16.0, 27.0, 39.0, 41.0])
     assert done.blocks(2, 1) == pytest.approx([2.0, 2.0, 1.0])
     assert done.blocks(2, 2) == pytest.approx([2.0])
+
+
+def test_a_trial_of_the_scaling_curve_is_timed_and_weighed(text):
+    threads = torch.get_num_threads()
+    found = scaling.trial(text)
+    torch.set_num_threads(threads)
+    assert 0 < found["epoch"] < 10 and found["memory"] > 100
 
 
 def test_processes_side_by_side_train_their_passes(text):
