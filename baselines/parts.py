@@ -33,7 +33,7 @@ def in_parts(model: nn.Module) -> nn.Module:
     @wraps(kind.forward)
     def forward(self, input_ids=None, attention_mask=None, **given):
         shares = _shares(self, input_ids, attention_mask, given)
-        if len(shares) == 1:
+        if len(shares) < 2:
             return kind.forward(self, input_ids=input_ids, attention_mask=attention_mask, **given)
         found = []
         for rows, longest in shares:
@@ -56,12 +56,12 @@ def parts(lengths: Tensor, width: int) -> list[tuple[Tensor, int]]:
 
 
 def _shares(model: nn.Module, ids: Tensor | None, mask: Tensor | None, given: dict) -> list:
-    """One part where there is nothing to gain, or somebody looks inside and would see parts of a batch."""
+    """The parts; none on a card, where it was not measured, and none where somebody looks inside and would see them."""
     plain = ids is not None and mask is not None and not any(isinstance(value, Tensor) for value in given.values())
     if not plain or not ids.is_cpu or given.get("return_dict") is False:
-        return [None]
+        return []
     found = parts(mask.shape[1] - mask.flip(1).argmax(dim=1), model.config.hidden_size)
-    return [None] if len(found) > 1 and _watched(model) else found
+    return [] if len(found) > 1 and _watched(model) else found
 
 
 def _watched(model: nn.Module) -> bool:
