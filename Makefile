@@ -5,7 +5,7 @@ ARGS ?=
 CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
-.PHONY: install run test check bench bench-whole bench-precision bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -45,6 +45,9 @@ bench-whole: install # what a whole run costs beside its trainings, and a second
 
 bench-precision: install # whether a student learns faster in bf16, and as well; minutes
 	$(BIN)/python -m benchmarks.precision $(WRITE)
+
+bench-compile: install # whether torch.compile pays back within a trial; minutes
+	$(BIN)/python -m benchmarks.compiled $(WRITE)
 
 bench-scaling: install # what more rows, attempts, seeds and epochs cost, in time and memory; ten minutes
 	$(BIN)/python -m benchmarks.scaling $(WRITE)

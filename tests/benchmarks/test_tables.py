@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import attempts, scaling, whole
+from benchmarks import attempts, compiled, scaling, whole
 
 
 def test_a_run_is_held_against_the_sum_of_its_trainings_and_a_second_one_against_it() -> None:
@@ -42,3 +42,8 @@ def test_costs_per_attempt_trial_and_epoch_are_found_again() -> None:
     *rows, _, said = attempts.table(found).splitlines()[2:]
     assert "20.0 s for a run, 3.0 s more for each attempt, 0.50 s for each trial, 20 ms for each epoch" in said
     assert len(rows) == len(found) and all(row.split(" | ")[-1] == f"{row.split(' | ')[-2]} |" for row in rows)
+
+
+def test_compiling_is_even_when_the_steps_have_saved_what_it_took() -> None:
+    assert compiled.line("a", [2.0] * 10, [31.0, 1.0] + [1.0] * 8).endswith("| 0.50 (0.50–0.50) | 30 | 30 steps |")
+    assert compiled.line("a", [2.0] * 10, [30.0, 2.0] + [2.0] * 8).endswith("| 28 | never |")
