@@ -134,7 +134,7 @@ class Collator:
             batch["views"] = (self.view + (ids + self.seen[ids] if self.turning else torch.zeros_like(ids))) % several
             self.shown = self.shown.index_fill(0, batch["views"], True)
             pixels = views.shown(pixels, batch["views"], self.task)
-        pixels = pixels.permute(0, 3, 1, 2).float().div_(255)
+        pixels = pixels.permute(0, 3, 1, 2).float().div_(255)  # channels last in memory: convolutions are faster so
         return batch | {"pixel_values": pixels.sub_(self.mean).div_(self.std)}
 
 

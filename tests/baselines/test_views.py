@@ -32,6 +32,14 @@ def moved(image: np.ndarray, down: int, right: int, mirrored: int) -> np.ndarray
     return out[:, ::-1] if mirrored else out
 
 
+@pytest.mark.parametrize("task", [TASK, TASK | {"views": 1}], ids=["in views", "as they are"])
+def test_batch_lies_channels_last_in_memory(task: dict) -> None:
+    """Convolutions are faster so; a copy on the way to floating point would turn it."""
+    rows = rows_of(images(4).repeat(1, 1, 1, 3))
+    batch = Collator(task)([rows[place] for place in range(4)])["pixel_values"]
+    assert batch.shape[1] == 3 and batch.is_contiguous(memory_format=torch.channels_last)
+
+
 def rows_of(pixels: torch.Tensor) -> Rows:
     return Rows("image", list(pixels.numpy()), np.zeros(len(pixels), np.int64), np.arange(len(pixels)))
 
