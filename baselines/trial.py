@@ -29,6 +29,7 @@ from typing import TextIO
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from transformers import Trainer  # noqa: F401 (every train.py needs it; it is loaded when first named, in each copy)
 
 from baselines.errors import BaselineError, main
 from baselines.experiment import Experiment
@@ -40,7 +41,6 @@ def trials(job: dict) -> None:
     """job: out, seen, labels, teacher, steps, checkpoints, threads, units [{arm, file, model, training, method, teacher
     (whether it has one), reveal_transfer, generated (whether it learns from generated rows), seeds}]."""
     torch.set_num_threads(job["threads"])
-    gc.freeze()  # what was imported is never garbage: Trainer has it searched before each training
     with (Path(job["out"]) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a process whose harness was killed may still be at work here
         for unit in job["units"]:
@@ -80,6 +80,7 @@ def apart(work: Callable[[TextIO], None], trace: Path) -> int:
         with trace.open("w") as stream:
             work(stream)
         return 0
+    gc.freeze()  # what was imported is never garbage: Trainer has it searched before each training
     reader, writer = os.pipe()
     if child := os.fork():
         os.close(writer)

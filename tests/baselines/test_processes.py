@@ -7,6 +7,8 @@ that both give the same bits is a test of its own.
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -409,6 +411,12 @@ def test_an_own_learning_rate_for_some_weights_shows_in_the_trace(text, train, t
     edits = [("optimizers=experiment.optimizer(experiment.student)", own), ("def train(experiment)", code)]
     folder = train(text, text.unit("own", file=text.train_file(tmp_path, "kd", *edits))) / "own/1"
     assert trace(folder, "start")[0]["executed"]["learning_rate"] == [TRAINING["learning_rate"], 1.0]
+
+
+def test_trainer_is_imported_before_the_first_trial():
+    """In the copy that each trial runs in it would cost as much as a small training."""
+    code = "import sys, baselines.trial; print('transformers.trainer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
 
 
 def test_student_peer_and_teacher_read_texts_in_parts(text, tmp_path, monkeypatch):
