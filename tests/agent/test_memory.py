@@ -12,7 +12,7 @@ from tests.agent.loopback import LoopbackModel
 from tests.agent.test_endpoint_run import GOOD, PLAN, SQUARED, block
 
 pytestmark = pytest.mark.slow
-BALLAST = '        ballast = torch.ones(len(inputs["labels"]), 1 << 22)\n'  # 16 MiB per row: a batch of 64 takes 1 GiB
+BALLAST = '        ballast = torch.ones(len(inputs["labels"]), 1 << 21)\n'  # 8 MiB per row: a batch of 64 takes 512 MiB
 HEAVY = GOOD.replace(SQUARED, BALLAST + SQUARED.replace("alpha * soft", "alpha * soft + 0 * ballast.mean()"))
 
 
