@@ -24,7 +24,7 @@ from tests.agent.command import Kdagent
 from tests.agent.loopback import LoopbackModel
 from tests.page import DOCS, put
 
-WANTED = ((1, 1, 5), (1, 3, 5), (1, 3, 40), (1, 10, 5), (5, 3, 5), (5, 3, 40), (20, 3, 5))
+WANTED = ((1, 1, 5), (1, 3, 5), (1, 3, 40), (1, 10, 5), (5, 3, 5), (20, 3, 5))
 """Attempts, seeds, epochs."""
 PLAN = """```json
 {"title": "Matching logits", "objective": "See whether a squared error on logits distils.",
