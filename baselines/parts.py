@@ -14,9 +14,9 @@ from transformers import RobertaForSequenceClassification as Roberta
 
 ENCODERS = (BertForSequenceClassification, DistilBertForSequenceClassification, Roberta)
 COUNTS = (1, 2, 4)
-"""Parts of a batch. More save little: eight of four rows are no faster than four of eight."""
+"""Parts of a batch. More save little padding."""
 START = 2e5
-"""What it costs to begin a part, in tokens times width², as a token's cost grows: measured on one core."""
+"""What it costs to begin a part, in tokens times width², as a token's cost grows: a round figure."""
 CAPTURING = "transformers.utils.output_capturing"
 """Whose hooks collect hidden states for the output, where they are put together again."""
 
