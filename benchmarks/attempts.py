@@ -64,13 +64,14 @@ def run(place: Path, attempts: int, seeds: int, epochs: int) -> Run:
     with LoopbackModel(_author()) as model:
         began = time.monotonic()
         words = ["match the logits", "--task", "digits", *sizes, "--model", "scripted", "--base-url", model.base_url]
-        said = kdagent("run", *words, "--yes")
+        process = kdagent.start("run", *words, "--yes")
+        said = process.communicate()[1].decode()
         seconds = time.monotonic() - began
     [folder] = (place / "runs").glob("*/run.json")
     trials = list(folder.parent.glob("trials/**/trial.json"))
     tried = {path.relative_to(folder.parent).parts[1] for path in trials if "attempt-" in str(path)}
-    if said.code or len(tried) != attempts:
-        raise RuntimeError(f"{len(tried)} of {attempts} attempts were trained: {said.err[-500:]}")
+    if process.returncode or len(tried) != attempts:
+        raise RuntimeError(f"{len(tried)} of {attempts} attempts were trained: {said[-500:]}")
     return Run(attempts, seeds, epochs, len(trials), seconds)
 
 
