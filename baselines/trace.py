@@ -5,7 +5,6 @@ This is evidence from inside the process that edited code runs in. The harness c
 
 import json
 import math
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from baselines.methods.dpkd import Frozen
 
 COUNTED = {
     "forwards": ("calls", "rows"),
-    "updates": ("count", "deviation", "touched", "part", "norms"),
+    "updates": ("count", "deviation", "touched", "norms"),
     "collator": ("seen", "shown", "collated", "largest"),
     "method": ("reads",),
     "experiment": ("terms",),
@@ -101,9 +100,7 @@ class Updates:
     weights changed between two steps, which is none of the optimizer's doing.
 
     A change shows in a weight's version where autograd knows of it, in the weight's address where its memory was
-    exchanged, and else in norms: of all small weights and, as reading costs time, of one part in PARTS of each large
-    one, drawn anew for each step. What changes a few rows of a table, once and behind autograd's back, may be missed;
-    in the norm of a whole table such a change is mostly lost in rounding.
+    exchanged, and else in norms: of small weights and of the parts of large ones, as less is lost in rounding so.
     """
 
     PARTS, LARGE = 8, 2**16
@@ -117,8 +114,8 @@ class Updates:
     def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.weights = list(model.parameters())
         plain = [weight.detach() for weight in self.weights]
-        pieces = [each.tensor_split(self.PARTS) if each.numel() > self.LARGE else [each] * self.PARTS for each in plain]
-        self.parts = list(zip(*pieces, strict=True))
+        pieces = [each.tensor_split(self.PARTS) if each.numel() > self.LARGE else [each] for each in plain]
+        self.parts = [part for parts in pieces for part in parts]
         self._mark()
         optimizer.register_step_pre_hook(self._before)
         optimizer.register_step_post_hook(self._after)
@@ -133,7 +130,6 @@ class Updates:
         self.touched = self.touched.to(changed.device) + changed  # stays there: asking for it would wait for the device
 
     def _mark(self) -> None:
-        self.part = secrets.randbelow(self.PARTS)
         self.norms, self.places = self._norms(), self._places()
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
@@ -148,7 +144,7 @@ class Updates:
         self._mark()
 
     def _norms(self) -> torch.Tensor:
-        return torch.stack(torch._foreach_norm(self.parts[self.part]))
+        return torch.stack(torch._foreach_norm(self.parts))
 
     def _places(self) -> list[tuple[int, int]]:
         return [(weight._version, weight.data_ptr()) for weight in self.weights]

@@ -146,7 +146,8 @@ def test_a_peer_is_a_model_like_the_student_whose_weights_its_number_and_the_see
     assert len({models.fingerprint(each) for each in made}) == 3
     assert models.fingerprint(peer_of(lab, tmp_path)) == models.fingerprint(made[0])
     student = models.build(lab.models["student"], task(lab), seed=1)
-    assert isinstance(made[0], type(student)) and models.parameters(made[0]) == models.parameters(student)
+    assert type(student) in (type(made[0]), type(made[0]).__base__)  # of texts it is read in parts
+    assert models.parameters(made[0]) == models.parameters(student)
     assert models.fingerprint(student) not in {models.fingerprint(each) for each in made}
 
 
