@@ -77,7 +77,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     if options.quick:
         _shrink()
     repeat = 1 if options.quick else 3
-    steps = WARM + (2 if options.quick else 3) * BLOCK
+    steps = WARM + (4 if options.quick else 6) * BLOCK
     said, wrong = list[str](), False
 
     def say(table: str) -> None:

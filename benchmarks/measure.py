@@ -14,7 +14,7 @@ from greenlet import greenlet
 from benchmarks.arms import CUDA, Arm, Pass
 from benchmarks.setting import Setting
 
-WARM, BLOCK, FIRST = 2, 4, 10
+WARM, BLOCK, FIRST = 2, 2, 10
 DRAWS, LEVEL = 10_000, 0.95
 
 

@@ -33,7 +33,7 @@ def measured(text) -> dict[str, Measured]:
 
 def test_every_arm_takes_every_step_of_one_pass(text, measured):
     assert text.steps == 10
-    assert all(len(each.seconds) == 2 * 2 and len(each.losses) == 10 for each in measured.values())
+    assert all(len(each.seconds) == 2 * 4 and len(each.losses) == 10 for each in measured.values())
 
 
 def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_others(text):
