@@ -20,7 +20,7 @@ from baselines.methods.dpkd import Frozen
 
 COUNTED = {
     "forwards": ("calls", "rows"),
-    "updates": ("count", "deviation", "touched", "norms"),
+    "updates": ("count", "deviation", "touched", "contents"),
     "collator": ("seen", "shown", "collated", "largest"),
     "method": ("reads",),
     "experiment": ("terms",),
@@ -100,7 +100,8 @@ class Updates:
     weights changed between two steps, which is none of the optimizer's doing.
 
     A change shows in a weight's version where autograd knows of it, in the weight's address where its memory was
-    exchanged, and else in norms: of small weights and of the parts of large ones, as less is lost in rounding so.
+    exchanged, and else in its contents: on a processor in the bits of each row, added up exactly. On a card, where each
+    sum would be a kernel, in norms: of small weights and of the parts of large ones, as less is lost in rounding so.
     """
 
     PARTS, LARGE = 8, 2**16
@@ -113,9 +114,8 @@ class Updates:
 
     def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.weights = list(model.parameters())
-        plain = [weight.detach() for weight in self.weights]
-        pieces = [each.tensor_split(self.PARTS) if each.numel() > self.LARGE else [each] for each in plain]
-        self.parts = [part for parts in pieces for part in parts]
+        plain = [weight.detach() for weight in self.weights if weight.numel()]
+        self.parts = self._pieces(plain) if plain[0].is_cuda else [_bits(each) for each in plain]
         self._mark()
         optimizer.register_step_pre_hook(self._before)
         optimizer.register_step_post_hook(self._after)
@@ -126,11 +126,11 @@ class Updates:
         self.touched += [id(weight) for weight in model.parameters()] != [id(weight) for weight in self.weights]
 
     def _compare(self) -> None:
-        changed = (self._norms() != self.norms).any() | (self._places() != self.places)
+        changed = (self._contents() != self.contents).any() | (self._places() != self.places)
         self.touched = self.touched.to(changed.device) + changed  # stays there: asking for it would wait for the device
 
     def _mark(self) -> None:
-        self.norms, self.places = self._norms(), self._places()
+        self.contents, self.places = self._contents(), self._places()
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         self._compare()
@@ -143,8 +143,14 @@ class Updates:
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         self._mark()
 
-    def _norms(self) -> torch.Tensor:
-        return torch.stack(torch._foreach_norm(self.parts))
+    def _pieces(self, weights: list[torch.Tensor]) -> list[torch.Tensor]:
+        found = [each.tensor_split(self.PARTS) if each.numel() > self.LARGE else [each] for each in weights]
+        return [part for parts in found for part in parts]
+
+    def _contents(self) -> torch.Tensor:
+        if self.parts[0].is_floating_point():
+            return torch.stack(torch._foreach_norm(self.parts))
+        return torch.cat([rows.sum(dim=-1) for rows in self.parts])
 
     def _places(self) -> list[tuple[int, int]]:
         return [(weight._version, weight.data_ptr()) for weight in self.weights]
@@ -212,7 +218,7 @@ class TraceCallback(TrainerCallback):
             vars(holder)[part] = counts[name]
         for name, watched in self._gradients().items():
             watched.norms, watched.earlier = [], counts[f"{name} norms"]
-        self.updates.norms = self.updates.norms.to(experiment.student.device)
+        self.updates.contents = self.updates.contents.to(experiment.student.device)
         experiment.logged, experiment.continued = {}, step
         experiment.trace.go_on(counts["lines"], counts["seconds"])
 
@@ -296,6 +302,19 @@ def dropouts(model: nn.Module, attached: Sequence[nn.Module] = ()) -> list[float
     """Of every dropout layer of the model but those of other models that hang on it."""
     foreign = {module for other in attached for module in other.modules()}
     return [module.p for module in model.modules() if isinstance(module, nn.Dropout) and module not in foreign]
+
+
+def _bits(weight: torch.Tensor) -> torch.Tensor:
+    """The weight's own memory as integers [rows, n], eight bytes each; one row where its rows do not come out even.
+
+    Raises RuntimeError for a weight whose memory has gaps.
+    """
+    flat = weight.permute(sorted(range(weight.ndim), key=weight.stride, reverse=True)).view(-1)
+    size, rows = weight.itemsize, weight.shape[0] if weight.ndim > 1 else 1
+    for count in (rows, 1):
+        if len(flat) // count * size % 8 == flat.storage_offset() * size % 8 == 0:
+            return flat.view(torch.int64).view(count, -1)
+    return flat.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[size]).view(1, -1)
 
 
 def _inner(optimizer) -> torch.optim.Optimizer:
