@@ -611,7 +611,7 @@ class Harness:
         trials: int = 1,
         must_work: bool = True,
     ) -> supervisor.Outcome:
-        """`python -m baselines.<module>` on the jobs, one after another, in a process that may write to `out` only.
+        """`python -m baselines <module>` on the jobs, one after another, in a process that may write to `out` only.
 
         The prepare process is the one that has no track yet: it runs outside the sandbox, since it may need the hub.
         Where the process `must_work`, raises DataError for what it explains and TrainingError for what it does not.
@@ -624,7 +624,7 @@ class Harness:
         threads = str(track.threads if track else 1)
         env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GOMP_SPINCOUNT": "10000"}
         env |= {} if track else _online(self.settings)
-        argv = (sys.executable, "-m", f"baselines.{module}", *map(str, files))
+        argv = (sys.executable, "-m", "baselines", module, *map(str, files))
         cards = tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))) if track else ()
         outcome = supervisor.run(
             Job(argv, (place, *read), out, env, hide=_bundled_data(), devices=cards),

@@ -1,6 +1,6 @@
 """The prediction process: weights and inputs in, logits out. No edited code runs here and no label is in reach.
 
-    python -m baselines.predict JOB.json …
+    python -m baselines predict JOB.json …
 
 The model class is built from the plan, the weights are loaded strictly; a student of another shape does not load.
 """
@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from baselines import models
-from baselines.errors import main
 from baselines.methods.selective import init_from_teacher
 from baselines.rows import Collator, Rows, last_places, read_rows
 from baselines.teachers import accepted, load
@@ -107,7 +106,3 @@ def latency(model: nn.Module, rows: Rows, task: dict) -> dict:
         "device": DEVICE,
         "threads": torch.get_num_threads(),
     }
-
-
-if __name__ == "__main__":
-    main(predict)

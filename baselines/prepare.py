@@ -1,6 +1,6 @@
 """The prepare process: turns a task into rows on disk, and says what was used before the plan is frozen.
 
-    python -m baselines.prepare JOB.json …
+    python -m baselines prepare JOB.json …
 
 Writes three folders that different processes may see: `seen/` (training, transfer and generated rows, for trials),
 `held/` (inputs of the dev and test rows, for prediction) and `labels/` (labels of transfer, dev and test rows, for
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from baselines import generator, models, rows, tasks
-from baselines.errors import BaselineError, main, reason
+from baselines.errors import BaselineError, reason
 from baselines.methods.selective import spatial, taps
 
 VOCABULARY = 8000  # entries trained on the pool when no checkpoint brings a tokenizer
@@ -325,7 +325,3 @@ def _maps(model: nn.Module, task: dict) -> list[int]:
     with torch.no_grad():
         states = model.eval()(image, output_hidden_states=True).hidden_states
     return [states[tap].shape[-1] for tap in taps(model)]
-
-
-if __name__ == "__main__":
-    main(prepare)

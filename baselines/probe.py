@@ -1,6 +1,6 @@
 """The probe process: a few steps of an edited train.py as it is, again, and with one teacher output shuffled at a time.
 
-    python -m baselines.probe JOB.json …
+    python -m baselines probe JOB.json …
 
 What is left is one folder of weights per variant, and the weights that all of them start from. The harness compares
 them: where shuffling an output over the rows changes nothing, nothing was learned from it. Each variant is a trial in a
@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from baselines import models
-from baselines.errors import main
 from baselines.methods.matching import matched, uses
 from baselines.methods.selective import init_from_teacher
 from baselines.teachers import load, scores
@@ -56,7 +55,3 @@ def _outputs(job: dict, unit: dict) -> list[str]:
     pairs = matched(unit["method"], depth, job["student_layers"], scores(folder))
     rows = "likelihoods" if "likelihoods" in uses(unit["method"]) else "logits"
     return [rows, *(f"features-{layer}" for layer in sorted({teacher for _, teacher in pairs}))]
-
-
-if __name__ == "__main__":
-    main(probe)

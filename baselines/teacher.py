@@ -1,6 +1,6 @@
 """The teacher process: trains a track's teacher once and caches what students will ask of it.
 
-    python -m baselines.teacher JOB.json …
+    python -m baselines teacher JOB.json …
 
 The teacher learns from every label of the pool, those hidden from students included; that is what it has to teach. With
 no steps to train it is a checkpoint as it is, whose classes are brought into the task's order by their names.
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from baselines import models, views
-from baselines.errors import BaselineError, main
+from baselines.errors import BaselineError
 from baselines.experiment import Experiment, splits
 from baselines.methods.matching import matched
 from baselines.methods.miniplm import log_likelihoods
@@ -194,7 +194,3 @@ def _save_whole(path: Path, tensors: dict) -> None:
     save_file(tensors, part)
     part.chmod(0o644)  # save_file leaves it to its owner alone
     part.rename(path)
-
-
-if __name__ == "__main__":
-    main(teach)

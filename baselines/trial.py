@@ -1,6 +1,6 @@
 """The trial process: runs train.py for one or more arms of a track, seed by seed.
 
-    python -m baselines.trial JOB.json …
+    python -m baselines trial JOB.json …
 
 This is where edited code runs, so it sees no test row and no label a student may not have. What it leaves behind, per
 arm and seed: `weights.safetensors`, `trace.jsonl` and `trial.json`, written last. None of it is believed: the metrics
@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import Trainer  # noqa: F401 (every train.py needs it; it is loaded when first named, in each copy)
 
-from baselines.errors import BaselineError, main
+from baselines.errors import BaselineError
 from baselines.experiment import Experiment
 
 MOST_SAID = 64 << 20  # bytes of a trace
@@ -168,7 +168,3 @@ def save(model: nn.Module, student: nn.Module, folder: Path) -> None:
 
 def _tail() -> str:
     return "\n".join(traceback.format_exc().splitlines()[-25:])[-8000:]
-
-
-if __name__ == "__main__":
-    main(trials)

@@ -154,7 +154,7 @@ def process(module: str, *jobs: dict, **env: str) -> subprocess.CompletedProcess
         files[-1].write_text(json.dumps(job))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KDAGENT_"))}
     return subprocess.run(
-        [sys.executable, "-m", f"baselines.{module}", *map(str, files)],
+        [sys.executable, "-m", "baselines", module, *map(str, files)],
         env=clean | {"OMP_NUM_THREADS": "1", "KDAGENT_ARROW_CACHE": str(files[0].parent / "arrow")} | env,
         cwd=Path(__file__).parents[2],
         capture_output=True,
