@@ -25,8 +25,8 @@ COUNTED = {
     "method": ("reads",),
     "experiment": ("terms",),
     "teacher": ("forwards", "calls", "cached_reads"),
-    "logits": ("watched",),
-    "features": ("watched",),
+    "logits": ("watched", "reached", "least", "most"),
+    "features": ("watched", "reached", "least", "most"),
 }
 """What a trial that goes on must count on from."""
 
@@ -75,24 +75,24 @@ class Gradients:
     """The gradient that reaches the teacher's answers in each backward pass: zero where the loss does not use them."""
 
     def __init__(self) -> None:
-        self.norms: list[torch.Tensor] = []
-        self.earlier = torch.zeros(0)  # the norms until the checkpoint that training goes on from
-        self.watched = 0
+        self.watched = self.reached = 0
+        self.least, self.most = torch.tensor(math.inf), torch.tensor(-math.inf)
 
     def watch(self, answers: torch.Tensor) -> torch.Tensor:
         self.watched += 1
-        answers.requires_grad_(True).register_hook(lambda gradient: self.norms.append(gradient.detach().norm()))
+        answers.requires_grad_(True).register_hook(self._note)
         return answers
 
-    def facts(self) -> dict[str, float]:
-        norms = self.all()
-        ends = (norms.min(), norms.max()) if len(norms) else torch.zeros(2)
-        least, most = (float(norm) if norm.isfinite() else -1.0 for norm in ends)
-        return {"watched": self.watched, "reached": len(norms), "least": least, "most": most}
+    def _note(self, gradient: torch.Tensor) -> None:
+        """Two numbers, whatever the number of steps: a tensor kept at each would scatter through the memory."""
+        norm = gradient.detach().norm().float()
+        self.reached += 1
+        self.least, self.most = torch.minimum(self.least, norm), torch.maximum(self.most, norm)
 
-    def all(self) -> torch.Tensor:
-        """Every norm in fp32, in the order of the backward passes."""
-        return torch.cat([self.earlier, torch.stack(self.norms).float().cpu()]) if self.norms else self.earlier
+    def facts(self) -> dict[str, float]:
+        ends = {"least": self.least, "most": self.most} if self.reached else {"least": 0.0, "most": 0.0}
+        numbers = {name: float(norm) if math.isfinite(norm) else -1.0 for name, norm in ends.items()}
+        return {"watched": self.watched, "reached": self.reached} | numbers
 
 
 class Updates:
@@ -200,7 +200,6 @@ class TraceCallback(TrainerCallback):
     def on_save(self, args, state, control, *, train_dataloader, **kwargs):
         """Counts as they were before the batch that is fetched ahead: who goes on from here fetches it again."""
         counts = {name: getattr(holder, part) for name, holder, part in self._counts()}
-        counts |= {f"{name} norms": watched.all() for name, watched in self._gradients().items()}
         counts |= {"lines": self.experiment.trace.lines, "seconds": self.experiment.trace.seconds}
         updates = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
         if state.global_step % updates:
@@ -216,8 +215,6 @@ class TraceCallback(TrainerCallback):
         counts = checkpoints.counts(Path(experiment.checkpoint))
         for name, holder, part in self._counts():
             vars(holder)[part] = counts[name]
-        for name, watched in self._gradients().items():
-            watched.norms, watched.earlier = [], counts[f"{name} norms"]
         self.updates.contents = self.updates.contents.to(experiment.student.device)
         experiment.logged, experiment.continued = {}, step
         experiment.trace.go_on(counts["lines"], counts["seconds"])
@@ -227,13 +224,10 @@ class TraceCallback(TrainerCallback):
         experiment = self.experiment
         holders = {"forwards": experiment.forwards, "updates": self.updates, "collator": experiment.collator}
         holders |= {"method": experiment.method, "experiment": experiment, "teacher": experiment.teacher}
-        holders |= self._gradients()
+        holders |= experiment.teacher.watched if experiment.teacher else {}
         for name, parts in COUNTED.items():
             if holders.get(name):
                 yield from ((f"{name} {part}", holders[name], part) for part in parts)
-
-    def _gradients(self) -> dict[str, Gradients]:
-        return self.experiment.teacher.watched if self.experiment.teacher else {}
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         numbers = {name: v for name, v in (metrics or {}).items() if isinstance(v, int | float) and math.isfinite(v)}

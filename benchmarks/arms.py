@@ -25,15 +25,17 @@ from benchmarks.setting import METHOD, SEED, TRAIN_FILES, Setting
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
+FIRST = 10
+"""Losses that are taken down."""
 
 
 @dataclass
 class Pass:
-    """When each step ended and the next began, on one clock, and each step's loss."""
+    """When each step ended and the next began, on one clock, and the first losses."""
 
     ends: list[float] = field(default_factory=list)
     begins: list[float] = field(default_factory=list)
-    losses: list = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
     def watch(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         optimizer.register_step_post_hook(self._step)
@@ -50,8 +52,9 @@ class Pass:
         spans = [end - begin for begin, end in zip(self.begins, self.ends[1:], strict=False)][warm - 1 :]
         return [median(spans[start : start + size]) for start in range(0, len(spans) - size + 1, size)]
 
-    def first_losses(self, count: int) -> list[float]:
-        return [float(loss) for loss in self.losses[:count]]
+    def note(self, loss: torch.Tensor) -> None:
+        if len(self.losses) < FIRST:
+            self.losses.append(float(loss.detach()))
 
 
 Arm = Callable[[Setting], Pass]
@@ -105,7 +108,7 @@ def floor(setting: Setting) -> Pass:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rule.step()
         rule.zero_grad()
-        done.losses.append(loss.detach())
+        done.note(loss)
     return done
 
 
@@ -124,7 +127,7 @@ class _Noting(Trainer):
             with torch.no_grad():
                 answers = self.teacher(**given).logits
             loss = hinton(logits, answers, inputs["labels"])
-        self.done.losses.append(loss.detach())
+        self.done.note(loss)
         return loss
 
 
@@ -200,7 +203,7 @@ def _ours(setting: Setting, online: bool) -> Pass:
 
         def noted(task, distillation):
             alpha = METHOD["alpha"]
-            done.losses.append(((1 - alpha) * task + alpha * distillation).detach())
+            done.note((1 - alpha) * task + alpha * distillation)
             log(task=task, distillation=distillation)
 
         experiment.log = noted

@@ -14,7 +14,7 @@ from greenlet import greenlet
 from benchmarks.arms import CUDA, Arm, Pass
 from benchmarks.setting import Setting
 
-WARM, BLOCK, FIRST = 2, 2, 10
+WARM, BLOCK = 2, 2
 DRAWS, LEVEL = 10_000, 0.95
 
 
@@ -33,7 +33,7 @@ def measured(setting: Setting, arms: Mapping[str, Arm], passes: int) -> dict[str
     found = {}
     for name, arm in arms.items():
         done, memory = with_memory(arm, setting)
-        found[name] = Measured([], done.first_losses(FIRST), memory)
+        found[name] = Measured([], done.losses, memory)
     for _ in range(passes):
         for name, done in turns(setting, arms).items():
             found[name].seconds += done.blocks(WARM, BLOCK)

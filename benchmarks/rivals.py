@@ -77,7 +77,7 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
 
         def noted(batch, args):
             loss, terms = step(batch, args)
-            done.losses.append(loss.detach())
+            done.note(loss)
             return loss, terms
 
         made.train_on_batch = noted
@@ -85,7 +85,7 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
 
         def offset(results_student: dict, results_teacher: dict):
             soft = torch.softmax(results_teacher["logits"][0] / temperature, dim=-1)
-            offsets.append(-alpha * temperature**2 * (soft * soft.log()).sum(dim=-1).mean())
+            offsets.append(-alpha * temperature**2 * float((soft * soft.log()).sum(dim=-1).mean()))
             return compute(results_student, results_teacher)
 
         made.compute_loss = offset
@@ -137,7 +137,7 @@ def torchdistill(setting: Setting) -> Pass:
     for batch, labels, more in loader(setting, batch_of):
         loss = box.forward_process(batch, labels, more)
         box.post_forward_process(loss=loss)
-        done.losses.append(loss.item())
+        done.note(loss)
         if not torch.isfinite(loss):
             raise FloatingPointError("torchdistill: the loss is not finite")
     return done

@@ -1,6 +1,9 @@
 """Rows on disk and in a batch."""
 
+import tracemalloc
+
 import numpy as np
+import pytest
 import torch
 
 from baselines.rows import NO_LABEL, Collator, read_rows, write_inputs
@@ -55,6 +58,27 @@ def test_sum_keeps_ids_labels_and_order(tmp_path):
     assert [int(both[place]["ids"]) for place in range(3)] == [0, 1, 2]
     assert [int(both[place]["labels"]) for place in range(3)] == [0, 1, NO_LABEL]
     assert [len(both[place]["input_ids"]) for place in range(3)] == [1, 2, 3]
+
+
+def test_items_of_a_sum_are_found_from_either_end_and_lie_where_the_file_does(tmp_path):
+    parts = [write_and_read(tmp_path / str(sum(own)), "text", tokens(*own)) for own in ((1, 2), (), (4,))]
+    items = (parts[0] + parts[1] + parts[2]).items
+    assert [len(item) for item in items] == [len(items[place]) for place in (-3, -2, -1)] == [1, 2, 4]
+    assert all(np.shares_memory(item, part.items.tokens) for part in parts for item in part.items)
+    assert np.shares_memory(items[2], parts[2].items.tokens)
+    for place in (3, -4):
+        with pytest.raises(IndexError):
+            items[place]
+
+
+def test_row_that_nobody_asks_for_costs_less_than_its_tokens(tmp_path):
+    count, length = 20_000, 20
+    write_inputs(tmp_path / "rows", "text", tokens(*[length] * count), None)
+    tracemalloc.start()
+    rows = read_rows(tmp_path / "rows", "text") + read_rows(tmp_path / "rows", "text", first_id=count)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == 2 * count and taken / len(rows) < 4 * length
 
 
 def test_texts_are_padded_to_the_longest_of_the_batch_and_masked(tmp_path):

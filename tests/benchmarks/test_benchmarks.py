@@ -42,7 +42,7 @@ def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_ot
     ends = sorted((end, name) for name, done in found.items() for end in done.ends)
     assert all(len({name for _, name in ends[at : at + 3]}) == 3 for at in range(0, len(ends), 3))
     for name, done in found.items():
-        assert done.first_losses(10) == pytest.approx(OWN[name](text).first_losses(10), rel=1e-6)
+        assert done.losses == pytest.approx(OWN[name](text).losses, rel=1e-6)
         others = [end for end, other in ends if other != name]
         spans = zip(done.begins, done.ends[1:], strict=False)
         assert not any(begin < end < last for begin, last in spans for end in others)
@@ -55,7 +55,7 @@ def test_arms_with_one_objective_have_the_same_losses_step_by_step(measured):
 
 
 def test_a_setting_in_bf16_trains_nearly_as_in_fp32(text, measured):
-    losses = OWN["K-c"](replace(text, precision="bf16")).first_losses(10)
+    losses = OWN["K-c"](replace(text, precision="bf16")).losses
     assert losses == pytest.approx(measured["K-c"].losses, rel=0.05) and losses != measured["K-c"].losses
 
 
