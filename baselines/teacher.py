@@ -97,6 +97,7 @@ def _train(job: dict, out: Path) -> None:
         "steps": job["steps"],
         "seed": job["seed"],
         "seconds": time.monotonic() - started,
+        "card_memory": torch.cuda.max_memory_reserved() if job["steps"] and torch.cuda.is_initialized() else 0,
         "parameters": models.parameters(model),
         "fingerprint": models.fingerprint(model),
         **_shapes(model, _pool(job, task), task),
@@ -190,7 +191,8 @@ def _save(path: Path, values: list, lengths: list[int], ragged: bool) -> None:
 
 def _save_whole(path: Path, tensors: dict) -> None:
     """A reader never meets half a file, nor one that only its writer may read: other runs share the folder."""
-    part = path.with_suffix(".part")
-    save_file(tensors, part)
-    part.chmod(0o644)  # save_file leaves it to its owner alone
+    own, part = path.with_suffix(".own"), path.with_suffix(".part")
+    save_file(tensors, own)  # for its owner alone, and where Landlock isolates a job it may not change a file's mode
+    shutil.copyfile(own, part)
+    own.unlink()
     part.rename(path)
