@@ -26,6 +26,10 @@ PACKAGES = (
     "pydantic",
 )
 BF16 = {"avx512_bf16", "amx_bf16"}
+CONTEXT = 1 << 30
+"""Bytes of a graphics card's memory that a process takes before it computes anything."""
+ABREAST = 4
+"""Processes on one card at most: they take turns on it, and fill each other's gaps. A round figure, not measured."""
 VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "PYTHONHASHSEED")
 
 
@@ -78,8 +82,24 @@ def has_card() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
+def abreast(need: int) -> int:
+    """Processes that one card has room for when each needs as many bytes of it as one was measured to; 1 where none
+    was."""
+    return max(1, min(ABREAST, card_memory() // (need + CONTEXT))) if need else 1
+
+
+def card_memory() -> int:
+    """Bytes of the smallest card; 0 where it does not say."""
+    try:
+        return min(int(line) << 20 for line in _asked("memory.total").splitlines())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0
+
+
 def _card() -> str:
-    if not has_card():
-        return "none"
-    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return _asked("name,driver_version") if has_card() else "none"
+
+
+def _asked(fields: str) -> str:
+    asked = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import cache, config, planner, runs
-from agent.environment import has_card
+from agent.environment import abreast, has_card
 from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
@@ -318,20 +318,21 @@ class Harness:
 
         Arms of `ours`, which no model wrote, may share a process across tracks, so that imports are paid once.
         """
-        parts = [part for track in plan.tracks for part in self._parts(plan, track, arms)]
+        need = max(_card_memory(track, teachers[track.name]) for track in plan.tracks)
+        parts = [part for track in plan.tracks for part in self._parts(plan, track, arms, need)]
         identities = self._identities(parts, facts, teachers) if ours and self.stock else {}
         for (arm_name, track, seed), identity in identities.items():
             place = self.paths.trial(arm_name, track, seed)
             if self.stock and not (place / "trial.json").exists():
                 self.stock.take(identity, place)
         if ours:
-            workers = self.workers(1)
+            workers = self.workers(1, need)
             groups = [parts[first::workers] for first in range(workers)]
         else:
             groups = [[part] for part in parts]
         with self.progress.phase("train " + ", ".join(arm.name for arm in arms), [track.name for track in plan.tracks]):
             self._parallel(
-                lambda group: self._train_missing(group, facts, teachers), [group for group in groups if group]
+                lambda group: self._train_missing(group, facts, teachers), [group for group in groups if group], need
             )
 
         for (arm_name, track, seed), identity in identities.items():
@@ -399,11 +400,11 @@ class Harness:
         remove(out)
         return _without_effect(part, found)
 
-    def _parts(self, plan: Plan, track: Track, arms: Sequence[Arm]) -> list[Part]:
+    def _parts(self, plan: Plan, track: Track, arms: Sequence[Arm], need: int) -> list[Part]:
         """The trials of a track in as many even parts as there are workers: the same ones whatever has been trained, so
         that what a part which was cut off has left is found by its name."""
         work = [(arm, seed) for arm in arms for seed in plan.seeds]
-        size = -(-len(work) // self.workers(track.threads))
+        size = -(-len(work) // self.workers(track.threads, need))
         even = [work[start : start + size] for start in range(0, len(work), size)]
         return [Part.of(track, each, track.steps, plan.budget.checkpoints) for each in even]
 
@@ -671,13 +672,15 @@ class Harness:
         last = outcome.tail.strip().splitlines()[-1:] or ["it said nothing"]
         raise TrainingError(f"{module} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
 
-    def workers(self, threads: int) -> int:
-        """Processes side by side: one per group of cores, and one alone where a graphics card is shared."""
-        return 1 if has_card() else max(1, (os.cpu_count() or 1) // threads)
+    def workers(self, threads: int, need: int = 0) -> int:
+        """Processes side by side: one per group of cores; on a graphics card as many as it has room for where each
+        takes `need` bytes of it, and one alone where that was not measured."""
+        cores = max(1, (os.cpu_count() or 1) // threads)
+        return min(cores, abreast(need)) if has_card() else cores
 
-    def _parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    def _parallel(self, work: Callable[[T], R], items: Sequence[T], need: int = 0) -> list[R]:
         """Results in the order of `items`. The first error stops what is running and is raised."""
-        with ThreadPoolExecutor(max_workers=self.workers(1)) as pool:
+        with ThreadPoolExecutor(max_workers=self.workers(1, need)) as pool:
             futures = [pool.submit(work, item) for item in items]
             try:
                 return [future.result() for future in futures]
@@ -710,6 +713,13 @@ def taught_by(track: Track, facts: dict[str, Any], teacher: str) -> Path:
         "file": ASSISTANT_FILE.read_text(),
     }
     return folder.with_name(key([identity]))
+
+
+def _card_memory(track: Track, teacher: str) -> int:
+    """Bytes of a graphics card that a trial will not exceed: what training the teacher took, which is the larger model,
+    times as much as batches are larger; 0 where it was not measured."""
+    taken = int(json.loads((Path(teacher) / "teacher.json").read_text()).get("card_memory", 0))
+    return taken * -(-track.training.batch_size // track.teacher_training.batch_size)
 
 
 def teacher_hashes(plan: Plan, facts: dict[str, Any], folders: dict[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from agent import cache, config, runs
 from agent.assembly import Assembly
 from agent.clock import Clock
+from agent.environment import abreast
 from agent.errors import DataError
 from agent.harness import Arm, Harness, data_key, taught_by, teacher_hashes, teacher_key
 from agent.paths import RunPaths
@@ -34,13 +35,13 @@ pytestmark = pytest.mark.slow
 
 
 class Place:
-    """A run with prepared rows, a teacher, and an arm that waits to be killed the first time."""
+    """A run with prepared rows, a teacher, and an arm that, where it `waits`, waits to be killed the first time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, waits: bool = True) -> None:
         self.lab = lab = Lab(root / "lab", "text")
         here("prepare", lab.prepare_job())
         here("teacher", lab.teacher_job())
-        self.file = lab.train_file(root / "file", "kd", IMPORTS, (SIGNATURE, WAITS))
+        self.file = lab.train_file(root / "file", "kd", *([IMPORTS, (SIGNATURE, WAITS)] if waits else []))
         self.paths: RunPaths = runs.create(root / "runs", "kd", {})
         self.facts = json.loads((lab.data / "facts.json").read_text()) | {"folder": str(lab.data)}
         self.plan = self._plan()
@@ -107,6 +108,30 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
     assert list(place.paths.scratch.iterdir()) == []
     said = "own: kd seed 2 was cut off and went on from its checkpoint at step 6"
     assert Assembly(place.paths, place.plan, {}, (), ())._deviations() == (said,)
+
+
+@pytest.mark.parametrize(("memory", "names"), [(9, ["kd-own-1"]), (10, ["kd-own-1", "kd-own-2"])])
+def test_trials_share_a_graphics_card_as_its_memory_allows(tmp_path: Path, monkeypatch, memory, names) -> None:
+    """The card is a stand-in that a command of its driver's name tells of; the trials run on the processor."""
+    place = Place(tmp_path, waits=False)
+    teacher = place.lab.teacher / "teacher.json"
+    teacher.write_text(json.dumps(json.loads(teacher.read_text()) | {"card_memory": 4 << 30}))
+    asked = tmp_path / "bin" / "nvidia-smi"
+    asked.parent.mkdir()
+    asked.write_text(f'#!/bin/sh\n[ "$1" = --query-gpu=memory.total ] && printf "{memory << 10}\\n80000\\n"\n')
+    asked.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{asked.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("agent.harness.has_card", lambda: True)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    place.train()
+    assert sorted(path.name for path in place.paths.jobs.iterdir()) == names
+    for seed in (1, 2):
+        assert json.loads((place.paths.trial("kd", "own", seed) / "trial.json").read_text())["status"] == "ok"
+
+
+def test_card_that_nobody_measured_holds_one_process(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert abreast(0) == abreast(4 << 30) == 1
 
 
 def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
