@@ -65,9 +65,9 @@ class Teacher:
         for number in range(len(self._others) + 1, count):
             folder = place(self.folder, number)
             self._others.append(self._shuffled("logits", load_file(folder / "logits.safetensors")["logits"]))
-        places = self._places(ids, shown)
+        places = self._places(ids.cpu(), None if shown is None else shown.cpu())
         every = torch.stack([logits[places] for logits in [self.logits, *self._others][:count]])
-        return self.watched["logits"].watch(every)
+        return self.watched["logits"].watch(every.to(ids.device))
 
     def _places(self, ids: torch.Tensor, shown: torch.Tensor | None) -> torch.Tensor:
         """Where the answers to these rows, in these views, are kept."""

@@ -22,6 +22,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -74,9 +75,9 @@ def apart(work: Callable[[TextIO], None], trace: Path) -> int:
     """Do the work in a copy of this process; its exit code, negative for a signal.
 
     What the work writes to the stream it is given ends up in `trace`, whatever else the copy does to that file. Where a
-    graphics card or macOS's frameworks are already in use a copy would break: there the work is done here.
+    copy could not compute the work is done here.
     """
-    if sys.platform != "linux" or torch.cuda.is_initialized():
+    if not _copies_compute():
         with trace.open("w") as stream:
             work(stream)
         return 0
@@ -92,6 +93,17 @@ def apart(work: Callable[[TextIO], None], trace: Path) -> int:
         sys.stdout.flush()
     finally:  # never back into the caller's loop
         os._exit(0)
+
+
+@cache
+def _copies_compute() -> bool:
+    """Whether a copy of this process could use what it computes with: macOS's frameworks it cannot, and a graphics card
+    only as long as nobody asked for one in a way that takes it (PYTORCH_NVML_BASED_CUDA_CHECK is the other way)."""
+    if sys.platform != "linux" or not torch.cuda.is_available():
+        return sys.platform == "linux"
+    if child := os.fork():
+        return os.waitpid(child, 0)[1] == 0
+    os._exit(torch.cuda._is_in_bad_fork())
 
 
 def _listen(child: int, reader: int, trace: Path) -> int:

@@ -54,6 +54,7 @@ def environment(job: Job, temporary: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is a card then leaves it to a copy of the process
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         **job.env,
     }

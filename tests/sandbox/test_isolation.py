@@ -53,7 +53,7 @@ def test_no_secret_enters_the_environment(lab: Lab, backend: Backend, monkeypatc
     monkeypatch.setenv("ANYTHING", "canary")
     outcome = lab.run("import os; print(*sorted(os.environ))", backend, env={"OMP_NUM_THREADS": "1"})
     names = set(outcome.tail.split())
-    assert {"OMP_NUM_THREADS", "HF_HUB_OFFLINE", "PYTHONHASHSEED", "HOME"} <= names
+    assert {"OMP_NUM_THREADS", "HF_HUB_OFFLINE", "PYTHONHASHSEED", "HOME", "PYTORCH_NVML_BASED_CUDA_CHECK"} <= names
     assert not {"OPENAI_API_KEY", "ANYTHING", "USERPROFILE"} & names
     assert lab.run("import os; print('canary' in str(os.environ))", backend).tail == "False"
 
