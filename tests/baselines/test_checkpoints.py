@@ -155,6 +155,15 @@ def test_a_checkpoint_of_another_number_of_threads_does_not_count(tmp_path):
         torch.set_num_threads(threads)
 
 
+def test_a_checkpoint_of_an_earlier_kdagent_does_not_count(tmp_path):
+    """It lacks what is counted by now."""
+    (checkpoint := tmp_path / "checkpoint-3").mkdir()
+    finish(checkpoint, {"norms": torch.ones(2)})
+    manifest = checkpoint / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 1}))
+    assert newest(tmp_path) is None and not checkpoint.exists()
+
+
 def test_a_checkpoint_that_was_not_checked_is_refused(labs, tmp_path):
     lab = labs["text"]
     edit = (TRAINS, "trainer.train(resume_from_checkpoint=str(experiment.out / 'trainer/checkpoint-3'))")
