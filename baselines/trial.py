@@ -12,7 +12,6 @@ left in memory. A trial that was cut off goes on from its newest whole checkpoin
 
 import errno
 import fcntl
-import gc
 import importlib.util
 import json
 import os
@@ -81,7 +80,6 @@ def apart(work: Callable[[TextIO], None], trace: Path) -> int:
         with trace.open("w") as stream:
             work(stream)
         return 0
-    gc.freeze()  # what was imported is never garbage: Trainer has it searched before each training
     reader, writer = os.pipe()
     if child := os.fork():
         os.close(writer)
@@ -99,8 +97,10 @@ def apart(work: Callable[[TextIO], None], trace: Path) -> int:
 def _copies_compute() -> bool:
     """Whether a copy of this process could use what it computes with: macOS's frameworks it cannot, and a graphics card
     only as long as nobody asked for one in a way that takes it (PYTORCH_NVML_BASED_CUDA_CHECK is the other way)."""
-    if sys.platform != "linux" or not torch.cuda.is_available():
-        return sys.platform == "linux"
+    if sys.platform != "linux":
+        return False
+    if not torch.cuda.is_available():
+        return True
     if child := os.fork():
         return os.waitpid(child, 0)[1] == 0
     os._exit(torch.cuda._is_in_bad_fork())
