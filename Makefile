@@ -49,7 +49,7 @@ bench-precision: install # whether a student learns faster in bf16, and as well;
 bench-compile: install # whether torch.compile pays back within a trial; minutes
 	$(BIN)/python -m benchmarks.compiled $(WRITE)
 
-bench-scaling: install # what more rows, attempts, seeds and epochs cost, in time and memory; ten minutes
+bench-scaling: install # what more rows, attempts, seeds and epochs cost, in time and memory; a quarter of an hour
 	$(BIN)/python -m benchmarks.scaling $(WRITE)
 	$(BIN)/python -m benchmarks.attempts $(WRITE)
 

@@ -100,8 +100,10 @@ class Updates:
     weights changed between two steps, which is none of the optimizer's doing.
 
     A change shows in a weight's version where autograd knows of it, in the weight's address where its memory was
-    exchanged, and else in its contents: on a processor in the bits of each row, added up exactly. On a card, where each
-    sum would be a kernel, in norms: of small weights and of the parts of large ones, as less is lost in rounding so.
+    exchanged, and else in its contents: on a processor in the bits of each row, added up as integers, which any change
+    of one number alters. On a card, where each sum would be a kernel, in norms: of small weights and of the parts of
+    large ones, as less is lost in rounding so. Neither shows changes that cancel: numbers that change places within a
+    row, or those that somebody chose to leave the sum as it is.
     """
 
     PARTS, LARGE = 8, 2**16

@@ -71,11 +71,11 @@ def test_one_row_that_is_changed_behind_autograd_is_seen_every_time(kind):
     "change",
     [
         lambda table: table.data[5, 7].copy_(torch.nextafter(table.data[5, 7], torch.tensor(9.0))),
-        lambda table: table.data[5].neg_(),
+        lambda table: table.data[5, 7].neg_(),
         lambda table: table.data[5].copy_(table.data[5].flip(0)),
         lambda table: table.data[:2].copy_(table.data[:2].flip(0)),
     ],
-    ids=["the last bit of one number", "the signs of a row", "a row reversed", "two rows exchanged"],
+    ids=["the last bit of one number", "the sign of one number", "a row reversed", "two rows exchanged"],
 )
 def test_bits_show_what_norms_do_not(change):
     seen = [touched(lambda step, table: change(table) if step in (7, 30) else None, kind) for kind in (Updates, OnCard)]
