@@ -35,6 +35,7 @@ from baselines.hub import snapshot
 from baselines.methods.causal import GPT2ForNextTokens
 from baselines.methods.causal import settings as causal_settings
 from baselines.methods.selective import taps
+from baselines.padding import by_convolutions
 
 PLAIN_FILES = ["model*.safetensors", "*.json", "vocab.txt", "merges.txt"]
 
@@ -53,7 +54,7 @@ def build(spec: dict, task: dict, seed: int) -> nn.Module:
         _as_published(model)
     if spec["stem"] == "cifar":
         _cifar_stem(model)
-    return model
+    return by_convolutions(model)
 
 
 def finished(spec: dict, task: dict) -> nn.Module:
@@ -301,7 +302,7 @@ def from_config(folder: Path, spec: dict, task: dict) -> nn.Module:
     model = _auto(task).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
     if spec["stem"] == "cifar":
         _cifar_stem(model)
-    return model
+    return by_convolutions(model)
 
 
 def fetch(spec: dict, folder: Path) -> dict:
