@@ -71,7 +71,7 @@ def _manifest(checkpoint: Path) -> dict:
     """Every file by its hash, and what else the next step's bits depend on."""
     files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MANIFEST]
     return {
-        "schema": 2,  # another one when something else is counted: nobody could count on from older checkpoints
+        "schema": 3,  # another one when something else is counted: nobody could count on from older checkpoints
         "threads": torch.get_num_threads(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "files": {str(path.relative_to(checkpoint)): _sha256(path) for path in files},

@@ -29,6 +29,8 @@ COUNTED = {
     "features": ("watched", "reached", "least", "most"),
 }
 """What a trial that goes on must count on from."""
+SMALL = 1024
+"""Eights of bytes of a weight that is copied sooner than added up."""
 
 
 class Trace:
@@ -100,9 +102,10 @@ class Updates:
     weights changed between two steps, which is none of the optimizer's doing.
 
     A change shows in a weight's version where autograd knows of it, in the weight's address where its memory was
-    exchanged, and else in its contents: on a processor in the bits of each row, added up as integers, which any change
-    of one number alters. On a card, where each sum would be a kernel, in norms: of small weights and of the parts of
-    large ones, as less is lost in rounding so. Neither shows changes that cancel: numbers that change places within a
+    exchanged, and else in its contents. On a processor these are the bits of small weights, of which a copy takes less
+    time than a sum, and of large ones those of each row, added up as integers, which any change of one number alters.
+    On a card, where each sum would be a kernel, they are norms: of small weights and of the parts of large ones, as
+    less is lost in rounding so. Neither sum nor norm shows changes that cancel: numbers that change places within a
     row, or those that somebody chose to leave the sum as it is.
     """
 
@@ -152,7 +155,7 @@ class Updates:
     def _contents(self) -> torch.Tensor:
         if self.parts[0].is_floating_point():
             return torch.stack(torch._foreach_norm(self.parts))
-        return torch.cat([rows.sum(dim=-1) for rows in self.parts])
+        return torch.cat([bits if bits.ndim == 1 else bits.sum(dim=-1) for bits in self.parts])
 
     def _places(self) -> list[tuple[int, int]]:
         return [(weight._version, weight.data_ptr()) for weight in self.weights]
@@ -301,7 +304,8 @@ def dropouts(model: nn.Module, attached: Sequence[nn.Module] = ()) -> list[float
 
 
 def _bits(weight: torch.Tensor) -> torch.Tensor:
-    """The weight's own memory as integers [rows, n], eight bytes each; one row where its rows do not come out even.
+    """The weight's own memory as integers of eight bytes: [n] of a small one, [rows, n] of a large one, which is one
+    row where its rows do not come out even.
 
     Raises RuntimeError for a weight whose memory has gaps.
     """
@@ -309,7 +313,8 @@ def _bits(weight: torch.Tensor) -> torch.Tensor:
     size, rows = weight.itemsize, weight.shape[0] if weight.ndim > 1 else 1
     for count in (rows, 1):
         if len(flat) // count * size % 8 == flat.storage_offset() * size % 8 == 0:
-            return flat.view(torch.int64).view(count, -1)
+            bits = flat.view(torch.int64)
+            return bits if len(bits) <= SMALL else bits.view(count, -1)
     return flat.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[size]).view(1, -1)
 
 

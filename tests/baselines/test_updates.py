@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.trace import Updates, _bits
+from baselines import trace
+from baselines.trace import SMALL, Updates, _bits
 
 ROWS, WIDTH, STEPS = 4096, 32, 60
 
@@ -82,6 +83,13 @@ def test_bits_show_what_norms_do_not(change):
     assert seen[0] == 2 > seen[1]
 
 
+def test_a_small_weight_shows_even_numbers_that_change_places():
+    row = torch.randn(1, 2 * SMALL)
+    before, after = _bits(row), _bits(row.roll(2))  # two numbers are eight bytes
+    assert torch.equal(before.sum(), after.sum()) and not torch.equal(before, after)
+    assert _bits(torch.randn(1, 2 * SMALL + 2)).shape == (1, SMALL + 1)
+
+
 @pytest.mark.parametrize(
     "weight",
     [
@@ -99,7 +107,9 @@ def test_bits_show_what_norms_do_not(change):
     ],
     ids=lambda weight: f"{tuple(weight.shape)} {tuple(weight.stride())} {weight.dtype}",
 )
-def test_every_number_of_a_weight_is_among_its_bits_whatever_its_layout(weight):
+@pytest.mark.parametrize("small", [0, SMALL])
+def test_every_number_of_a_weight_is_among_its_bits_whatever_its_layout(weight, small, monkeypatch):
+    monkeypatch.setattr(trace, "SMALL", small)
     rows = _bits(weight)
     for place in product(*map(range, weight.shape)):
         before = rows.sum(dim=-1)
