@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from greenlet import getcurrent
 from transformers import Trainer, TrainingArguments
 
 from baselines.experiment import Experiment
+from baselines.padding import SelfPadding
 from baselines.rows import Collator
 from baselines.teachers import load
 from baselines.trial import import_file
@@ -47,10 +47,9 @@ class Pass:
             others.switch()
         self.begins.append(now())
 
-    def blocks(self, warm: int, size: int) -> list[float]:
-        """Seconds per step: the median of each `size` steps after the first `warm`."""
-        spans = [end - begin for begin, end in zip(self.begins, self.ends[1:], strict=False)][warm - 1 :]
-        return [median(spans[start : start + size]) for start in range(0, len(spans) - size + 1, size)]
+    def seconds(self, warm: int) -> list[float]:
+        """Of each step after the first `warm`."""
+        return [end - begin for begin, end in zip(self.begins, self.ends[1:], strict=False)][warm - 1 :]
 
     def note(self, loss: torch.Tensor) -> None:
         if len(self.losses) < FIRST:
@@ -99,7 +98,20 @@ def hinton(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -
 
 def floor(setting: Setting) -> Pass:
     """F0: a bare loop over batches that are tensors already, the student alone."""
-    done, model = Pass(), student_of(setting)
+    return _bare(setting, student_of(setting))
+
+
+def floor_of_copies(setting: Setting) -> Pass:
+    """F0-copy: the same with the library's own MobileNetV2, which copies each feature map to pad it."""
+    model = student_of(setting)
+    for layer in model.modules():
+        if isinstance(getattr(layer, "convolution", None), SelfPadding):
+            layer.convolution.__class__, layer.config.tf_padding = torch.nn.Conv2d, True
+    return _bare(setting, model)
+
+
+def _bare(setting: Setting, model: torch.nn.Module) -> Pass:
+    done = Pass()
     rule = optimizer(setting, model, done)
     for batch in [inputs_of(batch) | {"labels": batch["labels"].to(DEVICE)} for batch in setting.batches()]:
         labels = batch.pop("labels")
@@ -211,6 +223,7 @@ def _ours(setting: Setting, online: bool) -> Pass:
     return done
 
 
+IMAGES: dict[str, Arm] = {"F0-copy": floor_of_copies}
 OWN: dict[str, Arm] = {
     "F0": floor,
     "F1": tuned_trainer,

@@ -14,13 +14,13 @@ from greenlet import greenlet
 from benchmarks.arms import CUDA, Arm, Pass
 from benchmarks.setting import Setting
 
-WARM, BLOCK = 2, 2
+WARM = 2
 DRAWS, LEVEL = 10_000, 0.95
 
 
 @dataclass
 class Measured:
-    """Of one arm: seconds per step in each block, the first losses, and what it needed beyond what was there, in MB."""
+    """Of one arm: seconds of each timed step, the first losses, and what it needed beyond what was there, in MB."""
 
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -28,15 +28,13 @@ class Measured:
 
 
 def measured(setting: Setting, arms: Mapping[str, Arm], passes: int) -> dict[str, Measured]:
-    """Every arm by itself, for its losses and its memory, then `passes` of all of them in turns."""
+    """The first steps of every arm by itself, for its memory, then `passes` of all of them in turns."""
     torch.set_num_threads(setting.threads)
-    found = {}
-    for name, arm in arms.items():
-        done, memory = with_memory(arm, setting)
-        found[name] = Measured([], done.losses, memory)
+    found = {name: Measured(memory=memory(arm, setting)) for name, arm in arms.items()}
     for _ in range(passes):
         for name, done in turns(setting, arms).items():
-            found[name].seconds += done.blocks(WARM, BLOCK)
+            found[name].seconds += done.seconds(WARM)
+            found[name].losses = done.losses
     return found
 
 
@@ -59,13 +57,14 @@ def turns(setting: Setting, arms: Mapping[str, Arm]) -> dict[str, Pass]:
     return found
 
 
-def with_memory(arm: Arm, setting: Setting) -> tuple[Pass, float]:
+def memory(arm: Arm, setting: Setting) -> float:
+    """MB that the arm's first steps need beyond what was there."""
     gc.collect()
     if CUDA:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        done = arm(setting)
-        return done, torch.cuda.max_memory_allocated() / 1e6
+        begin(arm, setting)
+        return torch.cuda.max_memory_allocated() / 1e6
     ctypes.CDLL(None).malloc_trim(0)
     stop, before, highest = threading.Event(), resident(), [0.0]
 
@@ -76,11 +75,19 @@ def with_memory(arm: Arm, setting: Setting) -> tuple[Pass, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        done = arm(setting)
+        begin(arm, setting)
     finally:
         stop.set()
         watcher.join()
-    return done, highest[0] - before
+    return highest[0] - before
+
+
+def begin(arm: Arm, setting: Setting) -> None:
+    """Two steps: the first makes the optimizer's state, the second computes beside it."""
+    working = greenlet(arm)
+    working.switch(setting)
+    working.switch()
+    working.throw()
 
 
 def resident() -> float:
@@ -89,7 +96,7 @@ def resident() -> float:
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """The median over the blocks, in each of which both took their turns, with a bootstrap interval."""
+    """The median over pairs of steps, or of passes, that were taken in turns, with a bootstrap interval."""
     found = np.array(one) / np.array(other)
     drawn = np.random.default_rng(0).choice(found, (DRAWS, len(found)))
     low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

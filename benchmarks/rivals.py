@@ -101,8 +101,10 @@ def _unshuffled(setting: Setting):
     """TextBrewer shuffles its cached batches; where losses are held against each other the order must be the same."""
     if not setting.mixed:
         random.shuffle = lambda _: None
-    yield
-    random.shuffle = SHUFFLE  # the one there was, also where two such arms take turns
+    try:
+        yield
+    finally:
+        random.shuffle = SHUFFLE  # the one there was, also where two such arms take turns
 
 
 def torchdistill(setting: Setting) -> Pass:

@@ -19,7 +19,7 @@ import torch
 from benchmarks import setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described
-from benchmarks.measure import BLOCK, WARM
+from benchmarks.measure import WARM
 from benchmarks.setting import PLAIN, ROOT, Setting
 from tests.page import DOCS, put
 
@@ -66,7 +66,7 @@ def measure(rows: int) -> dict:
 
 def trial(made: Setting) -> dict:
     torch.set_num_threads(1)
-    epoch = median(ours_cached(made).blocks(WARM, BLOCK)) * made.steps
+    epoch = median(ours_cached(made).seconds(WARM)) * made.steps
     return {"epoch": epoch, "memory": _most_resident()}
 
 

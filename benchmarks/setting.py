@@ -109,12 +109,12 @@ class Setting:
         return [collate([rows[place] for place in range(start, start + self.batch_size)]) for start in starts]
 
 
-def text(folder: Path, lengths: Sequence[int], longest: int, batch_size: int, threads: int, width: int = 0) -> Setting:
-    """Texts of these lengths in tokens, four classes; both models of that width, where it is not their own."""
+def text(folder: Path, lengths: Sequence[int], longest: int, batch_size: int, threads: int, **sizes: int) -> Setting:
+    """Texts of these lengths in tokens, four classes; both models of those sizes (width, heads), or of their own."""
     draw = np.random.default_rng(SEED)
     items = [draw.integers(5, VOCABULARY, length).astype(np.int32) for length in lengths]
     task = {"kind": "text", "labels": list("abcd"), "vocabulary": VOCABULARY, "padding": 0, "input_size": longest}
-    student, teacher_spec = (TEXT[who] | ({"width": width} if width else {}) for who in ("student", "teacher"))
+    student, teacher_spec = (TEXT[who] | sizes for who in ("student", "teacher"))
     return _laid_out(Setting("text", folder, task, student, batch_size, threads, 1e-4), items, teacher_spec)
 
 

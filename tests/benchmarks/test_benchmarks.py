@@ -33,7 +33,7 @@ def measured(text) -> dict[str, Measured]:
 
 def test_every_arm_takes_every_step_of_one_pass(text, measured):
     assert text.steps == 10
-    assert all(len(each.seconds) == 2 * 4 and len(each.losses) == 10 for each in measured.values())
+    assert all(len(each.seconds) == 2 * 8 and len(each.losses) == 10 for each in measured.values())
 
 
 def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_others(text):
@@ -82,13 +82,12 @@ def test_a_bound_inside_the_interval_is_neither_reached_nor_missed():
 
 
 def test_the_first_steps_are_not_timed():
-    assert Pass(ends=[0.0, 50.0, 51.0, 53.0], begins=[0.0, 50.0, 51.0, 53.0]).blocks(2, 2) == pytest.approx([1.5])
+    assert Pass(ends=[0.0, 50.0, 51.0, 53.0], begins=[0.0, 50.0, 51.0, 53.0]).seconds(2) == pytest.approx([1.0, 2.0])
 
 
-def test_what_others_do_between_two_steps_is_not_timed_and_half_a_block_is_left_out():
+def test_what_others_do_between_two_steps_is_not_timed():
     done = Pass(ends=[1.0, 9.0, 18.0, 29.0, 40.0], begins=[8.0, 16.0, 27.0, 39.0, 41.0])
-    assert done.blocks(2, 1) == pytest.approx([2.0, 2.0, 1.0])
-    assert done.blocks(2, 2) == pytest.approx([2.0])
+    assert done.seconds(2) == pytest.approx([2.0, 2.0, 1.0])
 
 
 def test_a_trial_of_the_scaling_curve_is_timed_and_weighed(text):
