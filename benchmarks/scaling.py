@@ -6,6 +6,7 @@ Each size has a process of its own, so that its memory is its own. Models of the
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from benchmarks.arms import ours_cached
 from benchmarks.machine import described
 from benchmarks.measure import WARM
 from benchmarks.setting import PLAIN, ROOT, Setting
+from sandbox.child import MEMORY
 from tests.page import DOCS, put
 
 ROWS = (1_000, 4_000, 16_000, 64_000, 120_000)
@@ -48,7 +50,8 @@ def main(words: list[str]) -> int:
 def _apart(*words: str) -> dict:
     """What a process of its own prints last."""
     command = [sys.executable, "-m", "benchmarks.scaling", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = os.environ | {"GLIBC_TUNABLES": MEMORY}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -5,6 +5,7 @@ python -m benchmarks.worker SETTING.json ARM    one line in, one pass; out comes
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import torch
 from benchmarks.arms import OWN, now
 from benchmarks.rivals import RIVALS, missing
 from benchmarks.setting import ROOT, Setting
+from sandbox.child import MEMORY
+
+OURS = ("K-on", "K-c")
 
 
 def main(words: list[str]) -> None:
@@ -31,16 +35,23 @@ def main(words: list[str]) -> None:
 
 
 class Workers:
-    """Some processes of one arm, side by side."""
+    """Some processes of one arm, side by side; ours are told how to keep memory, as in a run."""
 
     def __init__(self, setting: Setting, arm: str, count: int, threads: int) -> None:
         place = setting.folder / f"{arm}-{threads}-{setting.precision}.json"
         setting.with_threads(threads).write(place)
         argv = [sys.executable, "-m", "benchmarks.worker", str(place), arm]
+        own = {"GLIBC_TUNABLES": MEMORY} if arm in OURS else {}
         self.rows = setting.steps * setting.batch_size * count
         self.processes = [
             subprocess.Popen(
-                argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                argv,
+                cwd=ROOT,
+                env=os.environ | own,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
             )
             for _ in range(count)
         ]

@@ -1,6 +1,7 @@
 """The backends with real children. Each escape is also tried without the fence, to show that the attempt bites."""
 
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -56,6 +57,28 @@ def test_no_secret_enters_the_environment(lab: Lab, backend: Backend, monkeypatc
     assert {"OMP_NUM_THREADS", "HF_HUB_OFFLINE", "PYTHONHASHSEED", "HOME", "PYTORCH_NVML_BASED_CUDA_CHECK"} <= names
     assert not {"OPENAI_API_KEY", "ANYTHING", "USERPROFILE"} & names
     assert lab.run("import os; print('canary' in str(os.environ))", backend).tail == "False"
+
+
+def test_memory_that_was_given_back_is_taken_again_without_asking_the_kernel(lab: Lab, backend: Backend) -> None:
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only GNU's C library is told how to keep memory")
+    code = """
+import resource
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def steps(count):
+    for _ in range(count):
+        parts = [bytearray(1 << 24) for _ in range(4)]
+
+steps(2)
+before = faults()
+steps(20)
+print(faults() - before)
+"""
+    pages = 20 * 4 * (1 << 24) // os.sysconf("SC_PAGE_SIZE")
+    assert int(lab.run(code, backend).tail) < pages / 50
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "hf_token", "MY_SECRET", "PGPASSWORD", "LD_PRELOAD", "https_proxy"])
