@@ -40,10 +40,12 @@ WHAT = {
     "TD": "torchdistill, without Accelerate",
     "K-on": "kdagent's trial, the teacher asked at every step",
     "K-c": "kdagent's trial, cached answers, every check on",
-    "K-32": "the same in fp32",
+    "K-given": "the same, given its memory anew at each step, as the system has it",
+    "K-32": "as K-full in fp32",
     "K-full": "kdagent as it runs: cached, its own batches, one trial per core, wide encoders in bf16",
 }
 ALONE = ("F0", "F0-copy", "F1")
+KEEPING = ("K-c", "K-32", "K-full")  # memory, as a run's processes do
 TOLERANCE = 1e-4  # of the first losses, relative
 TARGETS = {
     "text": [("K-c", "F0", 1.03), ("K-c", "N", 0.62), ("K-c", "TB-G", 0.62), ("K-c", "TB-C", 1.0)],
@@ -165,9 +167,10 @@ def _recipe(name: str, each: Setting, arms: dict, repeat: int, described: str) -
     filled = (1, cores) if CUDA else (cores, 1)
     cast = replace(each, precision="bf16") if each.name == "text" and multiplies_bf16() else each
     ways = {arm: (each, arm, 1, cores) for arm in ("F0", "F1", "N", "TB-G", "TD", "K-c") if arm in arms}
+    ways |= {"K-given": (each, "K-c", 1, cores)}
     ways |= {"K-32": (each, "K-c", *filled)} if cast != each else {}
     ways |= {"K-full": (cast, "K-c", *filled)}
-    workers = {shown: Workers(*how) for shown, how in ways.items()}
+    workers = {shown: Workers(*how, kept=shown in KEEPING) for shown, how in ways.items()}
     for each_worker in workers.values():
         each_worker.wait()
     seconds: dict[str, list[float]] = {shown: [] for shown in workers}

@@ -17,8 +17,6 @@ from benchmarks.rivals import RIVALS, missing
 from benchmarks.setting import ROOT, Setting
 from sandbox.child import MEMORY
 
-OURS = ("K-on", "K-c")
-
 
 def main(words: list[str]) -> None:
     setting = Setting.read(Path(words[0]))
@@ -35,13 +33,13 @@ def main(words: list[str]) -> None:
 
 
 class Workers:
-    """Some processes of one arm, side by side; ours are told how to keep memory, as in a run."""
+    """Some processes of one arm, side by side; where it is to be `kept`, memory is, as by the processes of a run."""
 
-    def __init__(self, setting: Setting, arm: str, count: int, threads: int) -> None:
+    def __init__(self, setting: Setting, arm: str, count: int, threads: int, kept: bool = False) -> None:
         place = setting.folder / f"{arm}-{threads}-{setting.precision}.json"
         setting.with_threads(threads).write(place)
         argv = [sys.executable, "-m", "benchmarks.worker", str(place), arm]
-        own = {"GLIBC_TUNABLES": MEMORY} if arm in OURS else {}
+        own = {"GLIBC_TUNABLES": MEMORY} if kept else {}
         self.rows = setting.steps * setting.batch_size * count
         self.processes = [
             subprocess.Popen(

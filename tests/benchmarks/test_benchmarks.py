@@ -1,6 +1,7 @@
 """The benchmark judges itself: arms compute the same, one that does not gets no figure, ratios carry their spread."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,9 +99,11 @@ def test_a_trial_of_the_scaling_curve_is_timed_and_weighed(text):
 
 
 def test_processes_side_by_side_train_their_passes(text):
-    workers = Workers(text, "K-c", count=2, threads=1)
+    workers = Workers(text, "K-c", count=2, threads=1, kept=True)
     try:
         workers.wait()
+        told = [Path(f"/proc/{process.pid}/environ").read_text() for process in workers.processes]
+        assert all("GLIBC_TUNABLES" in each for each in told)
         assert workers.rows == 2 * text.steps * text.batch_size
         assert 0 < workers.seconds_per_row() < 10
     finally:
