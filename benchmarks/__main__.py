@@ -101,7 +101,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
     lengths = _lengths(place, options)
     mixed = setting.text(place / "mixed", lengths, 128, 32, threads)
     say(_recipe("text, recipe", mixed, arms, rounds, _described(lengths, options)))
-    many = setting.images(place / "many", 16 * 12, 16, threads)
+    many = setting.images(place / "many", 16 * 10, 16, threads)
     say(_recipe("images, recipe", many, arms, rounds, f"32×32 images, batches of 16, {many.student['stem']} stem"))
     return "\n\n".join(said), wrong
 
@@ -120,7 +120,7 @@ def _lengths(place: Path, options: argparse.Namespace) -> list[int]:
     sizes = {"train_rows": 2000, "transfer_rows": 0, "dev_rows": 100, "test_rows": 100}
     data = prepared(place / "rows", task, track, 128, **sizes)
     lengths = load_file(data / "seen" / "train.safetensors")["lengths"].tolist()
-    return [max(3, length) for length in lengths[: 64 if options.quick else 192]]
+    return [max(3, length) for length in lengths[: 64 if options.quick else 160]]
 
 
 def _described(lengths: list[int], options: argparse.Namespace) -> str:
