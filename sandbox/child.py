@@ -21,7 +21,7 @@ FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/sys/device
 """With `SYSTEM`, all of the machine that Python and torch read; each where it exists."""
 MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=8589934592"
 """The memory of a tensor that is gone is kept for the next one, and asked for in large pages: else a training is given
-the same pages anew at every step, which takes a third of one on images. Other C libraries than GNU's do not read it."""
+the same pages anew at every step (docs/benchmarks.md, K-given). Other C libraries than GNU's do not read it."""
 
 _BURST = 4 << 30  # what a process might allocate between two looks of the supervisor's watch over memory
 _GRACE = 5  # seconds from the signal that names the exceeded processor time to the one that cannot be ignored
