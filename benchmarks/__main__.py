@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from agent.environment import multiplies_bf16
 from benchmarks import setting
 from benchmarks.accuracy import prepared
-from benchmarks.arms import CUDA, IMAGES, OWN
+from benchmarks.arms import CUDA, OF_IMAGES, OWN
 from benchmarks.machine import described
 from benchmarks.measure import WARM, Measured, disagreement, measured, ratio
 from benchmarks.rivals import PACKAGES, RIVALS, missing
@@ -88,7 +88,7 @@ def _measured(place: Path, options: argparse.Namespace, arms: dict) -> tuple[str
         print(f"{table}\n", file=sys.stderr, flush=True)
 
     sizes = {} if options.quick else {"width": 768, "heads": 12}  # those of the paper preset
-    pictured = {name: (arms | IMAGES)[name] for name in WHAT if name in arms | IMAGES}
+    pictured = {name: (arms | OF_IMAGES)[name] for name in WHAT if name in arms | OF_IMAGES}
     some = {name: pictured[name] for name in ("F0", "F0-copy", "F1", "N", "K-c")}
     for track, each, those, count in (
         ("text", setting.text(place / "text", [64] * 16 * (WARM + 8), 64, 16, threads, **sizes), arms, 1),

@@ -223,7 +223,7 @@ def _ours(setting: Setting, online: bool) -> Pass:
     return done
 
 
-IMAGES: dict[str, Arm] = {"F0-copy": floor_of_copies}
+OF_IMAGES: dict[str, Arm] = {"F0-copy": floor_of_copies}
 OWN: dict[str, Arm] = {
     "F0": floor,
     "F1": tuned_trainer,

@@ -50,8 +50,7 @@ def main(words: list[str]) -> int:
 def _apart(*words: str) -> dict:
     """What a process of its own prints last."""
     command = [sys.executable, "-m", "benchmarks.scaling", *words]
-    environment = os.environ | {"GLIBC_TUNABLES": MEMORY}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | MEMORY, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

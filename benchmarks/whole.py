@@ -79,8 +79,7 @@ def _alone(place: Path, run: Path) -> dict[str, tuple[float, int]]:
 
 def _process(module: str, job: dict, out: Path) -> None:
     (out / "job.json").write_text(json.dumps(job))
-    environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"]), "GOMP_SPINCOUNT": "10000"}
-    environment |= {"GLIBC_TUNABLES": MEMORY}
+    environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"]), "GOMP_SPINCOUNT": "10000"} | MEMORY
     command = [sys.executable, "-m", "baselines", module, str(out / "job.json")]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

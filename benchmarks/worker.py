@@ -39,13 +39,12 @@ class Workers:
         place = setting.folder / f"{arm}-{threads}-{setting.precision}.json"
         setting.with_threads(threads).write(place)
         argv = [sys.executable, "-m", "benchmarks.worker", str(place), arm]
-        own = {"GLIBC_TUNABLES": MEMORY} if kept else {}
         self.rows = setting.steps * setting.batch_size * count
         self.processes = [
             subprocess.Popen(
                 argv,
                 cwd=ROOT,
-                env=os.environ | own,
+                env=os.environ | (MEMORY if kept else {}),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -19,7 +19,12 @@ INSTALLED = str(ROOT) in site.getsitepackages()
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/sys/devices/system")
 """With `SYSTEM`, all of the machine that Python and torch read; each where it exists."""
-MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=8589934592"
+MEMORY = {
+    "GLIBC_TUNABLES": ":".join(
+        f"glibc.malloc.{name}={value}"
+        for name, value in {"hugetlb": 1, "mmap_threshold": 1 << 30, "trim_threshold": 1 << 33}.items()
+    )
+}
 """The memory of a tensor that is gone is kept for the next one, and asked for in large pages: else a training is given
 the same pages anew at every step (docs/benchmarks.md, K-given). Other C libraries than GNU's do not read it."""
 
@@ -59,7 +64,7 @@ def environment(job: Job, temporary: Path) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is a card then leaves it to a copy of the process
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-        "GLIBC_TUNABLES": MEMORY,
+        **MEMORY,
         **job.env,
     }
 
