@@ -14,7 +14,7 @@ from transformers.models.mobilenet_v2.modeling_mobilenet_v2 import MobileNetV2Co
 class SelfPadding(nn.Conv2d):
     """TensorFlow's "same" padding, which adds as much on both sides where the stride is 1: what a convolution can do.
 
-    Not on maps that are smaller than the kernel: there it takes several times as long as the copy.
+    Not on maps that are smaller than the kernel: there the copy takes less time.
     """
 
     def forward(self, features: Tensor) -> Tensor:
