@@ -71,7 +71,8 @@ def test_root_is_asked_to_end_its_processes_first(tmp_path: Path) -> None:
 
 
 def test_processor_time_of_children_counts_once_they_are_waited_for() -> None:
-    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    # The kernel tells four counts in whole ticks, so what it tells may be four of them short.
+    burn = "import time\nwhile time.process_time() < 0.35: pass"
     with leader(f"import subprocess\nsubprocess.run([sys.executable, '-c', {burn!r}])") as tree:
         tree.look()
         assert 0.3 <= tree.cpu_s < 1
