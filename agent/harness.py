@@ -717,10 +717,11 @@ def taught_by(track: Track, facts: dict[str, Any], teacher: str) -> Path:
 
 def _card_memory(track: Track, teacher: str) -> int:
     """Bytes of a graphics card that a trial is taken to need: what training the teacher took, the larger model, times
-    as much as batches are larger; 0 where it was not measured. Several peers may need more: a trial that runs out of
-    memory is trained again in micro-batches."""
+    as much as batches are larger, and the teacher's features, which lie there too; 0 where it was not measured. Several
+    peers may need more: a trial that runs out of memory is trained again in micro-batches."""
     taken = int(json.loads((Path(teacher) / "teacher.json").read_text()).get("card_memory", 0))
-    return taken * -(-track.training.batch_size // track.teacher_training.batch_size)
+    kept = sum(file.stat().st_size for file in Path(teacher).glob("features-*.safetensors"))
+    return taken and taken * -(-track.training.batch_size // track.teacher_training.batch_size) + kept
 
 
 def teacher_hashes(plan: Plan, facts: dict[str, Any], folders: dict[str, str]) -> dict[str, str]:

@@ -110,12 +110,20 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
     assert Assembly(place.paths, place.plan, {}, (), ())._deviations() == (said,)
 
 
-@pytest.mark.parametrize(("memory", "names"), [(9, ["kd-own-1"]), (10, ["kd-own-1", "kd-own-2"])])
-def test_trials_share_a_graphics_card_as_its_memory_allows(tmp_path: Path, monkeypatch, memory, names) -> None:
+@pytest.mark.parametrize(
+    ("memory", "features", "names"),
+    [(9, 0, ["kd-own-1"]), (10, 0, ["kd-own-1", "kd-own-2"]), (10, 1, ["kd-own-1"])],
+)
+def test_trials_share_a_graphics_card_as_its_memory_allows(
+    tmp_path: Path, monkeypatch, memory: int, features: int, names: list[str]
+) -> None:
     """The card is a stand-in that a command of its driver's name tells of; the trials run on the processor."""
     place = Place(tmp_path, waits=False)
     teacher = place.lab.teacher / "teacher.json"
     teacher.write_text(json.dumps(json.loads(teacher.read_text()) | {"card_memory": 4 << 30}))
+    for file in teacher.parent.glob("features-*.safetensors"):
+        os.truncate(file, 0)  # which kd does not read
+    os.truncate(file, features)
     asked = tmp_path / "bin" / "nvidia-smi"
     asked.parent.mkdir()
     asked.write_text(f'#!/bin/sh\n[ "$1" = --query-gpu=memory.total ] && printf "{memory << 10}\\n80000\\n"\n')
