@@ -101,6 +101,7 @@ class Experiment:
             logging_steps=logged,
             logging_nan_inf_filter=False,  # a NaN must be seen, and the filter syncs at every step
             use_cpu=not torch.cuda.is_available(),
+            accelerator_config={"non_blocking": torch.cuda.is_available()},  # else each tensor of a batch waits for it
             save_strategy="steps" if save else "no",
             save_steps=save or self.steps,
             save_total_limit=2,  # the older one is there while the newer is written

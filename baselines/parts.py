@@ -34,7 +34,7 @@ def in_parts(model: nn.Module) -> nn.Module:
     def forward(self, input_ids=None, attention_mask=None, **given):
         shares = _shares(self, input_ids, attention_mask, given)
         if len(shares) < 2:
-            return kind.forward(self, input_ids=input_ids, attention_mask=attention_mask, **given)
+            return kind.forward(self, input_ids=input_ids, attention_mask=_prepared(self, attention_mask), **given)
         found = []
         for rows, longest in shares:
             ids, mask = (each.index_select(0, rows)[:, :longest] for each in (input_ids, attention_mask))
@@ -53,6 +53,19 @@ def parts(lengths: Tensor, width: int) -> list[tuple[Tensor, int]]:
     ways = [order.tensor_split(count) for count in COUNTS if count <= len(order)]
     sized = [[(rows, int(lengths[rows[-1]])) for rows in way] for way in ways]
     return min(sized, key=lambda way: sum(len(rows) * longest + START / width**2 for rows, longest in way))
+
+
+def _prepared(model: nn.Module, mask: Tensor | None) -> Tensor | None:
+    """On a card the mask as attention reads it: to make that of the plain one, transformers asks whether all of it is
+    ones, and waits for the card."""
+    if mask is None or mask.ndim != 2 or mask.is_cpu or model.config._attn_implementation != "sdpa":
+        return mask
+    return spread(mask)
+
+
+def spread(mask: Tensor) -> Tensor:
+    """[B, 1, L, L] of [B, L]: which tokens each token sees."""
+    return mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
 
 
 def _shares(model: nn.Module, ids: Tensor | None, mask: Tensor | None, given: dict) -> list:

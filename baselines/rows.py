@@ -98,6 +98,22 @@ def read_rows(path: Path, kind: str, first_id: int = 0, labels: np.ndarray | Non
     return Rows(kind, items, labels, np.arange(first_id, first_id + len(items)))
 
 
+class Batch(dict):
+    """Tensors by name that move as one. What watches the gradient of one goes along (baselines.trace.Gradients)."""
+
+    def to(self, device: torch.device | str, **how: bool) -> "Batch":
+        return Batch({name: _moved(value, value.to(device, **how)) for name, value in self.items()})
+
+    def pin_memory(self) -> "Batch":
+        """For a card. What a teacher has just answered lies there already."""
+        return Batch({name: _moved(v, v.pin_memory() if v.is_cpu else v) for name, v in self.items()})
+
+
+def _moved(value: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    watcher = getattr(value, "watcher", None)
+    return there if watcher is None or there is value else watcher.follow(there.detach())
+
+
 class Collator:
     """Batches of tensors: padded `input_ids` and `attention_mask`, or normalised `pixel_values` [B, C, H, W].
 
@@ -125,12 +141,12 @@ class Collator:
             self.mean = torch.tensor(task["mean"]).view(1, -1, 1, 1)
             self.std = torch.tensor(task["std"]).view(1, -1, 1, 1)
 
-    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: list[dict]) -> Batch:
         self.before = self.counts()
         ids = torch.tensor([int(item["ids"]) for item in items])
         if missing := max(0, int(ids.max()) + 1 - len(self.seen)):
             self.seen = torch.cat([self.seen, self.seen.new_zeros(missing)])
-        batch = self._images(items, ids) if self.task["kind"] == "image" else self._texts(items)
+        batch = Batch(self._images(items, ids) if self.task["kind"] == "image" else self._texts(items))
         if self.task["kind"] == "language":
             batch |= next_tokens(batch["input_ids"], batch["attention_mask"])
         else:

@@ -50,13 +50,14 @@ class Teacher:
         self._model: nn.Module | None = None
 
     def answers(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The logits [B, C] of a batch's rows; of a language model those [N, C] at its places, made on the spot."""
+        """The logits [B, C] of a batch's rows; of a language model those [N, C] at its places, made on the spot and
+        left there: they are many."""
         if self.logits is not None:
             return self.watched["logits"].watch(self.logits[self._places(batch["ids"], batch.get("views"))])
         model = self.model().to(DEVICE)
         with torch.no_grad():
             output = model(**{name: value.to(DEVICE) for name, value in accepted(model, batch).items()})
-        return output.logits.to(batch["ids"].device)
+        return output.logits
 
     def several(self, ids: torch.Tensor, count: int, shown: torch.Tensor | None = None) -> torch.Tensor:
         """The logits [N, B, C] of the first `count` teachers; of images `shown` in these views [B], or as they are.
@@ -117,16 +118,17 @@ class Teacher:
         return output.hidden_states, found
 
     def _cached(self, inputs: dict, layer: int) -> torch.Tensor:
+        """Kept where the batch is: to be told of its ids elsewhere would have each step wait for the card."""
+        ids = inputs["ids"]
         if layer not in self._features:
-            self._features[layer] = load_file(self.folder / f"features-{layer}.safetensors")
-        stored, ids = self._features[layer], inputs["ids"].cpu()
+            kept = load_file(self.folder / f"features-{layer}.safetensors")
+            self._features[layer] = {name: value.to(ids.device) for name, value in kept.items()}
+        stored = self._features[layer]
         if "offsets" not in stored:
-            shown = inputs["views"].cpu() if "views" in inputs else None
-            return stored["values"][self._places(ids, shown)].to(inputs["ids"].device)
+            return stored["values"][self._places(ids, inputs.get("views"))]
         mask = inputs["attention_mask"]
-        place = stored["offsets"][ids][:, None] + torch.arange(mask.shape[1])
-        states = stored["values"][place.clamp_(max=len(stored["values"]) - 1)].to(mask.device)
-        return states * mask[..., None]
+        place = stored["offsets"][ids][:, None] + torch.arange(mask.shape[1], device=mask.device)
+        return stored["values"][place.clamp_(max=len(stored["values"]) - 1)] * mask[..., None]
 
     def _online(self, inputs: dict, layers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
         model = self.model().to(inputs["ids"].device)

@@ -82,14 +82,21 @@ class Gradients:
 
     def watch(self, answers: torch.Tensor) -> torch.Tensor:
         self.watched += 1
+        return self.follow(answers)
+
+    def follow(self, answers: torch.Tensor) -> torch.Tensor:
+        """Answers that were watched before they were moved: a gradient that came back from where they are now would
+        have each backward pass wait for it."""
         answers.requires_grad_(True).register_hook(self._note)
+        answers.watcher = self
         return answers
 
     def _note(self, gradient: torch.Tensor) -> None:
         """Two numbers, whatever the number of steps: a tensor kept at each would scatter through the memory."""
         norm = gradient.detach().norm().float()
         self.reached += 1
-        self.least, self.most = torch.minimum(self.least, norm), torch.maximum(self.most, norm)
+        least, most = self.least.to(norm.device), self.most.to(norm.device)
+        self.least, self.most = torch.minimum(least, norm), torch.maximum(most, norm)
 
     def facts(self) -> dict[str, float]:
         ends = {"least": self.least, "most": self.most} if self.reached else {"least": 0.0, "most": 0.0}
@@ -120,7 +127,7 @@ class Updates:
     def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.weights = list(model.parameters())
         plain = [weight.detach() for weight in self.weights if weight.numel()]
-        self.parts = self._pieces(plain) if plain[0].is_cuda else [_bits(each) for each in plain]
+        self.parts = [_bits(each) for each in plain] if plain[0].is_cpu else self._pieces(plain)
         self._mark()
         optimizer.register_step_pre_hook(self._before)
         optimizer.register_step_post_hook(self._after)

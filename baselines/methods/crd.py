@@ -40,13 +40,16 @@ class Queue(nn.Module):
         super().__init__()
         self.register_buffer("embeddings", torch.zeros(size, width))
         self.register_buffer("ids", torch.full((size,), EMPTY))
+        self.held: int | None = None
+        """Examples in the queue, once they were counted: each count would wait for a graphics card."""
 
     def push(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Puts a batch in front; returns everything it now holds, that batch first. What it keeps is detached."""
-        size, held = len(self.ids), int((self.ids != EMPTY).sum())
+        size, held = len(self.ids), int((self.ids != EMPTY).sum()) if self.held is None else self.held
         found = torch.cat([embeddings, self.embeddings[:held].to(embeddings)])[:size]
         named = torch.cat([ids, self.ids[:held]])[:size]
         self.embeddings[: len(found)], self.ids[: len(named)] = found.detach(), named
+        self.held = len(named)
         return found, named
 
 

@@ -19,7 +19,7 @@ class RevisingTrainer(Trainer):
     def __init__(self, experiment, kept, **kwargs):
         super().__init__(**kwargs)
         self.experiment = experiment
-        self.kept = kept
+        self.kept = kept.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # the loss is a batch mean: Trainer must divide it when it accumulates
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -27,7 +27,7 @@ class RevisingTrainer(Trainer):
         outputs = model(**self.experiment.model_inputs(inputs))
         task = cross_entropy(outputs.logits, labels)
         answers = revised(inputs["teacher_logits"], labels, method.revision, method.revise)
-        kept = self.kept.to(labels.device)[inputs["ids"]]
+        kept = self.kept[inputs["ids"]]
         soft, rest = selected_distillation(outputs.logits, answers, labels, kept, method.temperature)
         loss = (1 - method.alpha) * task + method.alpha * (soft + rest)
         self.experiment.log(task=task, distillation=soft, unselected=rest)

@@ -18,7 +18,7 @@ from baselines.methods.selective import Projections, feature_loss, features, lay
 class RevisingTrainer(Trainer):
     def __init__(self, experiment, kept, pairs, **kwargs):
         super().__init__(**kwargs)
-        self.experiment, self.kept = experiment, kept
+        self.experiment, self.kept = experiment, kept.to(self.args.device)
         self.student_layers, self.teacher_layers = zip(*pairs, strict=True)
         self.model_accepts_loss_kwargs = False  # the loss is a batch mean: Trainer must divide it when it accumulates
 
@@ -27,7 +27,7 @@ class RevisingTrainer(Trainer):
         outputs = model(**self.experiment.model_inputs(inputs), output_hidden_states=True)
         task = cross_entropy(outputs.logits, labels)
         answers = revised(inputs["teacher_logits"], labels, method.revision, method.revise)
-        kept = self.kept.to(labels.device)[inputs["ids"]]
+        kept = self.kept[inputs["ids"]]
         soft, rest = selected_distillation(outputs.logits, answers, labels, kept, method.temperature)
         student = features(self.model, outputs.hidden_states, self.student_layers)
         teacher = self.experiment.teacher.features(inputs, layers=self.teacher_layers)
