@@ -39,9 +39,9 @@ PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "
 OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
 """The scales' own method, and the methods that their settings are for."""
 VIEWS = ["views", "mirror"]
-ENCODERS, WIDE = ("bert", "distilbert", "roberta"), 256
-"""Encoders of this width and more train faster in bf16 where a processor multiplies in it; narrower ones do not: `make
-bench-precision`."""
+WIDE = {"bert": 256, "distilbert": 256, "roberta": 256, "resnet": 64}
+"""Models of these widths and more train faster in bf16 where a processor multiplies in it, and as well; much narrower
+ones do not, nor does MobileNetV2: `make bench-precision`."""
 FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
 """A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
 ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
@@ -179,11 +179,11 @@ def _provide(made: Draft) -> None:
 
 
 def _cast(made: Draft) -> None:
-    """Wide encoders train in bf16, unless the user says otherwise."""
+    """Wide models train in bf16, unless the user says otherwise."""
     for name, settings in made.values["tracks"].items():
         for who, training in (("teacher", "teacher_training"), ("student", "training")):
             architecture, width = settings[who]["architecture"], settings[who]["width"]
-            wide = architecture in ENCODERS and isinstance(width, int | float) and width >= WIDE
+            wide = architecture in WIDE and isinstance(width, int | float) and width >= WIDE[architecture]
             if wide and f"tracks.{name}.{training}.precision" not in made.origins:
                 settings[training]["precision"] = "bf16"
 

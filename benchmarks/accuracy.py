@@ -34,15 +34,18 @@ def prepared(folder: Path, task: dict, track: str, longest: int = 0, **sizes: in
     return folder
 
 
-def compare(ways: Mapping[str, dict], seeds: int, student: dict | None = None) -> dict[str, dict[str, list[float]]]:
-    """Distillation on the docstrings: test accuracy in per cent and seconds per seed, of each way to train (settings of
-    a training) the demo scale's student, or one of other sizes."""
+def compare(
+    ways: Mapping[str, dict], seeds: int, track: str = "demo.docstrings", data_dir: str = "", **student: object
+) -> dict[str, dict[str, list[float]]]:
+    """Distillation on a track of a scale: test accuracy in per cent and seconds per seed, of each way to train
+    (settings of a training) its student, or one of other sizes."""
     torch.set_num_threads(1)
-    card = config.cards(config.SCALES)["demo"]["docstrings"]
-    card = card | {"student": card["student"] | (student or {})}
+    scale, name = track.split(".")
+    card = config.cards(config.SCALES)[scale][name]
+    card = card | {"student": card["student"] | student}
     found = {way: {"accuracy": [], "seconds": []} for way in ways}
     with tempfile.TemporaryDirectory() as folder:
-        data = prepared(Path(folder) / "data", {"name": "docstrings"}, "demo.docstrings")
+        data = prepared(Path(folder) / "data", {"name": name} | ({"data_dir": data_dir} if data_dir else {}), track)
         job, unit = _taught(Path(folder), data, card)
         for seed in range(seeds):
             for way, seen in found.items():
@@ -58,7 +61,7 @@ def tried(experiment: Experiment, arm: str, data: Path) -> tuple[float, float]:
     began = time.perf_counter()
     model = import_file(TRAIN_FILES / f"{arm}.py").train(experiment).eval()
     seconds = time.perf_counter() - began
-    test = read_rows(data / "held" / "test.safetensors", "text")
+    test = read_rows(data / "held" / "test.safetensors", experiment.task["kind"])
     right = load_file(data / "labels" / "test.safetensors")["labels"]
     return 100 * float(np.mean(predict.logits(model, test, experiment.task).argmax(dim=1).numpy() == right)), seconds
 
@@ -86,7 +89,12 @@ def _taught(folder: Path, data: Path, card: dict) -> tuple[dict, dict]:
     steps = round(rows * card["teacher_training"]["epochs"] / card["teacher_training"]["batch_size"])
     method = card["method"] | {"layer_map": "last", "name": "kd"}
     told = common | {"out": str(folder / "teacher"), "unit": unit, "seed": 0, "steps": steps, "teacher": None}
-    told |= {"file": str(TRAIN_FILES / "student_only.py"), "method": method, "student_layers": 3, "feature_cache": 0}
+    told |= {
+        "file": str(TRAIN_FILES / "student_only.py"),
+        "method": method,
+        "student_layers": card["student"]["layers"],
+        "feature_cache": 0,
+    }
     teacher.teach(told | {"dev": {}})
     student, training = ModelSpec(**card["student"]).model_dump(), Training(**card["training"]).model_dump()
     own = {"arm": "kd", "model": student, "method": method, "teacher": True, "training": training}

@@ -53,6 +53,8 @@ class Setting:
     rate: float
     """Learning rate."""
     precision: str = "fp32"
+    block: int = 1
+    """Steps of a turn, at whose end the device is waited for and the time is taken."""
     cache_seconds: float = 0.0
     """What it took to write down the teacher's answers to every row, once."""
 
@@ -118,15 +120,15 @@ def text(folder: Path, lengths: Sequence[int], longest: int, batch_size: int, th
     return _laid_out(Setting("text", folder, task, student, batch_size, threads, 1e-4), items, teacher_spec)
 
 
-def images(folder: Path, count: int, batch_size: int, threads: int, stem: str = "cifar") -> Setting:
-    """Images of 32 pixels a side, ten classes; both models with that stem."""
+def images(folder: Path, count: int, batch_size: int, threads: int, stem: str = "cifar", **student: object) -> Setting:
+    """Images of 32 pixels a side, ten classes; both models with that stem, the student of its own sizes or of those."""
     draw = np.random.default_rng(SEED)
     items = list(draw.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8))
     task = {"kind": "image", "labels": list("abcdefghij"), "channels": 3, "input_size": 32}
     task |= {"mean": [0.5] * 3, "std": [0.25] * 3}
     # At 1e-4 AdamW's first steps, as large where a gradient is rounding error, part the arms within ten of them.
-    student, teacher_spec = (IMAGES[who] | {"stem": stem} for who in ("student", "teacher"))
-    return _laid_out(Setting("images", folder, task, student, batch_size, threads, 1e-6), items, teacher_spec)
+    teacher_spec, own = (IMAGES[who] | {"stem": stem} for who in ("teacher", "student"))
+    return _laid_out(Setting("images", folder, task, own | student, batch_size, threads, 1e-6), items, teacher_spec)
 
 
 def _laid_out(setting: Setting, items: list[np.ndarray], teacher_spec: dict) -> Setting:

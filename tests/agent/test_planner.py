@@ -155,13 +155,29 @@ def test_label_noise_is_in_the_plan_where_the_user_asks_for_it_and_nowhere_else(
         (True, {"teacher.width": 256, "precision": "fp32"}, ("bf16", "fp32")),
         (True, {"teacher.width": 256, "teacher_training.precision": "fp32"}, ("fp32", "fp32")),
         (True, {"student.architecture": "bilstm", "student.width": 256}, ("fp32", "fp32")),
+        (True, {}, ("fp32", "fp32")),
     ],
 )
-def test_wide_encoders_train_in_bf16_where_the_machine_has_it(
+def test_wide_models_train_in_bf16_where_the_machine_has_it(
     bf16: bool, values: dict[str, Any], precisions: tuple[str, str]
 ) -> None:
     plan = planned(options(tasks=("docstrings",), bf16=bf16, values=values))
     track = plan.tracks[0]
+    assert (track.teacher_training.precision, track.training.precision) == precisions
+
+
+@pytest.mark.parametrize(
+    ("values", "precisions"),
+    [
+        ({}, ("fp32", "fp32")),
+        ({"teacher.width": 64}, ("bf16", "fp32")),
+        ({"student.width": 64}, ("fp32", "bf16")),
+        ({"student.width": 48}, ("fp32", "fp32")),
+        ({"student.architecture": "mobilenetv2", "student.width": 1.0}, ("fp32", "fp32")),
+    ],
+)
+def test_of_cnns_wide_resnets_train_in_bf16(values: dict[str, Any], precisions: tuple[str, str]) -> None:
+    track = planned(options(tasks=("digits",), bf16=True, values=values)).tracks[0]
     assert (track.teacher_training.precision, track.training.precision) == precisions
 
 

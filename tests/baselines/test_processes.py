@@ -355,11 +355,21 @@ def test_a_teacher_that_edited_code_changes_shows_in_the_trace(text, train, tmp_
     assert uses["weights"] != teacher_facts(text)["fingerprint"]
 
 
-@pytest.mark.parametrize("method", ["wml", "crd", "tinybert"])
-def test_methods_train_in_bf16_too(text, train, method):
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("text", "wml"),
+        ("text", "crd"),
+        ("text", "tinybert"),
+        ("image", "wml"),
+        ("image", "crd"),
+        ("image", "attention"),
+    ],
+)
+def test_methods_train_in_bf16_too(labs, train, kind, method):
     """Those whose losses do most by themselves; wml's gradient through a step is taken in fp32."""
-    settings = METHOD | Method(name=method).settings | {"name": method}
-    folder = train(text, text.unit(method, method=settings, training=TRAINING | {"precision": "bf16"})) / method / "1"
+    settings, lab = METHOD | Method(name=method).settings | {"name": method}, labs[kind]
+    folder = train(lab, lab.unit(method, method=settings, training=TRAINING | {"precision": "bf16"})) / method / "1"
     assert report(folder)["status"] == "ok", report(folder)["traceback"]
     assert trace(folder, "start")[0]["executed"]["precision"] == "bf16"
 
