@@ -1,7 +1,8 @@
 """The arms that need nothing but what kdagent needs: the floor, two ways to use Hugging Face's Trainer, and ours.
 
-An arm trains one pass over a setting and gives back its `Pass`. Its step ends with the optimizer's step: a hook there
-takes the time, the same for every arm, and lets the other arms take theirs where several are at work (measure.turns).
+An arm trains one pass over a setting and gives back its `Pass`. Its turn of a few steps, or of one, ends with an
+optimizer's step: a hook there takes the time, the same for every arm, and lets the other arms take their turns where
+several are at work (measure.turns).
 """
 
 import io
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import convert_outputs_to_fp32
 from greenlet import getcurrent
 from transformers import Trainer, TrainingArguments
 
@@ -31,8 +33,10 @@ FIRST = 10
 
 @dataclass
 class Pass:
-    """When each step ended and the next began, on one clock, and the first losses."""
+    """When each turn of `block` steps ended and the next began, on one clock, and the first losses."""
 
+    block: int = 1
+    steps: int = 0
     ends: list[float] = field(default_factory=list)
     begins: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -42,14 +46,18 @@ class Pass:
         return optimizer
 
     def _step(self, *_) -> None:
+        self.steps += 1
+        if self.steps % self.block:
+            return
         self.ends.append(now())
         if (others := getcurrent().parent) is not None:
-            others.switch()
+            others.switch(self)
         self.begins.append(now())
 
     def seconds(self, warm: int) -> list[float]:
-        """Of each step after the first `warm`."""
-        return [end - begin for begin, end in zip(self.begins, self.ends[1:], strict=False)][warm - 1 :]
+        """Of a step in each turn after the first `warm`."""
+        spans = [end - begin for begin, end in zip(self.begins, self.ends[1:], strict=False)]
+        return [span / self.block for span in spans[warm - 1 :]]
 
     def note(self, loss: torch.Tensor) -> None:
         if len(self.losses) < FIRST:
@@ -76,6 +84,17 @@ def optimizer(setting: Setting, model: torch.nn.Module, done: Pass) -> torch.opt
 def student_of(setting: Setting) -> torch.nn.Module:
     """Without dropout, so that losses can be held against each other."""
     return undropped(setting.build_student().to(DEVICE).train())
+
+
+def teacher_of(setting: Setting) -> torch.nn.Module:
+    return cast(load(setting.folder / "teacher", setting.task).to(DEVICE), setting)
+
+
+def cast(model: torch.nn.Module, setting: Setting) -> torch.nn.Module:
+    """It computes in the setting's precision and answers in fp32, as accelerate has it."""
+    if setting.precision == "bf16":
+        model.forward = convert_outputs_to_fp32(torch.autocast(DEVICE, torch.bfloat16)(model.forward))
+    return model
 
 
 def undropped(model: torch.nn.Module) -> torch.nn.Module:
@@ -111,7 +130,7 @@ def floor_of_copies(setting: Setting) -> Pass:
 
 
 def _bare(setting: Setting, model: torch.nn.Module) -> Pass:
-    done = Pass()
+    done, model = Pass(setting.block), cast(model, setting)
     rule = optimizer(setting, model, done)
     for batch in [inputs_of(batch) | {"labels": batch["labels"].to(DEVICE)} for batch in setting.batches()]:
         labels = batch.pop("labels")
@@ -155,7 +174,7 @@ def naive_trainer(setting: Setting) -> Pass:
 
 
 def _with_trainer(setting: Setting, taught: bool, **own) -> Pass:
-    done, model = Pass(), student_of(setting)
+    done, model = Pass(setting.block), student_of(setting)
     with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(
             output_dir=out,
@@ -168,6 +187,7 @@ def _with_trainer(setting: Setting, taught: bool, **own) -> Pass:
             report_to="none",
             disable_tqdm=True,
             use_cpu=not CUDA,
+            bf16=setting.precision == "bf16",
             seed=SEED,
             **own,
         )
@@ -181,7 +201,7 @@ def _with_trainer(setting: Setting, taught: bool, **own) -> Pass:
             optimizers=(rule, constant),
         )
         trainer.done = done
-        trainer.teacher = load(setting.folder / "teacher", setting.task).to(DEVICE) if taught else None
+        trainer.teacher = teacher_of(setting) if taught else None
         trainer.train()
     return done
 
@@ -197,7 +217,7 @@ def ours_cached(setting: Setting) -> Pass:
 
 
 def _ours(setting: Setting, online: bool) -> Pass:
-    done = Pass()
+    done = Pass(setting.block)
     with tempfile.TemporaryDirectory() as out:
         job, unit = setting.job(), setting.unit | {"reveal_transfer": False}
         experiment = Experiment(job, unit, SEED, Path(out), io.StringIO())

@@ -12,8 +12,7 @@ from torch import library
 from torch.utils.data import DataLoader
 
 from baselines.rows import Collator
-from baselines.teachers import load
-from benchmarks.arms import DEVICE, Arm, Pass, inputs_of, optimizer, student_of
+from benchmarks.arms import DEVICE, FIRST, Arm, Pass, cast, inputs_of, optimizer, student_of, teacher_of
 from benchmarks.setting import METHOD, ROOT, Setting
 
 SITE = ROOT / ".bench"
@@ -44,8 +43,8 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
     from textbrewer import DistillationConfig, TrainingConfig
 
     logging.getLogger("Distillation").setLevel(logging.WARNING)
-    done, model = Pass(), student_of(setting)
-    teacher = load(setting.folder / "teacher", setting.task).to(DEVICE)
+    done, model = Pass(setting.block), cast(student_of(setting), setting)
+    teacher = teacher_of(setting)
     collate, offsets = Collator(setting.task), []
 
     def batch_of(items: list[dict]) -> dict:
@@ -77,22 +76,22 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
 
         def noted(batch, args):
             loss, terms = step(batch, args)
-            done.note(loss)
+            done.note(loss - offsets[-1])
             return loss, terms
 
         made.train_on_batch = noted
         compute = made.compute_loss
 
         def offset(results_student: dict, results_teacher: dict):
-            soft = torch.softmax(results_teacher["logits"][0] / temperature, dim=-1)
-            offsets.append(-alpha * temperature**2 * float((soft * soft.log()).sum(dim=-1).mean()))
+            """Its soft term is a cross-entropy: the divergence of the others and the entropy of the answers."""
+            if len(done.losses) < FIRST:
+                soft = torch.softmax(results_teacher["logits"][0] / temperature, dim=-1)
+                offsets.append(-alpha * temperature**2 * float((soft * soft.log()).sum(dim=-1).mean()))
             return compute(results_student, results_teacher)
 
         made.compute_loss = offset
         with made:
             made.train(optimizer(setting, model, done), loader(setting, batch_of), num_epochs=1, max_grad_norm=1.0)
-    # Its soft term is a cross-entropy: the divergence of the others and the entropy of the teacher's answers.
-    done.losses = [loss - over for loss, over in zip(done.losses, offsets, strict=False)]
     return done
 
 
@@ -110,8 +109,8 @@ def _unshuffled(setting: Setting):
 def torchdistill(setting: Setting) -> Pass:
     """TD: torchdistill's box without Accelerate, in the loop of its examples, which reads the loss at every step."""
     get_box = _torchdistill()
-    done, model = Pass(), student_of(setting)
-    teacher = load(setting.folder / "teacher", setting.task).to(DEVICE)
+    done, model = Pass(setting.block), cast(student_of(setting), setting)
+    teacher = teacher_of(setting)
     collate = Collator(setting.task)
 
     def batch_of(items: list[dict]) -> tuple:
@@ -145,13 +144,55 @@ def torchdistill(setting: Setting) -> Pass:
     return done
 
 
+def timm(setting: Setting) -> Pass:
+    """TM: timm's task for distillation from logits, in the loop of its train.py. Of images alone."""
+    from timm.task import LogitDistillationTask
+
+    done, model = Pass(setting.block), cast(student_of(setting), setting)
+    collate = Collator(setting.task)
+
+    def batch_of(items: list[dict]) -> tuple:
+        batch = collate(items)
+        return batch["pixel_values"].to(DEVICE), batch["labels"].to(DEVICE)
+
+    task = LogitDistillationTask(
+        _Pictured(model, setting.task),
+        _Pictured(teacher_of(setting), setting.task),
+        criterion=torch.nn.CrossEntropyLoss(),
+        task_loss_weight=1 - METHOD["alpha"],
+        temperature=METHOD["temperature"],
+        device=torch.device(DEVICE),
+        verbose=False,
+    ).train()
+    rule = optimizer(setting, model, done)
+    for pixels, labels in loader(setting, batch_of):
+        loss = task(pixels, labels)["loss"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        rule.step()
+        rule.zero_grad()
+        done.note(loss)
+    return done
+
+
+class _Pictured(torch.nn.Module):
+    """A model as timm knows them."""
+
+    def __init__(self, model: torch.nn.Module, task: dict) -> None:
+        super().__init__()
+        self.model, self.num_classes, self.in_chans = model, len(task["labels"]), task["channels"]
+        self.pretrained_cfg = {"mean": task["mean"], "std": task["std"]}
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.model(pixel_values=pixels).logits
+
+
 def _named(ends: dict):
     return (("path" if name == "module_path" else name, value) for name, value in ends.items())
 
 
 def _torchdistill():
-    """Its box. torchvision's compiled operators are for one build of torch; they find boxes in images and are not used
-    here, so where they are missing their names are enough to import it."""
+    """Its box."""
     _named_operators()
     from torchdistill.core.distillation import DistillationBox
     from torchdistill.core.interfaces.registry import register_forward_proc_func
@@ -164,14 +205,17 @@ def _torchdistill():
 
 
 def _named_operators() -> None:
+    """torchvision's compiled operators are for one build of torch; they find boxes in images and are not used here, so
+    where they are missing their names are enough to import it."""
     for name in ("nms", "qnms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
         for suffix in ("", "_backward"):
             with contextlib.suppress(RuntimeError):  # named before, or there
                 library.define(f"torchvision::{name}{suffix}", "(Tensor input) -> Tensor")
 
 
-RIVALS: dict[str, Arm] = {"TB-G": textbrewer_general, "TB-C": textbrewer_cached, "TD": torchdistill}
-PACKAGES = {"TB-G": "textbrewer", "TB-C": "textbrewer", "TD": "torchdistill"}
+RIVALS: dict[str, Arm] = {"TB-G": textbrewer_general, "TB-C": textbrewer_cached, "TD": torchdistill, "TM": timm}
+PACKAGES = {"TB-G": "textbrewer", "TB-C": "textbrewer", "TD": "torchdistill", "TM": "timm"}
+FOR_IMAGES = ("TM",)
 
 
 def missing(name: str) -> str:
@@ -182,6 +226,9 @@ def missing(name: str) -> str:
         importlib.metadata.version(PACKAGES[name])
         if name == "TD":
             _torchdistill()
+        elif name == "TM":
+            _named_operators()
+            import timm.task  # noqa: F401
         else:
             import textbrewer  # noqa: F401
     except Exception as error:  # whatever a rival's import may raise

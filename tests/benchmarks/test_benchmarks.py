@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import arms, measure, rivals, scaling, setting
+from benchmarks import arms, measure, rate, rivals, scaling, setting
 from benchmarks.arms import OWN, Pass
 from benchmarks.measure import Measured, ratio
+from benchmarks.tier import CARD, PROCESSOR, quick
 from benchmarks.worker import Workers
 
 SMALL = {"layers": 2, "width": 16, "heads": 2}
@@ -61,10 +62,10 @@ def test_a_setting_in_bf16_trains_nearly_as_in_fp32(text, measured):
 
 
 def test_an_arm_that_computes_something_else_gets_no_figure(text, measured):
-    table, wrong = command._parity("text", text, measured)
+    table, wrong = command._parity("text", text, measured, PROCESSOR.bounds["text"])
     assert not wrong and "no figure" not in table
     spoiled = measured | {"K-c": Measured(measured["K-c"].seconds, [2 * loss for loss in measured["K-c"].losses])}
-    table, wrong = command._parity("text", text, spoiled)
+    table, wrong = command._parity("text", text, spoiled, ())
     [row] = [line for line in table.splitlines() if line.startswith("| K-c")]
     assert wrong and "no figure" in row
 
@@ -76,10 +77,36 @@ def test_a_ratio_lies_in_its_interval_and_equal_arms_are_equal():
 
 
 def test_a_bound_inside_the_interval_is_neither_reached_nor_missed():
-    """The bound of K-c beside F0 is 1.03."""
     for slower, verdict in (([0.9] * 3, ": reached"), ([1.2] * 3, "not reached"), ([0.9, 1.0, 1.2], ": open")):
-        [line] = command._targets("images", {"K-c": slower, "F0": [1.0] * 3})
+        [line] = command._verdicts([("K-c", "F0", 1.03)], {"K-c": slower, "F0": [1.0] * 3})
         assert verdict in line
+
+
+def test_the_tier_of_a_graphics_card_runs_at_a_tiny_size_on_a_processor(tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(setting, "VOCABULARY", 64)
+    small = {"teacher": {"width": 8, "blocks": [1, 1, 1, 1], "bottleneck": False}, "student": {"width": 0.35}}
+    monkeypatch.setattr(setting, "IMAGES", {who: spec | small[who] for who, spec in setting.IMAGES.items()})
+    arms = {name: OWN[name] for name in ("F0", "F1", "N", "K-c")}
+    tables, wrong = zip(*command.parities(tmp_path, quick(CARD), arms, **SMALL), strict=True)
+    torch.set_num_threads(threads)
+    assert not any(wrong) and all("bf16, " in table and "turns of 2 steps, 4 timed" in table for table in tables)
+    assert [table.count("\n| ") - 1 for table in tables] == [4, 5, 5]
+    assert all("% of what multiplying matrices of [2048, 2048] reaches in bf16" in table for table in tables)
+
+
+def test_a_turn_of_several_steps_is_timed_as_one():
+    done = Pass(block=2, ends=[0.0, 50.0, 54.0], begins=[0.0, 50.0, 54.0])
+    assert done.seconds(2) == pytest.approx([2.0])
+    for _ in range(5):
+        done._step()
+    assert done.steps == 5 and len(done.ends) == 5
+
+
+def test_a_step_counts_three_times_the_products_of_its_forward_pass(text):
+    layer = 4 * 16 * 16 + 2 * 16 * 64  # query, key, value, output; the feed-forward pair
+    head = 16 * 16 + 16 * 4
+    assert rate.operations(text) == 3 * 2 * text.batch_size * (9 * 2 * layer + head)
 
 
 def test_the_first_steps_are_not_timed():
