@@ -103,17 +103,15 @@ def parities(place: Path, tier: Tier, arms: dict, **sizes: int) -> Iterator[tupl
     pictured = {name: (arms | OF_IMAGES)[name] for name in WHAT if name in arms | OF_IMAGES}
     some = {name: pictured[name] for name in ("F0", "F0-copy", "F1", "N", "K-c")}
     read = {name: arm for name, arm in arms.items() if name not in FOR_IMAGES}
-    texts, images, short = (tier.steps * batch for batch in (tier.text, tier.image, tier.short))
-    for track, each, those, passes in (
-        ("text", setting.text(place / "text", [64] * texts, 64, tier.text, threads, **sizes or PAPER), read, 1),
-        ("images", setting.images(place / "images", images, tier.image, threads), pictured, tier.passes),
-        (
-            "images, short steps",
-            setting.images(place / "short", short, tier.short, threads, "imagenet"),
-            some,
-            tier.passes,
-        ),
-    ):
+    text = setting.text(place / "text", [64] * tier.steps * tier.text, 64, tier.text, threads, **sizes or PAPER)
+    images = setting.images(place / "images", tier.steps * tier.image, tier.image, threads)
+    short = setting.images(place / "short", tier.steps * tier.short, tier.short, threads, "imagenet")
+    tracks = {
+        "text": (text, read, 1),
+        "images": (images, pictured, tier.passes),
+        "images, short steps": (short, some, tier.passes),
+    }
+    for track, (each, those, passes) in tracks.items():
         cast = replace(each, precision=tier.precision, block=tier.block)
         yield _parity(track, cast, measured(cast, those, passes), tier.bounds[track])
 
