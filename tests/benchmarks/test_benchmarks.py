@@ -85,6 +85,7 @@ def test_a_bound_inside_the_interval_is_neither_reached_nor_missed():
 def test_the_tier_of_a_graphics_card_runs_at_a_tiny_size_on_a_processor(tmp_path, monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setattr(setting, "VOCABULARY", 64)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # two threads would wait for each other where a core is taken
     small = {"teacher": {"width": 8, "blocks": [1, 1, 1, 1], "bottleneck": False}, "student": {"width": 0.35}}
     monkeypatch.setattr(setting, "IMAGES", {who: spec | small[who] for who, spec in setting.IMAGES.items()})
     arms = {name: OWN[name] for name in ("F0", "F1", "N", "K-c")}
