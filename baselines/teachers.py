@@ -46,7 +46,7 @@ class Teacher:
         self.cached_reads = 0
         self.watched = {"logits": Gradients(), "features": Gradients()}
         self._features: dict[int, dict[str, torch.Tensor]] = {}
-        self._others: list[torch.Tensor] = []
+        self._several: dict[tuple[torch.device, int], torch.Tensor] = {}
         self._model: nn.Module | None = None
 
     def answers(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -63,12 +63,11 @@ class Teacher:
         """The logits [N, B, C] of the first `count` teachers; of images `shown` in these views [B], or as they are.
 
         Raises FileNotFoundError where fewer were trained."""
-        for number in range(len(self._others) + 1, count):
-            folder = place(self.folder, number)
-            self._others.append(self._shuffled("logits", load_file(folder / "logits.safetensors")["logits"]))
-        places = self._places(ids.cpu(), None if shown is None else shown.cpu())
-        every = torch.stack([logits[places] for logits in [self.logits, *self._others][:count]])
-        return self.watched["logits"].watch(every.to(ids.device))
+        if (ids.device, count) not in self._several:
+            others = (load_file(place(self.folder, n) / "logits.safetensors")["logits"] for n in range(1, count))
+            every = [self.logits, *(self._shuffled("logits", logits) for logits in others)]
+            self._several[ids.device, count] = torch.stack(every).to(ids.device)
+        return self.watched["logits"].watch(self._several[ids.device, count][:, self._places(ids, shown)])
 
     def _places(self, ids: torch.Tensor, shown: torch.Tensor | None) -> torch.Tensor:
         """Where the answers to these rows, in these views, are kept."""

@@ -20,6 +20,7 @@ from transformers import Trainer, TrainingArguments
 
 from baselines.experiment import Experiment
 from baselines.padding import SelfPadding
+from baselines.parts import in_parts
 from baselines.rows import Collator
 from baselines.teachers import load
 from baselines.trial import import_file
@@ -116,8 +117,10 @@ def hinton(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -
 
 
 def floor(setting: Setting) -> Pass:
-    """F0: a bare loop over batches that are tensors already, the student alone."""
-    return _bare(setting, student_of(setting))
+    """F0: a bare loop over batches that are tensors already, the student alone; on a card, where a floor must not wait,
+    with the mask made ready as in a trial of ours."""
+    model = student_of(setting)
+    return _bare(setting, in_parts(model) if CUDA else model)
 
 
 def floor_of_copies(setting: Setting) -> Pass:

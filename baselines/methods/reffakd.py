@@ -111,7 +111,6 @@ def class_distillation(logits: Tensor, labels: Tensor, table: Tensor, temperatur
 
     T softens the student alone: the table has its own τ. The published code divides by B · C on two of its data sets.
     """
-    known = labels != NO_LABEL
-    target = table.to(logits.device)[labels[known]]
-    student = F.log_softmax(fp32(logits[known]) / temperature, dim=-1)
-    return temperature**2 * F.kl_div(student, target, reduction="sum") / len(labels)
+    student = F.log_softmax(fp32(logits) / temperature, dim=-1)
+    divergences = F.kl_div(student, table[labels.clamp_min(0)], reduction="none").sum(dim=-1)
+    return temperature**2 * divergences.where(labels != NO_LABEL, 0.0).sum() / len(labels)

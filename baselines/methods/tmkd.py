@@ -122,9 +122,12 @@ class Scale(NamedTuple):
     mean: Tensor
     deviation: Tensor
 
+    def to(self, device: torch.device) -> "Scale":
+        return Scale(self.mean.to(device), self.deviation.to(device))
+
     def apply(self, teacher_logits: Tensor) -> Tensor:
         """Standardised [N, B, C], for any part of the rows that the scale was taken from."""
-        return (fp32(teacher_logits) - self.mean.to(teacher_logits.device)) / self.deviation.to(teacher_logits.device)
+        return (fp32(teacher_logits) - self.mean) / self.deviation
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ class TableTrainer(Trainer):
     def __init__(self, experiment, table, **kwargs):
         super().__init__(**kwargs)
         self.experiment = experiment
-        self.table = table
+        self.table = table.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # the loss is a batch mean: Trainer must divide it when it accumulates
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

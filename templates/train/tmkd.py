@@ -20,7 +20,7 @@ from baselines.methods.tmkd import SoftHeads, objective, refuse_several_students
 class TwoStageTrainer(Trainer):
     def __init__(self, experiment, scale, **kwargs):
         super().__init__(**kwargs)
-        self.experiment, self.scale = experiment, scale
+        self.experiment, self.scale = experiment, scale.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # the loss is a batch mean: Trainer must divide it when it accumulates
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -41,10 +41,11 @@ class WeightedTrainer(Trainer):
 
     def move_weights(self, batch):
         method, balance, step = self.experiment.method, self.model.balance, self.state.global_step
-        rows = self._prepare_inputs(self.held.batch(step // method.update_every))
-        held = self.experiment.model_inputs(rows), rows["labels"]
+        rows = self.held.batch(step // method.update_every)
         if rows["labels"].unique().numel() == 1:
             return  # rows of one class do not say who tells classes apart
+        rows = self._prepare_inputs(rows)
+        held = self.experiment.model_inputs(rows), rows["labels"]
         rate = self.lr_scheduler.get_last_lr()[0]
         peers = [self.model, *self.model.peers]
         balance.move(outer_gradient(peers, batch, held, balance, rate, method.alpha, method.temperature), step)

@@ -14,26 +14,25 @@ from transformers import Trainer
 from agent.cards import cards
 from agent.plan import Method
 from baselines.experiment import Experiment
+from baselines.methods.tmkd import Scale
 from baselines.parts import ENCODERS, in_parts, spread
 from baselines.rows import Batch
 from baselines.trace import Gradients, Updates
 from baselines.trial import import_file
-from tests.baselines.lab import METHOD, TEMPLATES, Lab
-from tests.baselines.methods.trials import BOTH, prepared
+from tests.baselines.lab import METHOD, TEMPLATES, Lab, here
+from tests.baselines.methods.trials import BOTH
 from tests.baselines.test_parts import ARCHITECTURES, built
 
-ASK = {
-    "reffakd": "leaves the rows without a label out, whose number the card knows",
-    "tmkd": "looks its teachers' answers up by ids that lie on the card",
-    "wml": "asks when its weights last moved",
-}
-"""Methods whose steps ask, each once, and what."""
-ROWS = 8
+ROWS, TEACHERS = 8, {"teachers": 2}
 
 
 @pytest.fixture(scope="module")
 def labs(tmp_path_factory) -> dict[str, Lab]:
-    return {kind: prepared(tmp_path_factory.mktemp(kind), kind) for kind in BOTH}
+    found = {kind: Lab(tmp_path_factory.mktemp(kind), kind) for kind in BOTH}
+    for lab in found.values():
+        here("prepare", lab.prepare_job())
+        here("teacher", lab.teacher_job(method=METHOD | TEACHERS))
+    return found
 
 
 @pytest.fixture
@@ -53,16 +52,14 @@ def asked(kind: str) -> list[str]:
     """Train files for rows of this kind."""
     known = cards()
     return [
-        file.stem
-        for file in sorted(TEMPLATES.glob("*.py"))
-        if file.stem not in ASK and (file.stem not in known or kind in known[file.stem].kinds)
+        file.stem for file in sorted(TEMPLATES.glob("*.py")) if file.stem not in known or kind in known[file.stem].kinds
     ]
 
 
 def begun(lab: Lab, arm: str, out: Path, caught: list[Trainer]) -> tuple[Experiment, Trainer]:
     method = METHOD | {"name": arm}
     if arm in cards():
-        method = Method(name=arm).model_dump() | dict(cards()[arm].defaults) | {"layers": 3, "name": arm}
+        method = Method(name=arm).model_dump() | dict(cards()[arm].defaults) | TEACHERS | {"layers": 3, "name": arm}
     unit = lab.unit(arm, method=method)
     experiment = Experiment(lab.trial_job(unit), unit, seed=1, out=out, trace=io.StringIO())
     with pytest.raises(InterruptedError):
@@ -76,7 +73,7 @@ def test_a_step_asks_the_card_for_nothing(kind, arm, labs, tmp_path, caught):
     batch = experiment.collator([trainer.train_dataset[place] for place in range(ROWS)])
     trainer.compute_loss(trainer.model, batch)  # what is asked once may be
     for name, value in vars(trainer).items():
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor | Scale):
             setattr(trainer, name, value.to("meta"))  # as it is where the arguments name the card
     if experiment.teacher:
         experiment.teacher._features.clear()
