@@ -138,12 +138,17 @@ def _bare(setting: Setting, model: torch.nn.Module) -> Pass:
     for batch in [inputs_of(batch) | {"labels": batch["labels"].to(DEVICE)} for batch in setting.batches()]:
         labels = batch.pop("labels")
         loss = F.cross_entropy(model(**batch).logits, labels)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        rule.step()
-        rule.zero_grad()
-        done.note(loss)
+        step(loss, model, rule, done)
     return done
+
+
+def step(loss: torch.Tensor, model: torch.nn.Module, rule: torch.optim.Optimizer, done: Pass) -> None:
+    """What a loop without a framework does with a loss."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    rule.step()
+    rule.zero_grad()
+    done.note(loss)
 
 
 class _Noting(Trainer):

@@ -12,7 +12,7 @@ from torch import library
 from torch.utils.data import DataLoader
 
 from baselines.rows import Collator
-from benchmarks.arms import DEVICE, FIRST, Arm, Pass, cast, inputs_of, optimizer, student_of, teacher_of
+from benchmarks.arms import DEVICE, FIRST, Arm, Pass, cast, inputs_of, optimizer, step, student_of, teacher_of
 from benchmarks.setting import METHOD, ROOT, Setting
 
 SITE = ROOT / ".bench"
@@ -72,10 +72,10 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
             answered,
             adapted,
         )
-        step = made.train_on_batch
+        train = made.train_on_batch
 
         def noted(batch, args):
-            loss, terms = step(batch, args)
+            loss, terms = train(batch, args)
             done.note(loss - offsets[-1])
             return loss, terms
 
@@ -166,12 +166,7 @@ def timm(setting: Setting) -> Pass:
     ).train()
     rule = optimizer(setting, model, done)
     for pixels, labels in loader(setting, batch_of):
-        loss = task(pixels, labels)["loss"]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        rule.step()
-        rule.zero_grad()
-        done.note(loss)
+        step(task(pixels, labels)["loss"], model, rule, done)
     return done
 
 
