@@ -44,20 +44,14 @@ class Balance(nn.Module):
         self.outer, self.eta, self.every, self.floor = outer, eta, every, floor
         self.register_buffer("weights", torch.full((peers,), 1 / peers))
         self.register_buffer("moved", torch.zeros((), dtype=torch.long))
-        self.last: int | None = None
-        """What `moved` holds, once it was asked: each question would wait for a graphics card."""
 
     def due(self, step: int) -> bool:
         """Whether the weights move before this step: at every `every`-th, and once where it has several batches."""
-        if self.outer == "fixed" or step % self.every:
-            return False
-        self.last = int(self.moved) if self.last is None else self.last
-        return step > self.last
+        return self.outer != "fixed" and step > 0 and step % self.every == 0 and step > int(self.moved)
 
     def move(self, gradient: Tensor, step: int) -> None:
         self.weights.copy_(mirror_descent(self.weights, gradient, self.eta, self.floor))
         self.moved.fill_(step)
-        self.last = step
 
 
 class Held:
