@@ -45,9 +45,10 @@ class Queue(nn.Module):
 
     def push(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Puts a batch in front; returns everything it now holds, that batch first. What it keeps is detached."""
-        size, held = len(self.ids), int((self.ids != EMPTY).sum()) if self.held is None else self.held
-        found = torch.cat([embeddings, self.embeddings[:held].to(embeddings)])[:size]
-        named = torch.cat([ids, self.ids[:held]])[:size]
+        if self.held is None:
+            self.held = int((self.ids != EMPTY).sum())
+        found = torch.cat([embeddings, self.embeddings[: self.held].to(embeddings)])[: len(self.ids)]
+        named = torch.cat([ids, self.ids[: self.held]])[: len(self.ids)]
         self.embeddings[: len(found)], self.ids[: len(named)] = found.detach(), named
         self.held = len(named)
         return found, named
