@@ -3,6 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from baselines.rows import Collator
 from benchmarks.arms import CUDA, DEVICE, inputs_of, now, student_of
 from benchmarks.setting import Setting
 
@@ -15,7 +16,8 @@ for a whole one."""
 def operations(setting: Setting) -> int:
     """Floating-point operations of a student's step: those of its matrix products and convolutions, but on a processor
     for the products within attention, which torch does not count there."""
-    model, batch = student_of(setting), setting.batches()[0]
+    model, rows = student_of(setting), setting.rows
+    batch = Collator(setting.task)([rows[place] for place in range(setting.batch_size)])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(**inputs_of(batch))
     return FORWARD_AND_BACK * counter.get_total_flops()
