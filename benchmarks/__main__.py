@@ -21,16 +21,15 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from agent.environment import ABREAST, multiplies_bf16
-from benchmarks import rate, setting
+from benchmarks import rate, recipe, setting
 from benchmarks.accuracy import prepared
 from benchmarks.arms import CUDA, OF_IMAGES, OWN
 from benchmarks.machine import described
-from benchmarks.measure import Measured, disagreement, measured, ratio
+from benchmarks.measure import CLOSEST, Measured, disagreement, measured, ratio
+from benchmarks.recipe import Way
 from benchmarks.rivals import FOR_IMAGES, PACKAGES, RIVALS, missing
 from benchmarks.setting import Setting
 from benchmarks.tier import TIERS, Bound, Tier, quick
-from benchmarks.worker import Workers
 from tests.page import DOCS, put
 
 WHAT = {
@@ -49,9 +48,9 @@ WHAT = {
     "K-full": "kdagent as it runs: cached, its own batches, trials side by side, wide encoders in bf16",
 }
 ALONE = ("F0", "F0-copy", "F1")
-KEEPING = ("K-c", "K-32", "K-full")  # memory, as a run's processes do
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}  # of the first losses, relative
 PAPER = {"width": 768, "heads": 12}  # of the paper preset's texts
+BATCH = 32  # of the paper preset
 
 
 def main(words: list[str]) -> int:
@@ -89,12 +88,14 @@ def _tables(place: Path, tier: Tier, arms: dict, data_dir: str) -> Iterator[tupl
     yield from parities(place, tier, arms)
     threads, wide = os.cpu_count() or 1, PAPER if tier.wide else {}
     lengths = _lengths(place, tier, data_dir)
-    texts = setting.text(place / "mixed", lengths, 128, 32, threads, **wide)
-    images = setting.images(place / "many", tier.pictures, 16, threads)
-    told = _described(lengths, data_dir), f"32×32 images, batches of 16, {images.student['stem']} stem"
-    for name, each, what in zip(("text, recipe", "images, recipe"), (texts, images), told, strict=True):
-        timed = replace(each, precision=tier.precision, block=tier.block)
-        yield _recipe(name, timed, arms, tier, what), False
+    texts = setting.text(place / "mixed", lengths, 128, BATCH, threads, **wide)
+    images = setting.images(place / "many", tier.pictures, BATCH, threads)
+    told = _described(lengths, data_dir), f"32×32 images, batches of {BATCH}, {images.student['stem']} stem"
+    timed = [replace(each, precision=tier.precision, block=tier.block) for each in (texts, images)]
+    found = [recipe.ways(each, [*arms]) for each in timed]
+    with recipe.workers([way for ways in found for way in ways.values()]) as started:
+        for name, ways, what in zip(("text, recipe", "images, recipe"), found, told, strict=True):
+            yield _recipe(name, ways, recipe.rounds(ways, started, tier.rounds), tier, what), False
 
 
 def parities(place: Path, tier: Tier, arms: dict, **sizes: int) -> Iterator[tuple[str, bool]]:
@@ -113,7 +114,7 @@ def parities(place: Path, tier: Tier, arms: dict, **sizes: int) -> Iterator[tupl
     }
     for track, (each, those, passes) in tracks.items():
         cast = replace(each, precision=tier.precision, block=tier.block)
-        yield _parity(track, cast, measured(cast, those, passes), tier.bounds[track])
+        yield _parity(track, cast, measured(cast, those, passes, passes), tier.bounds[track])
 
 
 def _shrunk(tier: Tier) -> Tier:
@@ -139,7 +140,8 @@ def _lengths(place: Path, tier: Tier, data_dir: str) -> list[int]:
 def _described(lengths: list[int], data_dir: str) -> str:
     name, sizes = "AG News" if data_dir else "the docstrings", np.array(lengths)
     return (
-        f"{len(lengths)} texts of {name}, {sizes.mean():.1f} tokens in the mean, {sizes.max()} at most, batches of 32"
+        f"{len(lengths)} texts of {name}, {sizes.mean():.1f} tokens in the mean, {sizes.max()} at most, "
+        f"batches of {BATCH}"
     )
 
 
@@ -149,7 +151,7 @@ def _parity(track: str, each: Setting, found: dict[str, Measured], bounds: Seque
     lines = [
         f"**Step parity, {track}**: {_models(each)}, batches of [{each.batch_size}, {shape}, {each.precision}, "
         f"{each.threads} threads; arms take turns of {each.block} step{'s' * (each.block > 1)}, "
-        f"{len(found['F0'].seconds)} timed turns.",
+        f"{len(found['N'].seconds)} timed turns, {len(found['F0'].seconds)} of {' and '.join(CLOSEST)}.",
         "",
         "| arm | | ms per step | beside F0 | beside N | MB | first losses differ by |",
         "|---|---|---|---|---|---|---|",
@@ -185,37 +187,19 @@ def _used(each: Setting, seen: Measured) -> str:
     )
 
 
-def _recipe(name: str, each: Setting, arms: dict, tier: Tier, described: str) -> str:
-    """Each arm as its users run it, on the whole machine; ours as the harness fills it."""
-    cores = os.cpu_count() or 1
-    filled = (ABREAST, max(1, cores // ABREAST)) if CUDA else (cores, 1)
-    plain = replace(each, precision="fp32")
-    cast = replace(each, precision="bf16") if each.name == "text" and multiplies_bf16() else plain
-    theirs = ("TB-G", "TD", *(FOR_IMAGES if each.name == "images" else ()))
-    ways = {arm: (each, arm, 1, cores) for arm in ("F0", "F1", "N", *theirs, "K-c") if arm in arms}
-    ways |= {"K-given": (each, "K-c", 1, cores)}
-    ways |= {"K-32": (plain, "K-c", *filled)} if cast != plain else {}
-    ways |= {"K-full": (cast, "K-c", *filled)}
-    workers = {shown: Workers(*how, kept=shown in KEEPING) for shown, how in ways.items()}
-    for each_worker in workers.values():
-        each_worker.wait()
-    seconds: dict[str, list[float]] = {shown: [] for shown in workers}
-    for number in range(tier.rounds):
-        turn = number % len(workers)
-        for shown in [*workers][turn:] + [*workers][:turn]:
-            seconds[shown].append(workers[shown].seconds_per_row())
-    for each_worker in workers.values():
-        each_worker.stop()
+def _recipe(name: str, found: dict[str, Way], seconds: dict[str, list[float]], tier: Tier, described: str) -> str:
+    """Each framework as its users run it."""
+    each = found["N"].setting
     lines = [
         f"**{name.capitalize()}**: {_models(each)}, {described}, each arm's own order of rows, {tier.rounds} rounds.",
         "",
         "| arm | | precision | processes × threads | rows per second | time beside N | time beside F0 |",
         "|---|---|---|---|---|---|---|",
     ]
-    for shown, (how, _, count, threads) in ways.items():
+    for shown, way in found.items():
         beside = [_ratio(seconds[shown], seconds[other]) for other in ("N", "F0")]
         rate = 1 / float(np.median(seconds[shown]))
-        filling = f"{how.precision} | {count} × {threads}"
+        filling = f"{way.setting.precision} | {way.count} × {way.threads}"
         lines.append(f"| {shown} | {WHAT[shown]} | {filling} | {rate:.1f} | {beside[0]} | {beside[1]} |")
     return "\n".join([*lines, "", *_verdicts(tier.bounds[name], seconds)])
 

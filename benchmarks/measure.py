@@ -15,6 +15,7 @@ from benchmarks.arms import CUDA, FIRST, Arm, Pass
 from benchmarks.setting import Setting
 
 WARM = 2
+CLOSEST = ("F0", "K-c")
 DRAWS, LEVEL = 10_000, 0.95
 
 
@@ -28,13 +29,14 @@ class Measured:
     memory: float = 0.0
 
 
-def measured(setting: Setting, arms: Mapping[str, Arm], passes: int) -> dict[str, Measured]:
-    """The first turns of every arm by itself, for its memory, then `passes` of all of them in turns. The losses are
-    those of fp32: in bf16 kdagent's teacher would answer in another precision than the others'."""
+def measured(setting: Setting, arms: Mapping[str, Arm], passes: int, more: int = 0) -> dict[str, Measured]:
+    """The first turns of every arm by itself, for its memory, then `passes` of all of them in turns, and as many `more`
+    of the closest two. The losses are those of fp32: in bf16 kdagent's teacher would answer in another precision than
+    the others'."""
     torch.set_num_threads(setting.threads)
     found = {name: Measured(memory=memory(arm, setting)) for name, arm in arms.items()}
-    for _ in range(passes):
-        for name, done in turns(setting, arms).items():
+    for some in [arms] * passes + [{name: arms[name] for name in CLOSEST}] * more:
+        for name, done in turns(setting, some).items():
             found[name].seconds += done.seconds(WARM)
             found[name].losses = done.losses
     if setting.precision != "fp32":
@@ -105,8 +107,10 @@ def resident() -> float:
 
 
 def ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """The median over pairs of steps, or of passes, that were taken in turns, with a bootstrap interval."""
-    found = np.array(one) / np.array(other)
+    """The median over pairs of steps, or of passes, that were taken in turns, with a bootstrap interval; what one took
+    beyond the other was taken without it."""
+    both = min(len(one), len(other))
+    found = np.array(one[:both]) / np.array(other[:both])
     drawn = np.random.default_rng(0).choice(found, (DRAWS, len(found)))
     low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(np.median(found)), float(low), float(high)

@@ -24,7 +24,7 @@ class Tier:
     short: int
     """Batch sizes; the last is of images that are strided down at once, so that steps are short."""
     passes: int
-    """Of images; texts have one."""
+    """Of images; texts have one. F0 and K-c have as many again: their bound is the narrowest."""
     texts: int
     pictures: int
     """Rows of a pass under the recipe."""
@@ -51,11 +51,11 @@ PROCESSOR = Tier(
     block=1,
     turns=8,
     text=16,
-    image=16,
-    short=64,
-    passes=3,
-    texts=160,
-    pictures=160,
+    image=32,
+    short=128,
+    passes=2,
+    texts=128,
+    pictures=128,
     rounds=3,
     wide=False,
 )

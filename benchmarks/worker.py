@@ -1,6 +1,6 @@
 """A process that trains passes of one arm when it is told to: how a machine is filled, with one trial or with several.
 
-python -m benchmarks.worker SETTING.json ARM    one line in, one pass; out comes when each step ended
+python -m benchmarks.worker ARM    a setting's file comes in, one pass is trained; out comes when each step ended
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from sandbox.child import MEMORY
 
 
 def main(words: list[str]) -> None:
-    setting = Setting.read(Path(words[0]))
-    torch.set_num_threads(setting.threads)
-    if words[1] in RIVALS:
-        missing(words[1])
-    arm, out = (OWN | RIVALS)[words[1]], sys.stdout
+    if words[0] in RIVALS:
+        missing(words[0])
+    arm, out = (OWN | RIVALS)[words[0]], sys.stdout
     print(json.dumps("ready"), file=out, flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        setting = Setting.read(Path(line.strip()))
+        torch.set_num_threads(setting.threads)
         began = now()
         with contextlib.redirect_stdout(sys.stderr):
             done = arm(setting)
@@ -35,11 +35,8 @@ def main(words: list[str]) -> None:
 class Workers:
     """Some processes of one arm, side by side; where it is to be `kept`, memory is, as by the processes of a run."""
 
-    def __init__(self, setting: Setting, arm: str, count: int, threads: int, kept: bool = False) -> None:
-        place = setting.folder / f"{arm}-{threads}-{setting.precision}.json"
-        setting.with_threads(threads).write(place)
-        argv = [sys.executable, "-m", "benchmarks.worker", str(place), arm]
-        self.rows = setting.steps * setting.batch_size * count
+    def __init__(self, arm: str, count: int, kept: bool = False) -> None:
+        argv = [sys.executable, "-m", "benchmarks.worker", arm]
         self.processes = [
             subprocess.Popen(
                 argv,
@@ -58,15 +55,17 @@ class Workers:
         for process in self.processes:
             self._said(process)
 
-    def seconds_per_row(self) -> float:
-        """Of one pass of every process at once, building the model left out: from the first step's end on, of the
-        process that is slowest, scaled to the whole pass."""
+    def seconds_per_row(self, setting: Setting, threads: int) -> float:
+        """Of one pass of every process at once, on so many threads each, building the model left out: from the first
+        step's end on, of the process that is slowest, scaled to the whole pass."""
+        place = setting.folder / f"{setting.precision}-{threads}.json"
+        setting.with_threads(threads).write(place)
         for process in self.processes:
-            process.stdin.write("go\n")
+            process.stdin.write(f"{place}\n")
             process.stdin.flush()
         said = [self._said(process) for process in self.processes]
         spans = [(each["ends"][-1] - each["ends"][0]) * len(each["ends"]) / (len(each["ends"]) - 1) for each in said]
-        return max(spans) / self.rows
+        return max(spans) / (setting.steps * setting.batch_size * len(self.processes))
 
     def _said(self, process: subprocess.Popen):
         line = process.stdout.readline()

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import arms, measure, rate, rivals, scaling, setting
+from benchmarks import arms, measure, rate, recipe, rivals, scaling, setting
 from benchmarks.arms import OWN, Pass
 from benchmarks.measure import Measured, ratio
 from benchmarks.tier import CARD, PROCESSOR, quick
-from benchmarks.worker import Workers
 
 SMALL = {"layers": 2, "width": 16, "heads": 2}
 pytestmark = pytest.mark.slow
@@ -29,13 +28,15 @@ def text(tmp_path_factory) -> setting.Setting:
 @pytest.fixture(scope="module")
 def measured(text) -> dict[str, Measured]:
     threads = torch.get_num_threads()
-    yield measure.measured(text, OWN, passes=2)
+    yield measure.measured(text, OWN, passes=2, more=1)
     torch.set_num_threads(threads)
 
 
 def test_every_arm_takes_every_step_of_one_pass(text, measured):
     assert text.steps == 10
-    assert all(len(each.seconds) == 2 * 8 and len(each.losses) == 10 for each in measured.values())
+    turns = {name: len(each.seconds) for name, each in measured.items()}
+    assert turns == dict.fromkeys(OWN, 2 * 8) | dict.fromkeys(measure.CLOSEST, 3 * 8)
+    assert all(len(each.losses) == 10 for each in measured.values())
 
 
 def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_others(text):
@@ -74,6 +75,7 @@ def test_a_ratio_lies_in_its_interval_and_equal_arms_are_equal():
     found, low, high = ratio([2.0, 2.2, 1.8], [1.0, 1.1, 0.9])
     assert found == pytest.approx(2.0) and low <= found <= high
     assert ratio([1.0, 3.0], [1.0, 3.0]) == pytest.approx((1.0, 1.0, 1.0))
+    assert ratio([1.0, 3.0, 8.0], [2.0, 6.0])[0] == 0.5  # the third had none beside it
 
 
 def test_a_bound_inside_the_interval_is_neither_reached_nor_missed():
@@ -91,7 +93,9 @@ def test_the_tier_of_a_graphics_card_runs_at_a_tiny_size_on_a_processor(tmp_path
     arms = {name: OWN[name] for name in ("F0", "F1", "N", "K-c")}
     tables, wrong = zip(*command.parities(tmp_path, quick(CARD), arms, **SMALL), strict=True)
     torch.set_num_threads(threads)
-    assert not any(wrong) and all("bf16, " in table and "turns of 2 steps, 4 timed" in table for table in tables)
+    assert not any(wrong) and all(
+        "bf16, " in table and "2 steps, 4 timed turns, 8 of F0 and K-c." in table for table in tables
+    )
     assert [table.count("\n| ") - 1 for table in tables] == [4, 5, 5]
     assert all("% of what multiplying matrices of [2048, 2048] reaches in bf16" in table for table in tables)
 
@@ -127,15 +131,17 @@ def test_a_trial_of_the_scaling_curve_is_timed_and_weighed(text):
 
 
 def test_processes_side_by_side_train_their_passes(text):
-    workers = Workers(text, "K-c", count=2, threads=1, kept=True)
-    try:
-        workers.wait()
-        told = [Path(f"/proc/{process.pid}/environ").read_text() for process in workers.processes]
-        assert all("GLIBC_TUNABLES" in each for each in told)
-        assert workers.rows == 2 * text.steps * text.batch_size
-        assert 0 < workers.seconds_per_row() < 10
-    finally:
-        workers.stop()
+    found = recipe.ways(text, ["F0", "N", "K-c"])
+    assert found["N"].processes == ("N", 1, False) and found["K-full"].processes == ("K-c", recipe.CORES, True)
+    some = {shown: found[shown] for shown in ("N", "K-full")}
+    some["again"] = replace(found["N"], setting=replace(text, batch_size=8))
+    with recipe.workers([*some.values()]) as started:
+        assert started.keys() == {some["N"].processes, some["K-full"].processes}  # both settings by the same
+        for (_, count, kept), each in started.items():
+            told = [Path(f"/proc/{process.pid}/environ").read_text() for process in each.processes]
+            assert len(told) == count and all(("GLIBC_TUNABLES" in environment) == kept for environment in told)
+        seconds = recipe.rounds(some, started, 2)
+    assert all(len(each) == 2 and 0 < min(each) < 10 for each in seconds.values())
 
 
 def test_a_rival_that_is_not_installed_is_named_with_the_reason(tmp_path, monkeypatch):
