@@ -138,8 +138,7 @@ class Collator:
         self.before = self.counts()
         """As it was before the last batch."""
         if task["kind"] == "image":
-            self.mean = torch.tensor(task["mean"]).view(1, -1, 1, 1)
-            self.std = torch.tensor(task["std"]).view(1, -1, 1, 1)
+            self.mean, self.std = torch.tensor(task["mean"]), torch.tensor(task["std"])
 
     def __call__(self, items: list[dict]) -> Batch:
         self.before = self.counts()
@@ -179,8 +178,11 @@ class Collator:
             batch["views"] = (self.view + (ids + self.seen[ids] if self.turning else torch.zeros_like(ids))) % several
             self.shown = self.shown.index_fill(0, batch["views"], True)
             pixels = views.shown(pixels, batch["views"], self.task)
-        pixels = pixels.permute(0, 3, 1, 2).float().div_(255)  # channels last in memory: convolutions are faster so
-        return batch | {"pixel_values": pixels.sub_(self.mean).div_(self.std)}
+        rows = pixels.flatten(1).float().div_(255)
+        each = rows.shape[1] // len(self.mean)  # as wide as a row: three numbers at a time take eight times as long
+        rows.sub_(self.mean.repeat(each)).div_(self.std.repeat(each))
+        # Channels stay last in memory: convolutions are faster so.
+        return batch | {"pixel_values": rows.view(pixels.shape).permute(0, 3, 1, 2)}
 
 
 def next_tokens(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
