@@ -1,7 +1,9 @@
 """What Trainer works out anew at every step though it stays the same."""
 
 from collections.abc import Iterator
+from functools import cache
 
+import accelerate.optimizer
 from torch import nn
 from transformers import TrainerCallback
 
@@ -9,17 +11,22 @@ from transformers import TrainerCallback
 class LeanCallback(TrainerCallback):
     """While the model trains its modules and parameters are listed and counted once: putting it into training mode,
     clipping, clearing the gradients and an estimate of operations that nobody reads each walk through all of it
-    otherwise."""
+    otherwise. A package for another optimizer is looked for on disk once, and not twice."""
+
+    def __init__(self) -> None:
+        self.look = accelerate.optimizer.is_lomo_available
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
         known = _Known(model)
         model.parameters, model.train = known.parameters, known.train
         if hasattr(model, "num_parameters"):
             model.num_parameters = known.number
+        accelerate.optimizer.is_lomo_available = cache(self.look)
 
     def on_train_end(self, args, state, control, *, model, **kwargs):
         for name in ("parameters", "train", "num_parameters"):
             vars(model).pop(name, None)
+        accelerate.optimizer.is_lomo_available = self.look
 
 
 class _Known:

@@ -2,8 +2,10 @@
 
 import copy
 
+import accelerate.optimizer
 import pytest
 import torch
+from accelerate import Accelerator
 
 from baselines import models
 from baselines.lean import LeanCallback
@@ -53,3 +55,19 @@ def test_afterwards_nothing_is_left(model) -> None:
     model.eval()
     assert not model.more.training
     assert not {"parameters", "train", "num_parameters"} & vars(model).keys()
+
+
+def test_a_package_that_is_not_there_is_looked_for_once_in_a_training(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(accelerate.optimizer, "is_lomo_available", lambda: asked.append(1))
+    look = accelerate.optimizer.is_lomo_available
+    weight = torch.nn.Linear(1, 1)
+    rule = Accelerator(cpu=True).prepare(torch.optim.SGD(weight.parameters(), lr=0.1))
+    lean = LeanCallback()
+    for training in (1, 2):
+        lean.on_train_begin(None, None, None, model=weight)
+        for _ in range(5):
+            rule.step()
+        assert len(asked) == training
+        lean.on_train_end(None, None, None, model=weight)
+    assert accelerate.optimizer.is_lomo_available is look
