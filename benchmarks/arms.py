@@ -34,13 +34,15 @@ FIRST = 10
 
 @dataclass
 class Pass:
-    """When each turn of `block` steps ended and the next began, on one clock, and the first losses."""
+    """When each turn of `block` steps ended and the next began, on one clock, the first losses, and the memory that the
+    first turns needed, in MB, where it was measured."""
 
     block: int = 1
     steps: int = 0
     ends: list[float] = field(default_factory=list)
     begins: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    memory: float = 0.0
 
     def watch(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         optimizer.register_step_post_hook(self._step)

@@ -2,8 +2,10 @@
 
 import ctypes
 import gc
+import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,52 +32,70 @@ class Measured:
 
 
 def measured(setting: Setting, arms: Mapping[str, Arm], passes: int, more: int = 0) -> dict[str, Measured]:
-    """The first turns of every arm by itself, for its memory, then `passes` of all of them in turns, and as many `more`
-    of the closest two. The losses are those of fp32: in bf16 kdagent's teacher would answer in another precision than
-    the others'."""
+    """`passes` of all arms in turns, and as many `more` of the closest two. The losses are those of fp32: in bf16
+    kdagent's teacher would answer in another precision than the others'."""
     torch.set_num_threads(setting.threads)
-    found = {name: Measured(memory=memory(arm, setting)) for name, arm in arms.items()}
+    found = {name: Measured() for name in arms}
     for some in [arms] * passes + [{name: arms[name] for name in CLOSEST}] * more:
         for name, done in turns(setting, some).items():
             found[name].seconds += done.seconds(WARM)
+            found[name].memory = found[name].memory or done.memory
             found[name].losses = done.losses
     if setting.precision != "fp32":
         plain = replace(setting, precision="fp32", block=1)
         for name, arm in arms.items():
-            found[name].losses = begun(arm, plain, FIRST + 1).losses  # some take a loss down after its step
+            working, done = begun(arm, plain, FIRST + 1)  # some take a loss down after its step
+            working.throw()
+            found[name].losses = done.losses
     return found
 
 
 def turns(setting: Setting, arms: Mapping[str, Arm]) -> dict[str, Pass]:
-    """All arms at once in one thread, a step of each in turn, each turn begun by another.
+    """All arms at once in one thread: the first turns of each by itself, for its memory, then a step of each in turn.
+    The order changes, since who comes after whom decides which memory is at hand.
 
     Threads of their own would each bring their own OpenMP team, and take twice as long.
     """
-    working = {name: greenlet(arm) for name, arm in arms.items()}
-    found, turn = dict[str, Pass](), 0
+    working, memory, found = dict[str, greenlet](), dict[str, float](), dict[str, Pass]()
+    for name, arm in arms.items():
+        with weighed() as weights:
+            working[name], _ = begun(arm, setting, WARM)
+        [memory[name]] = weights
+    draw = random.Random(0)
     while working:
-        names = list(working)
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            said = working[name].switch(setting) if turn == 0 else working[name].switch()
+        for name in draw.sample([*working], len(working)):
+            said = working[name].switch()
             if working[name].dead:
-                found[name] = said
+                found[name] = replace(said, memory=memory[name])
                 del working[name]
-        turn += 1
     return found
 
 
-def memory(arm: Arm, setting: Setting) -> float:
-    """MB that the arm's first two turns need beyond what was there: the first step makes the optimizer's state, the
-    next computes beside it."""
+def begun(arm: Arm, setting: Setting, count: int) -> tuple[greenlet, Pass]:
+    """After so many turns."""
+    working = greenlet(arm)
+    done = working.switch(setting)
+    for _ in range(count - 1):
+        working.switch()
+    return working, done
+
+
+@contextmanager
+def weighed() -> Iterator[list[float]]:
+    """Holds, in the end, the MB that were needed beyond what was there. Of an arm's first two turns: one makes the
+    optimizer's state, the next computes beside it."""
+    found = list[float]()
     gc.collect()
     if CUDA:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        begun(arm, setting, 2)
-        return torch.cuda.max_memory_allocated() / 1e6
+        before = torch.cuda.memory_allocated()
+        yield found
+        found.append((torch.cuda.max_memory_allocated() - before) / 1e6)
+        return
     ctypes.CDLL(None).malloc_trim(0)
-    stop, before, highest = threading.Event(), resident(), [0.0]
+    stop, first = threading.Event(), resident()
+    highest = [first]
 
     def watch() -> None:
         while not stop.wait(0.02):
@@ -84,21 +104,11 @@ def memory(arm: Arm, setting: Setting) -> float:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        begun(arm, setting, 2)
+        yield found
     finally:
         stop.set()
         watcher.join()
-    return highest[0] - before
-
-
-def begun(arm: Arm, setting: Setting, count: int) -> Pass:
-    """After so many turns."""
-    working = greenlet(arm)
-    done = working.switch(setting)
-    for _ in range(count - 1):
-        working.switch()
-    working.throw()
-    return done
+    found.append(highest[0] - first)
 
 
 def resident() -> float:

@@ -1,5 +1,6 @@
 """The benchmark judges itself: arms compute the same, one that does not gets no figure, ratios carry their spread."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,19 +37,27 @@ def test_every_arm_takes_every_step_of_one_pass(text, measured):
     assert text.steps == 10
     turns = {name: len(each.seconds) for name, each in measured.items()}
     assert turns == dict.fromkeys(OWN, 2 * 8) | dict.fromkeys(measure.CLOSEST, 3 * 8)
-    assert all(len(each.losses) == 10 for each in measured.values())
+    assert all(len(each.losses) == 10 and each.memory >= 0 for each in measured.values())
 
 
 def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_others(text):
     """Each step of one arm lies between two of the other, and none of its time is the other's."""
     found = measure.turns(text, {name: OWN[name] for name in ("F0", "K-c", "N")})
-    ends = sorted((end, name) for name, done in found.items() for end in done.ends)
+    ends = sorted((end, name) for name, done in found.items() for end in done.ends[measure.WARM :])
     assert all(len({name for _, name in ends[at : at + 3]}) == 3 for at in range(0, len(ends), 3))
     for name, done in found.items():
         assert done.losses == pytest.approx(OWN[name](text).losses, rel=1e-6)
         others = [end for end, other in ends if other != name]
         spans = zip(done.begins, done.ends[1:], strict=False)
         assert not any(begin < end < last for begin, last in spans for end in others)
+
+
+def test_memory_is_what_was_needed_beyond_what_was_there():
+    there = torch.ones(25_000_000)
+    with measure.weighed() as found:
+        more = torch.ones(25_000_000)
+        time.sleep(0.2)
+    assert len(there) == len(more) and found == [pytest.approx(100, abs=20)]
 
 
 def test_arms_with_one_objective_have_the_same_losses_step_by_step(measured):
