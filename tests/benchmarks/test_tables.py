@@ -45,5 +45,8 @@ def test_costs_per_attempt_trial_and_epoch_are_found_again() -> None:
 
 
 def test_compiling_is_even_when_the_steps_have_saved_what_it_took() -> None:
-    assert compiled.line("a", [2.0] * 10, [31.0, 1.0] + [1.0] * 8).endswith("| 0.50 (0.50–0.50) | 30 | 30 steps |")
-    assert compiled.line("a", [2.0] * 10, [30.0, 2.0] + [2.0] * 8).endswith("| 28 | never |")
+    usual, again = [2.0] * 10, [6.0] + [1.0] * 9
+    saved = compiled.Timed(usual, [31.0, 1.0] + [1.0] * 8, again, same=True)
+    assert compiled.line("a", saved).endswith("| 0.50 (0.50–0.50) | 30 | 5 | 30 steps | yes |")
+    lost = compiled.Timed(usual, [30.0, 2.0] + [2.0] * 8, again, same=False)
+    assert compiled.line("a", lost).endswith("| 28 | 5 | never | **no** |")
