@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 class LeanCallback(TrainerCallback):
     """While the model trains its modules and parameters are listed and counted once: putting it into training mode,
     clipping, clearing the gradients and an estimate of operations that nobody reads each walk through all of it
-    otherwise. A package for another optimizer is looked for on disk once, and not twice."""
+    otherwise. A package for another optimizer is looked for on disk once, and not twice at every step."""
 
     def __init__(self) -> None:
         self.look = accelerate.optimizer.is_lomo_available

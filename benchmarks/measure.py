@@ -35,9 +35,9 @@ def measured(setting: Setting, arms: Mapping[str, Arm], passes: int, more: int =
     """`passes` of all arms in turns, and as many `more` of the closest two. The losses are those of fp32: in bf16
     kdagent's teacher would answer in another precision than the others'."""
     torch.set_num_threads(setting.threads)
-    found = {name: Measured() for name in arms}
+    found, draw = {name: Measured() for name in arms}, random.Random(0)
     for some in [arms] * passes + [{name: arms[name] for name in CLOSEST}] * more:
-        for name, done in turns(setting, some).items():
+        for name, done in turns(setting, some, draw).items():
             found[name].seconds += done.seconds(WARM)
             found[name].memory = found[name].memory or done.memory
             found[name].losses = done.losses
@@ -50,9 +50,9 @@ def measured(setting: Setting, arms: Mapping[str, Arm], passes: int, more: int =
     return found
 
 
-def turns(setting: Setting, arms: Mapping[str, Arm]) -> dict[str, Pass]:
+def turns(setting: Setting, arms: Mapping[str, Arm], draw: random.Random) -> dict[str, Pass]:
     """All arms at once in one thread: the first turns of each by itself, for its memory, then a step of each in turn.
-    The order changes, since who comes after whom decides which memory is at hand.
+    The order is drawn anew, since who comes after whom decides which memory is at hand.
 
     Threads of their own would each bring their own OpenMP team, and take twice as long.
     """
@@ -61,7 +61,6 @@ def turns(setting: Setting, arms: Mapping[str, Arm]) -> dict[str, Pass]:
         with weighed() as weights:
             working[name], _ = begun(arm, setting, WARM)
         [memory[name]] = weights
-    draw = random.Random(0)
     while working:
         for name in draw.sample([*working], len(working)):
             said = working[name].switch()

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_every_arm_takes_every_step_of_one_pass(text, measured):
 
 def test_arms_that_take_turns_do_what_they_do_alone_and_are_timed_without_the_others(text):
     """Each step of one arm lies between two of the other, and none of its time is the other's."""
-    found = measure.turns(text, {name: OWN[name] for name in ("F0", "K-c", "N")})
+    found = measure.turns(text, {name: OWN[name] for name in ("F0", "K-c", "N")}, Random(0))
     ends = sorted((end, name) for name, done in found.items() for end in done.ends[measure.WARM :])
     assert all(len({name for _, name in ends[at : at + 3]}) == 3 for at in range(0, len(ends), 3))
     for name, done in found.items():
