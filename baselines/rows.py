@@ -179,7 +179,7 @@ class Collator:
             self.shown = self.shown.index_fill(0, batch["views"], True)
             pixels = views.shown(pixels, batch["views"], self.task)
         rows = pixels.flatten(1).float().div_(255)
-        each = rows.shape[1] // len(self.mean)  # as wide as a row: three numbers at a time take eight times as long
+        each = rows.shape[1] // len(self.mean)  # as wide as a row: three numbers at a time take longer
         rows.sub_(self.mean.repeat(each)).div_(self.std.repeat(each))
         # Channels stay last in memory: convolutions are faster so.
         return batch | {"pixel_values": rows.view(pixels.shape).permute(0, 3, 1, 2)}
