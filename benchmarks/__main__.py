@@ -92,7 +92,7 @@ def _tables(place: Path, tier: Tier, arms: dict, data_dir: str) -> Iterator[tupl
     images = setting.images(place / "many", tier.pictures, BATCH, threads)
     told = _described(lengths, data_dir), f"32×32 images, batches of {BATCH}, {images.student['stem']} stem"
     timed = [replace(each, precision=tier.precision, block=tier.block) for each in (texts, images)]
-    found = [recipe.ways(each, [*arms]) for each in timed]
+    found = [recipe.ways(each, arms) for each in timed]
     with recipe.workers([way for ways in found for way in ways.values()]) as started:
         for name, ways, what in zip(("text, recipe", "images, recipe"), found, told, strict=True):
             yield _recipe(name, ways, recipe.rounds(ways, started, tier.rounds), tier, what), False

@@ -4,7 +4,7 @@ A process serves both settings, texts and images: what it takes to import is pai
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -34,7 +34,7 @@ class Way:
         return self.arm, self.count, self.kept
 
 
-def ways(each: Setting, arms: Sequence[str]) -> dict[str, Way]:
+def ways(each: Setting, arms: Container[str]) -> dict[str, Way]:
     """Each arm as its users run it, on the whole machine; ours as the harness fills it."""
     filled = (ABREAST, max(1, CORES // ABREAST)) if CUDA else (CORES, 1)
     plain = replace(each, precision="fp32")
@@ -48,7 +48,7 @@ def ways(each: Setting, arms: Sequence[str]) -> dict[str, Way]:
 
 
 @contextmanager
-def workers(some: Sequence[Way]):
+def workers(some: Sequence[Way]) -> Iterator[dict[tuple[str, int, bool], Workers]]:
     """The processes of these ways, all of them ready; those that several have in common are started once."""
     started = {key: Workers(*key) for key in {way.processes: None for way in some}}
     try:

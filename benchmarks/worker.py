@@ -35,7 +35,7 @@ def main(words: list[str]) -> None:
 class Workers:
     """Some processes of one arm, side by side; where it is to be `kept`, memory is, as by the processes of a run."""
 
-    def __init__(self, arm: str, count: int, kept: bool = False) -> None:
+    def __init__(self, arm: str, count: int, kept: bool) -> None:
         argv = [sys.executable, "-m", "benchmarks.worker", arm]
         self.processes = [
             subprocess.Popen(
