@@ -20,6 +20,7 @@ from agent.fields import fields, run_fields
 from agent.guards import guards
 from agent.headroom import more_headroom
 from agent.options import Options
+from agent.pace import Pace
 from agent.paths import RunPaths
 from agent.plan import Plan, Track
 from agent.results import (
@@ -283,8 +284,12 @@ class Assembly:
         return Options.from_json(self._run["options"])
 
     def _environment(self) -> dict[str, Known]:
-        """The machine as it was seen from outside, and the flags that every training says it ran under."""
+        """The machine as it was seen from outside, what compiling would do on it where that was measured, and the flags
+        that every training says it ran under."""
         found = {name: Known.model_validate(said) for name, said in self.observed["environment"].items()}
+        for track in self.plan.tracks:
+            if pace := self.facts[track.name].get("pace"):
+                found[f"compiling, {track.name}"] = Known(value=Pace(**pace).told(track))
         trials = [path.parent for path in sorted(self.paths.folder.glob("trials/**/trace.jsonl"))]
         said = {str(flags) for each in trials if (flags := evidence.TrialRecord(each).executed("determinism"))}
         return found | ({"determinism": Known(value="; ".join(sorted(said)))} if said else {})

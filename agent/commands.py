@@ -63,6 +63,7 @@ def replay_run(arguments: argparse.Namespace) -> int:
         problem = f"run {original.id} was imported, and level {level} runs its train.py, isolated"
         raise UsageError(problem, "read its report first, then add --yes; or replay it at --level agent")
     options = _replayed(Options.from_json(record["options"]), arguments, "imported" in record)
+    options = replace(options, paces=runs.paces(original) if level != "live" else {})
     runs.check_folder(settings.runs, "--runs-dir")
     backend = _refuse_early(options, settings) if trains else None
     made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)

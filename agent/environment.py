@@ -47,6 +47,12 @@ def environment() -> dict[str, Known]:
     return {name: _known(read) for name, read in facts.items()}
 
 
+def machine() -> list[str]:
+    """What decides how fast it computes."""
+    known = environment()
+    return [str(known[name].value) for name in ("processor", "cores", "graphics card")]
+
+
 def packages() -> str:
     """Every installed package with its version, one a line, as pip takes them."""
     found = {f"{each.name}=={each.version}" for each in distributions()}

@@ -89,7 +89,7 @@ class _Sheet:
 def _training(
     sheet: _Sheet, part: str, planned: Training, steps: int, records: Sequence[TrialRecord]
 ) -> Iterator[FieldRow]:
-    for name in EXECUTED:
+    for name in (*EXECUTED, *(["compiled"] if planned.compiled else [])):
         yield sheet.row(f"{part}.{name}", getattr(planned, name), _same(_setting(r, name) for r in records))
     done = _same(_steps(record) for record in records)
     epochs = f"{planned.epochs:g} ({steps} steps)"

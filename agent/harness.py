@@ -7,6 +7,7 @@ its files pass the intake.
 | teacher  | training rows and all their labels                  | weights, cached outputs     |
 | trial    | training rows, labels a student may see, the cache  | weights, trace              |
 | probe    | the same, for a few steps                           | weights of every variant    |
+| pace     | training rows                                       | what a step takes           |
 | predict  | a student's weights, inputs of one split            | logits                      |
 """
 
@@ -27,13 +28,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import cache, config, planner, runs
-from agent.environment import abreast, has_card
+from agent.environment import abreast, has_card, machine
 from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
+from agent.pace import Pace, worth
 from agent.paths import RunPaths
 from agent.plan import Budget, Plan, Track, Training
 from agent.probe import AS_IS, MOST_WEIGHTS, Probe, measure
 from agent.progress import Progress
-from agent.returned import CRITICAL, ERROR, PREDICTION, TRACE, TRIAL
+from agent.returned import CRITICAL, ERROR, PACE, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
 from agent.stock import Stock, key
 from sandbox import intake, supervisor
@@ -163,6 +165,47 @@ class Harness:
             said = f"{what} in the cache were made again: {name} was not what had been written"
             self.remade.append(said)
             self.progress.say(f"{said} ({folder})")
+
+    def paces(self, tracks: Sequence[Track], facts: dict[str, Any]) -> dict[str, Pace]:
+        """What a step of each track's student takes as it is and compiled, measured now or found in the cache."""
+        if not tracks:
+            return {}
+        with self.progress.phase("try compiling", [track.name for track in tracks]):
+            return {track.name: self._pace(track, facts[track.name]) for track in tracks}  # one at a time
+
+    def _pace(self, track: Track, facts: dict[str, Any]) -> Pace:
+        seen = Path(facts["folder"]) / "seen"
+        job = {
+            "seen": str(seen),
+            "model": facts["models"]["student"]["spec"],
+            "training": track.training.model_dump() | {"compiled": False},
+            "threads": track.threads,
+            "worth": worth(track),
+        }
+        folder = self.settings.cache / "paces" / key([job, facts["files"], _versions(), machine()])
+        with cache.alone(folder):
+            self._check(f"{track.name}: what compiling takes", folder)
+            folder.mkdir(exist_ok=True)
+            cache.use(folder)
+            if (folder / "pace.json").exists():
+                return Pace(**intake.read_json(folder, "pace.json", schema=PACE))
+            found = self._paced(job, seen, track)
+            if not found.problem:  # which may be gone when it is tried again
+                write_whole(folder / "pace.json", found.model_dump_json())
+                cache.note(folder, {"track": track.name})
+            return found
+
+    def _paced(self, job: dict[str, Any], seen: Path, track: Track) -> Pace:
+        out = _fresh(self.paths.scratch / f"pace-{track.name}")
+        outcome = self._run(out.name, "pace", [job], out, (seen,), track, must_work=False)
+        if outcome.status == "cancelled":
+            raise Interrupted("stopped while compiling was tried")
+        try:
+            return Pace(**intake.read_json(out, "pace.json", schema=PACE))
+        except IntakeRejected:
+            return Pace(problem=f"trying it ended with {outcome.status}")
+        finally:
+            remove(out)
 
     def hold(self, plan: Plan, facts: dict[str, Any], train_file: str) -> None:
         """Before a run goes on: what an earlier process of it took from the cache is still that, or is made again.

@@ -12,7 +12,7 @@ from agent import cache, runs, sweep
 from agent.errors import UsageError
 from sandbox.folder import measure
 
-KINDS = {"data": "data", "teachers": "teacher", "trials": "trial", "arrow": "source"}
+KINDS = {"data": "data", "teachers": "teacher", "trials": "trial", "paces": "pace", "arrow": "source"}
 """Folder of the cache → what each of its entries is."""
 DAY = 86400.0  # seconds
 SPOILT = (AttributeError, KeyError, IndexError, TypeError, ValueError)
@@ -129,7 +129,7 @@ def _entry(kind: str, path: Path, known: Sequence[_Run]) -> Entry:
 
 
 def _data(path: Path, known: Sequence[_Run]) -> str:
-    """Raises what a missing or damaged file raises, as the next three do."""
+    """Raises what a missing or damaged file raises, as those after it do."""
     if path.suffix:
         return "unfinished"
     facts = json.loads((path / "facts.json").read_bytes())
@@ -161,6 +161,11 @@ def _trial(path: Path, known: Sequence[_Run]) -> str:
     return f"{track}{': ' * bool(track)}{arm}, seed {seed}, of run {run}{accuracy}"
 
 
+def _pace(path: Path, known: Sequence[_Run]) -> str:
+    said = cache.about(path)
+    return f"{said['track']}: what a step of its student takes, as it is and compiled" if said else "unfinished"
+
+
 def _source(path: Path, known: Sequence[_Run]) -> str:
     if path.is_file():
         return "texts of the embedded task, read from the installed packages"
@@ -179,4 +184,4 @@ def _accuracy(known: Sequence[_Run], track: str, scores: Callable[[dict[str, Any
     return ""
 
 
-WORDS = {"data": _data, "teacher": _teacher, "trial": _trial, "source": _source}
+WORDS = {"data": _data, "teacher": _teacher, "trial": _trial, "pace": _pace, "source": _source}

@@ -27,6 +27,8 @@ class Options:
     """Plan fields the user fixed, by path: `seeds`, `temperature`, `training.epochs`, `ag_news.method.alpha`."""
     bf16: bool = False
     """Whether the machine that the run was asked for on multiplies in bf16; a replay elsewhere has the same plan."""
+    paces: dict[str, Any] = field(default_factory=dict)
+    """By track, what a replayed run measured of compiling; it is not measured again, so that the plan is the same."""
     replay: Literal["", "report", "agent", "full", "live"] = ""
     """At what level the run replays its parent; "" for a run of its own."""
     amends: str = ""

@@ -113,6 +113,13 @@ class Training(Record):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
+    """Whether torch.compile makes kernels of the model's own of it."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of it: what came later, only where it is not as it always was."""
+        return {name: value for name, value in self.model_dump().items() if name != "compiled" or value}
 
     def rates(self, steps: int) -> list[float]:
         """The learning rate of each step, as the schedules of transformers.get_scheduler give it."""
@@ -462,8 +469,9 @@ class Plan(Record):
         said = self.model_dump(mode="json", by_alias=True)
         if not self.budget.checkpoints:
             del said["budget"]["checkpoints"]
-        for track in said["tracks"]:
+        for track, own in zip(said["tracks"], self.tracks, strict=True):
             track["method"] = _stated(track["method"])
+            track |= {"training": own.training.settings, "teacher_training": own.teacher_training.settings}
             if track["task"]["views"] == 1:
                 del track["task"]["views"], track["task"]["mirror"]
             late = {"reference": track, "assistant": track, "generator": track}

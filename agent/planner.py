@@ -18,7 +18,8 @@ from agent import config
 from agent.cards import NOUNS, cards
 from agent.errors import PlanError, UsageError
 from agent.options import Options
-from agent.plan import FIRST, Generator, Method, Origin, Plan, Proposal, written
+from agent.pace import LONG, Pace
+from agent.plan import FIRST, Generator, Method, Origin, Plan, Proposal, Track, written
 
 LONGEST_IDEA = 4000  # characters
 TRAINING_FIELDS = (
@@ -30,6 +31,7 @@ TRAINING_FIELDS = (
     "warmup",
     "weight_decay",
     "precision",
+    "compiled",
     "accumulation",
     "max_grad_norm",
 )
@@ -188,6 +190,28 @@ def _cast(made: Draft) -> None:
                 settings[training]["precision"] = "bf16"
 
 
+def open_to_compiling(made: Draft, plan: Plan) -> list[Track]:
+    """Tracks of which it must be measured what compiling the student does: the user wants it, or has left it open where
+    a trial has many steps."""
+    said = {track.name: made.origins.get(_compiled(track.name)) for track in plan.tracks}
+    return [track for track in plan.tracks if track.training.compiled or (not said[track.name] and track.steps >= LONG)]
+
+
+def compile_where_it_pays(made: Draft, plan: Plan, paces: dict[str, Pace]) -> None:
+    """Settles what the user left open. Raises PlanError where compiling is wanted and cannot be done."""
+    for name, pace in paces.items():
+        path, track = _compiled(name), plan.track(name)
+        if path not in made.origins:
+            made.values["tracks"][name]["training"]["compiled"] = pace.pays(track.steps)
+        elif pace.problem:
+            shown = path.removeprefix("tracks.")
+            raise PlanError(f"{shown} = True: {pace.problem}", f"train it as it is: --set {shown}=false")
+
+
+def _compiled(track: str) -> str:
+    return f"tracks.{track}.training.compiled"
+
+
 def _enough(made: Draft) -> None:
     """Raises PlanError where fewer texts are to be drawn than rows are to be generated, or the only view mirrored."""
     for name, settings in made.values["tracks"].items():
@@ -237,6 +261,7 @@ def _preset(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any
         "max_grad_norm": 1.0,
         "accumulation": 1,
         "precision": "fp32",
+        "compiled": False,
     }
     return {
         "input_size": preset["input_size"],
@@ -485,6 +510,8 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
             said = written(record[part]) if part == "generator" and record[part] else record[part]
             for field in said or ():
                 path = f"tracks.{name}.{part}.{field}"
+                if field == "compiled" and path not in made.origins and not said[field]:
+                    continue
                 if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
                     continue
                 origins[path] = made.origins.get(path, "default")

@@ -24,7 +24,7 @@ TRIAL = record(
 )
 
 _LINE = {"event": text(20), "seconds": _SECONDS}
-_EXECUTED = mapping(either(_REAL, choice(None), items(_REAL, 100), text(1000)), 50)
+_EXECUTED = mapping(either(_REAL, choice(None, True, False), items(_REAL, 100), text(1000)), 50)
 _LOSS = {"step": _COUNT, "of": _COUNT, "loss": _REAL, "terms": mapping(either(_REAL, choice(None)), 100)}
 _END = {
     "step": _COUNT,
@@ -72,6 +72,16 @@ PREDICTION = record(
         **{f"{name}?": number(0, 1e9) for name in ("inference_ms", "inference_ms_p95")},
         "device?": text(50),
         "threads?": integer(1, 10_000),
+    }
+)
+
+PACE = record(
+    {
+        "plain?": _SECONDS,
+        "compiled?": _SECONDS,
+        "first?": _SECONDS,
+        "same?": choice(True, False),
+        "problem?": text(400),
     }
 )
 

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -109,6 +109,16 @@ def read(paths: RunPaths) -> dict[str, Any]:
 def plan(paths: RunPaths) -> "Plan | None":
     """plan.json, if the run has it. Raises DataError when it is not what this version can read."""
     return read_plan(paths.plan)
+
+
+def paces(paths: RunPaths) -> dict[str, Any]:
+    """By track, what the run measured of compiling; nothing where its record does not say."""
+    from agent.pace import Pace
+
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        tracks = json.loads(paths.facts.read_text())["tracks"]
+        return {name: Pace(**facts["pace"]).model_dump() for name, facts in tracks.items() if "pace" in facts}
+    return {}
 
 
 def read_plan(path: Path) -> "Plan | None":

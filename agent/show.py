@@ -51,7 +51,7 @@ def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
         table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
     method = {name: value for name, value in track.method.settings.items() if name not in track.method.idle}
     generator = written(track.generator.model_dump()) if track.generator else {}
-    parts = {"training": track.training.model_dump(), "method": method, "generator": generator}
+    parts = {"training": track.training.settings, "method": method, "generator": generator}
     for part, settings in parts.items():
         for field, value in settings.items():
             extra = f" ({track.steps} steps)" if field == "epochs" else ""

@@ -21,6 +21,7 @@ from agent.gateway import Gateway, Message
 from agent.harness import Arm, Harness, teacher_hashes, training_code
 from agent.lints import Lint, foreseen, lint
 from agent.options import Options
+from agent.pace import Pace
 from agent.paths import RunPaths
 from agent.plan import Plan, Proposal
 from agent.planner import Draft
@@ -65,6 +66,7 @@ class Steps:
         self._refuse(foreseen(planner.freeze(draft, self.options, proposal, {})))
         names = draft.values["tracks"]
         facts = self.harness.prepare(names, {name: self._source(name) for name in names})
+        self._pace(draft, planner.freeze(draft, self.options, proposal, facts), facts)
         plan = planner.freeze(draft, self.options, proposal, facts)
         warnings = left_out + self._lint(plan, facts)
         runs.write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
@@ -94,6 +96,15 @@ class Steps:
         }
         prompt = render("prompts/plan.md.j2", idea=self.options.idea, facts=facts)
         return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
+
+    def _pace(self, draft: Draft, plan: Plan, facts: dict[str, Any]) -> None:
+        """Where it is open whether students are compiled, that is measured, and settled in the draft."""
+        tracks, known = planner.open_to_compiling(draft, plan), self.options.paces
+        paces = {track.name: Pace(**known[track.name]) for track in tracks if track.name in known}
+        paces |= self.harness.paces([track for track in tracks if track.name not in known], facts)
+        for name, pace in paces.items():
+            facts[name]["pace"] = pace.model_dump()
+        planner.compile_where_it_pays(draft, plan, paces)
 
     def _source(self, name: str) -> dict[str, Any]:
         if self.options.data:

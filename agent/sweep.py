@@ -62,7 +62,7 @@ def keys(paths: RunPaths) -> set[str]:
 
 
 def _unneeded(folder: Path, needed: set[str]) -> Iterator[Path]:
-    for kind in ("data", "teachers", "trials"):
+    for kind in ("data", "teachers", "trials", "paces"):
         for path in inside(folder / kind):
             if path.stem not in needed:
                 yield path

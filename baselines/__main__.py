@@ -17,6 +17,7 @@ from pathlib import Path
 from baselines.errors import BaselineError
 
 PROCESSES = {"prepare": "prepare", "teacher": "teach", "probe": "probe", "trial": "trials", "predict": "predict"}
+PROCESSES |= {"pace": "pace"}
 """The function of each that does a job, in the module of that name."""
 
 

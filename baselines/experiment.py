@@ -20,6 +20,7 @@ from torch import nn
 from transformers import TrainingArguments, get_scheduler
 
 from baselines import checkpoints, models
+from baselines.compiled import compiled
 from baselines.errors import BaselineError
 from baselines.lean import LeanCallback
 from baselines.methods.matching import uses
@@ -61,7 +62,8 @@ class Experiment:
         self.trace = Trace(trace)
         self.method = Settings(unit["method"])
         self.teacher = Teacher(job["teacher"], self.task, unit.get("ablate", "")) if unit["teacher"] else None
-        self.student = in_parts(models.build(unit["model"], self.task, seed))
+        self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
+        self.student = self._student(self._model, seed)
         self.peers: list[nn.Module] = []
         self.names = tuple(self.student.state_dict())
         self.initial = models.fingerprint(self.student)
@@ -76,7 +78,6 @@ class Experiment:
         self.collator = Collator(self.task, self.teacher.answers if joined else None, view=seed, turning=True)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
-        self._model, self._training, self._checkpoints = unit["model"], unit["training"], job["checkpoints"]
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}
         self.callbacks = [LeanCallback(), TraceCallback(self)]
 
@@ -146,8 +147,12 @@ class Experiment:
         spec = self._model | sizes | ({"checkpoint": ""} if sizes else {})
         with undrawn():
             drawn = zlib.crc32(f"peer {number} of {self.seed}".encode())
-            self.peers.append(in_parts(models.build(spec, self.task, drawn)))
+            self.peers.append(self._student(spec, drawn))
         return self.peers[-1]
+
+    def _student(self, spec: dict, seed: int) -> nn.Module:
+        model = models.build(spec, self.task, seed)
+        return in_parts(compiled(model) if self._training["compiled"] else model)
 
     def log(self, **terms) -> None:
         """Record loss terms by name. Tensors stay on the device until the next log line, so nothing waits for them."""

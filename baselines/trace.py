@@ -16,6 +16,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from baselines import checkpoints, models
+from baselines.compiled import is_compiled
 from baselines.methods.dpkd import Frozen
 
 COUNTED = {
@@ -283,6 +284,7 @@ class TraceCallback(TrainerCallback):
             "accumulation": args.gradient_accumulation_steps,
             "max_grad_norm": args.max_grad_norm,
             "precision": "bf16" if args.bf16 else "fp32",
+            "compiled": is_compiled(student),
             "determinism": determinism(),
             "dropout": "as built" if live == self.built else str(live),
         }

@@ -1,40 +1,28 @@
-"""Whether torch.compile pays back within a trial on this machine: what it takes, after how many steps it is even, what
-the next process pays, and whether it computes the same twice.
+"""Whether compiling a student pays back within a trial on this machine, as a run measures it: what it takes, after how
+many steps it is even, what the next process pays, and whether it computes the same twice.
 
     python -m benchmarks.compiled [--write]    minutes; --write puts the table into docs/benchmarks.md
 
-The best case for it: batches of one shape, so that it compiles once. Both ways take turns step by step.
+Texts differ in length, as they do; both ways take turns step by step.
 """
 
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
+from baselines.pace import STEPS, WARM, Turns, turns
 from benchmarks import setting
-from benchmarks.arms import DEVICE, Pass, inputs_of, now, optimizer, student_of
 from benchmarks.machine import described
-from benchmarks.measure import WARM, ratio
+from benchmarks.measure import ratio
 from benchmarks.setting import Setting
 from tests.page import DOCS, put
 
-STEPS, THREADS = 26, 1
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds of each step of one training as it is, compiled, and compiled by the next process, which finds on disk
-    what the compiler left there; whether both compiled ones left the same weights, bit by bit."""
-
-    plain: list[float]
-    compiled: list[float]
-    again: list[float]
-    same: bool
+THREADS, BATCH, LONGEST = 1, 16, 64
 
 
 def main(words: list[str]) -> int:
@@ -46,10 +34,12 @@ def main(words: list[str]) -> int:
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as place:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{place}/compiled"  # empty: what an earlier run left would be found
-        texts = setting.text(Path(place) / "text", [64] * 16 * STEPS, 64, 16, THREADS)
-        images = setting.images(Path(place) / "images", 16 * STEPS, 16, THREADS)
-        named = (("distilbert, 6 layers, width 256", texts), ("mobilenetv2, CIFAR stem", images))
-        lines += [line(name, timed(each)) for name, each in named]
+        lengths = np.random.default_rng(0).integers(8, LONGEST + 1, BATCH * STEPS).tolist()
+        texts = setting.text(Path(place) / "text", lengths, LONGEST, BATCH, THREADS)
+        images = setting.images(Path(place) / "images", BATCH * STEPS, BATCH, THREADS)
+        encoder, cnn = "distilbert, 6 layers, width 256", "mobilenetv2, CIFAR stem"
+        named = ((encoder, texts), (f"{encoder}, bf16", replace(texts, precision="bf16")), (cnn, images))
+        lines += [line(name, *timed(each)) for name, each in named]
     text = "\n".join([*lines, "", described()])
     print(text)
     if "--write" in words:
@@ -57,38 +47,22 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def timed(each: Setting) -> Timed:
-    models = [student_of(each) for _ in range(3)]
-    plain, compiled = trained(each, models[0], torch.compile(models[1]))
+def timed(each: Setting) -> tuple[Turns, Turns, Turns]:
+    """The student as it is, compiled, and compiled by the next process, which finds on disk what was left there."""
+    job = each.job() | {"out": str(each.folder), "model": each.student, "training": each.training}
+    plain, compiled = turns(job, False, True)
     torch.compiler.reset()
-    [again] = trained(each, torch.compile(models[2]))
-    weights = zip(models[1].state_dict().values(), models[2].state_dict().values(), strict=True)
-    return Timed(plain, compiled, again, all(torch.equal(*pair) for pair in weights))
+    return plain, compiled, *turns(job, True)
 
 
-def trained(each: Setting, *ways: torch.nn.Module) -> list[list[float]]:
-    """Seconds of each step of these, of the student alone, in turns."""
-    rules, seconds = [optimizer(each, way, Pass()) for way in ways], [list[float]() for _ in ways]
-    for batch in each.batches():
-        inputs, labels = inputs_of(batch), batch["labels"].to(DEVICE)
-        for way, rule, taken in zip(ways, rules, seconds, strict=True):
-            began = now()
-            F.cross_entropy(way(**inputs).logits, labels).backward()
-            rule.step()
-            rule.zero_grad()
-            taken.append(now() - began)
-    return seconds
-
-
-def line(name: str, found: Timed) -> str:
-    """The first steps hold the compiling; what is left of them beyond a usual step is what it took."""
-    usual = [median(each[WARM:]) for each in (found.plain, found.compiled, found.again)]
-    taken, again = sum(found.compiled[:WARM]) - WARM * usual[1], sum(found.again[:WARM]) - WARM * usual[2]
-    middle, low, high = ratio(found.compiled[WARM:], found.plain[WARM:])
-    even = f"{taken / (usual[0] - usual[1]):,.0f} steps" if usual[1] < usual[0] else "never"
-    times = " | ".join(f"{1e3 * each:.0f}" for each in usual[:2])
-    paid = f"{taken:.0f} | {again:.0f} | {even}"
-    return f"| {name} | {times} | {middle:.2f} ({low:.2f}–{high:.2f}) | {paid} | {'yes' if found.same else '**no**'} |"
+def line(name: str, plain: Turns, compiled: Turns, again: Turns) -> str:
+    middle, low, high = ratio(compiled.seconds[WARM:], plain.seconds[WARM:])
+    saved = plain.usual * (1 - middle)
+    even = f"{compiled.first / saved:,.0f} steps" if saved > 0 else "never"
+    times = " | ".join(f"{1e3 * each.usual:.0f}" for each in (plain, compiled))
+    bits = "yes" if compiled.weights == again.weights else "**no**"
+    paid = f"{compiled.first:.0f} | {again.first:.0f} | {even}"
+    return f"| {name} | {times} | {middle:.2f} ({low:.2f}–{high:.2f}) | {paid} | {bits} |"
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ TRAINING = {
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "accumulation": 1,
+    "compiled": False,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from agent import planner
 from agent.compare import Guard
 from agent.evidence import Evidence, TrialRecord
-from agent.fields import batches, fields, samples
+from agent.fields import EXECUTED, batches, fields, samples
 from agent.guards import guards
 from agent.options import Options
 from agent.plan import Plan, Proposal, Training
@@ -18,7 +18,7 @@ PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some
 ARMS = ("student_only", "proposed")
 MODEL = {"class": "ResNetForImageClassification", "parameters": 19_810, "layers": 3}
 GRADIENT = {"least": 0.1, "most": 1.0}
-SETTINGS = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
+SETTINGS = (*EXECUTED, "compiled")
 
 
 class Records:

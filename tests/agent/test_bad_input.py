@@ -61,6 +61,7 @@ def own(path: str, *words: str) -> tuple[str, ...]:
 
 NEWS = ("run", "efficient KD", "--task", "ag_news", "--data-dir")
 CACHE = {"KDAGENT_CACHE": "HERE/cache"}
+BILSTM = ("--method", "kd", "--set", "student.architecture=bilstm", "--set", "student.layers=1")
 TABLE = (
     # the idea
     Bad("no idea", ("run",), "IDEA"),
@@ -111,6 +112,12 @@ TABLE = (
         "more layers than there are",
         on_digits("--method", "kd_selective", "--set", "layers=9"),
         "digits.method.layers: 9 layers",
+        slow=True,
+    ),
+    Bad(
+        "a student that cannot be compiled",
+        own("good.csv", *BILSTM, "--set", "compiled=true"),
+        "good.training.compiled = True: a bilstm has no part that could be compiled",
         slow=True,
     ),
     # data

@@ -23,7 +23,7 @@ def status(records: Records, field: str) -> tuple[str, str]:
 def test_honest_trials_match_in_every_field(records: Records) -> None:
     rows = records.rows
     assert {row.status for row in rows.values()} == {"MATCH"}
-    training = set(type(records.track.training).model_fields)
+    training = set(records.track.training.settings)
     for part in ("training", "teacher_training"):
         assert {f"{part}.{name}" for name in training} <= rows.keys()
     assert {"method.temperature", "method.alpha", "seeds", "threads", "samples", "input_size"} <= rows.keys()
@@ -51,6 +51,15 @@ def test_setting_that_differs_at_any_time_deviates(records: Records, when: str, 
     records.write("proposed", 1, **{when: {"executed": line["executed"] | {name: value}}})
     executed, found = status(records, f"training.{name}")
     assert found == "DEVIATED" and f"{value:g}" if isinstance(value, float) else str(value) in executed
+
+
+@pytest.mark.parametrize(("seen", "found"), [(True, "MATCH"), (False, "DEVIATED")])
+def test_a_plan_that_compiles_is_held_against_what_trained(tmp_path: Path, seen: bool, found: str) -> None:
+    records = Records(tmp_path, compiled=True)
+    line = records.trace(1, records.track.training, records.track.steps)["start"]
+    records.write("proposed", 1, start={"executed": line["executed"] | {"compiled": seen}})
+    assert status(records, "training.compiled")[1] == found
+    assert "teacher_training.compiled" not in records.rows
 
 
 @pytest.mark.parametrize(("rate", "found"), [(None, "MATCH"), (0.5, "DEVIATED")])

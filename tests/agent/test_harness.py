@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ from agent.clock import Clock
 from agent.environment import abreast
 from agent.errors import DataError
 from agent.harness import Arm, Harness, data_key, taught_by, teacher_hashes, teacher_key
+from agent.pace import Pace
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
@@ -234,3 +236,27 @@ def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_
     found = {who: json.loads((where / "test.json").read_text())["parameters"] for who, where in (
         ("teacher", place.paths.teacher("own")), ("assistant", place.paths.assistant("own")))}  # fmt: skip
     assert found == {who: facts["own"]["models"][who]["parameters"] for who in ("teacher", "assistant")}
+
+
+def test_what_compiling_takes_is_measured_once_and_a_harmed_measurement_anew(tmp_path: Path) -> None:
+    place = Place(tmp_path, waits=False)
+    [track], facts = place.plan.tracks, {"own": place.facts | {"files": cache.hashes(place.lab.data)}}
+
+    def paces() -> dict[str, Pace]:
+        """In a process of its own, which leaves an outcome where it started another one."""
+        shutil.rmtree(place.paths.jobs / "pace-own", ignore_errors=True)
+        progress = Progress(Console(quiet=True), Clock(), quiet=True)
+        settings = replace(config.Settings.read(), cache=tmp_path / "cache")
+        harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
+        return harness.paces([track], facts)
+
+    def measured() -> bool:
+        return place.paths.outcome("pace-own").exists()
+
+    found = paces()
+    assert measured() and found["own"].plain > 0 and found["own"].compiled == 0  # too little to be worth trying
+    assert paces() == found and not measured()
+    assert not any(place.paths.scratch.glob("pace-*"))
+    [kept] = (tmp_path / "cache" / "paces").glob("*/pace.json")
+    kept.write_text('{"plain": 1e-9}')
+    assert paces()["own"].plain > 1e-6 and measured()

@@ -19,11 +19,12 @@ from agent.stock import Stock
 from tests.agent.command import ROOT
 from tests.agent.test_stock import trial
 
-DATA, TEACHER, OTHER = "d0" * 16, "e0" * 16, "e1" * 16
+DATA, TEACHER, OTHER, PACE = "d0" * 16, "e0" * 16, "e1" * 16, "fa" * 16
 MODEL = {"class": "ResNet", "parameters": 77754}
 DAY = 86400
 DAMAGED = (
-    *(f"data/{DATA}/facts.json", f"data/{DATA}.json", f"teachers/{TEACHER}.json", "trials/*/origin.json"),
+    *(f"data/{DATA}/facts.json", f"data/{DATA}.json", f"teachers/{TEACHER}.json", f"paces/{PACE}.json"),
+    "trials/*/origin.json",
     *("trials/*/trial.json", "arrow/csv/*/*/dataset_info.json", "../runs/2026-a/results.json"),
 )
 
@@ -42,6 +43,9 @@ def stocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         cache.note(folder / "teachers" / key, {"track": "digits", "arm": "teacher", "rows": 1200} | MODEL)
     made = trial(tmp_path / "trials" / "vanilla_kd" / "digits" / "3", arm="vanilla_kd", seed=3)
     Stock(folder / "trials", "2026-a").give({"seed": 3}, made)
+    with cache.alone(folder / "paces" / PACE):
+        (folder / "paces" / PACE).mkdir()
+    cache.note(folder / "paces" / PACE, {"track": "digits"})
     (folder / "arrow" / "csv" / "default-0f" / "0.0.0").mkdir(parents=True)
     info = {"splits": {"train": {"num_examples": 4000}}, "features": {"text": {}, "label": {}}}
     (folder / "arrow" / "csv" / "default-0f" / "0.0.0" / "dataset_info.json").write_text(json.dumps(info))
@@ -82,12 +86,13 @@ def test_every_entry_says_what_it_holds_and_which_runs_name_it(
         ("teacher", f"{model}, accuracy 0.875", ["2026-a"]),
         ("teacher", model, []),
         ("trial", "digits: vanilla_kd, seed 3, of run 2026-a, accuracy 0.875", []),
+        ("pace", "digits: what a step of its student takes, as it is and compiled", []),
         ("source", texts, []),
         ("source", "4,000 rows of csv files: text, label", []),
     ]
     assert main(["cache", "ls"]) == 0
     *lines, total = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and total.startswith(f"6 in {stocked}, ")
+    assert len(lines) == 7 and total.startswith(f"7 in {stocked}, ")
     assert lines[0].startswith(f"data    {DATA[:12]} ") and lines[0].endswith("30 test rows; named by 2026-a")
 
 
@@ -101,7 +106,7 @@ def test_entry_whose_files_are_damaged_is_listed_all_the_same(
 ) -> None:
     [file] = stocked.glob(name)
     file.write_bytes(text)
-    assert len(listed(capsys)) == 6
+    assert len(listed(capsys)) == 7
     assert main(["cache", "rm", "--all", "--yes"]) == 0
     assert inventory(stocked, stocked.parent / "runs") == []
 
@@ -123,10 +128,10 @@ def test_what_was_named_is_removed_and_nothing_else(stocked: Path, capsys: pytes
     assert not [*(stocked / "data").glob("*.json")] and (stocked / "data" / f"{DATA}.lock").exists()
     assert main(["cache", "rm", "default-0f", "docstrings", "--yes"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("freed: ")
-    assert [each["kind"] for each in listed(capsys)] == ["teacher", "trial"]
+    assert [each["kind"] for each in listed(capsys)] == ["teacher", "trial", "pace"]
 
 
-@pytest.mark.parametrize(("days", "left"), [("3", 5), ("1.5", 4), ("0", 0), ("4", 6)])
+@pytest.mark.parametrize(("days", "left"), [("3", 6), ("1.5", 5), ("0", 0), ("4", 7)])
 def test_what_was_not_used_for_long_is_removed(
     stocked: Path, days: str, left: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +139,7 @@ def test_what_was_not_used_for_long_is_removed(
         then = path.stat().st_mtime - ago * DAY
         os.utime(path, (then, then))
     assert main(["cache", "rm", "--older", days, "--yes"]) == 0
-    assert capsys.readouterr().out.count("removed: ") == 6 - left
+    assert capsys.readouterr().out.count("removed: ") == 7 - left
     assert len(listed(capsys)) == left
 
 
@@ -149,12 +154,12 @@ def test_nothing_is_removed_where_a_run_uses_some_of_it(
     for words in (["--all"], ["--older", "0"], [TEACHER, "default-0f" if holds == "prepares" else DATA]):
         assert main(["cache", "rm", *words, "--yes"]) == 2
         assert "is in use by a run, so nothing was removed" in capsys.readouterr().err
-    assert len(listed(capsys)) == 6
+    assert len(listed(capsys)) == 7
     os.close(descriptor)
     assert main(["cache", "rm", "--all", "--yes"]) == 0
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 5), (b"\n", 2, 6), (b"\x04", 2, 6)])
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 6), (b"\n", 2, 7), (b"\x04", 2, 7)])
 def test_person_at_the_terminal_is_asked_before_anything_is_removed(
     stocked: Path, answer: bytes, code: int, left: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ TRAINING = {
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "precision": "fp32",
+    "compiled": False,
 }
 METHOD = {
     "name": "kd_selective",

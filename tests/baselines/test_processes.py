@@ -376,7 +376,7 @@ def test_methods_train_in_bf16_too(labs, train, kind, method):
 
 def test_trace_holds_what_was_executed(lab, train):
     training = {"learning_rate": 0.02, "batch_size": 8, "accumulation": 2, "optimizer": "sgd", "schedule": "constant"}
-    training |= {"weight_decay": 0.03, "max_grad_norm": 0.5, "precision": "bf16", "warmup": 0.5}
+    training |= {"weight_decay": 0.03, "max_grad_norm": 0.5, "precision": "bf16", "warmup": 0.5, "compiled": False}
     folder = train(lab, lab.unit("kd", training=training), steps=4) / "kd/1"
     assert report(folder)["status"] == "ok"
     found = trace(folder, "start")[0]["executed"]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from baselines.pace import Turns
 from benchmarks import attempts, compiled, scaling, whole
 
 
@@ -45,8 +46,8 @@ def test_costs_per_attempt_trial_and_epoch_are_found_again() -> None:
 
 
 def test_compiling_is_even_when_the_steps_have_saved_what_it_took() -> None:
-    usual, again = [2.0] * 10, [6.0] + [1.0] * 9
-    saved = compiled.Timed(usual, [31.0, 1.0] + [1.0] * 8, again, same=True)
-    assert compiled.line("a", saved).endswith("| 0.50 (0.50–0.50) | 30 | 5 | 30 steps | yes |")
-    lost = compiled.Timed(usual, [30.0, 2.0] + [2.0] * 8, again, same=False)
-    assert compiled.line("a", lost).endswith("| 28 | 5 | never | **no** |")
+    usual, again = Turns([2.0] * 10, "as it is"), Turns([6.0] + [1.0] * 9, "compiled")
+    saved = Turns([31.0, 1.0] + [1.0] * 8, "compiled")
+    assert compiled.line("a", usual, saved, again).endswith("| 0.50 (0.50–0.50) | 30 | 5 | 30 steps | yes |")
+    lost = Turns([30.0, 2.0] + [2.0] * 8, "otherwise")
+    assert compiled.line("a", usual, lost, again).endswith("| 28 | 5 | never | **no** |")

@@ -1,0 +1,116 @@
+"""What compiling would do, and what a plan makes of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import planner, runs
+from agent.errors import PlanError
+from agent.options import Options
+from agent.pace import ENOUGH, LONG, Pace, worth
+from agent.plan import Plan
+from tests.agent.test_planner import proposal
+
+FAST = Pace(plain=0.1, compiled=0.05, first=20.0, same=True)
+LONG_ENOUGH = {"digits.training.epochs": 60}
+
+
+def drafted(**values: Any) -> tuple[planner.Draft, Plan, Options]:
+    options = Options(idea="efficient KD", tasks=("digits",), values=values)
+    made = planner.draft(options)
+    return made, planner.freeze(made, options, proposal(), {}), options
+
+
+@pytest.mark.parametrize(
+    ("change", "steps", "pays"),
+    [
+        ({}, 10_000, True),
+        ({}, 445, True),  # 44.5 s as it is; 20 s to compile and 22.25 s in steps
+        ({}, 440, False),  # saves less than a twentieth
+        ({"compiled": 0.1}, 10**9, False),
+        ({"compiled": 0.096}, 10**9, False),
+        ({"same": False}, 10_000, False),
+        ({"problem": "no compiler"}, 10_000, False),
+    ],
+)
+def test_compiling_pays_where_it_clearly_saves_time_and_computes_the_same_twice(
+    change: dict[str, Any], steps: int, pays: bool
+) -> None:
+    assert FAST.model_copy(update=change).pays(steps) is pays
+
+
+@pytest.mark.parametrize(
+    ("values", "measured"),
+    [
+        ({}, False),
+        (LONG_ENOUGH, True),
+        ({"compiled": True}, True),
+        (LONG_ENOUGH | {"compiled": False}, False),
+        (LONG_ENOUGH | {"compiled": True}, True),
+    ],
+)
+def test_it_is_measured_where_a_user_wants_it_or_leaves_it_open_in_long_trials(
+    values: dict[str, Any], measured: bool
+) -> None:
+    made, plan, _ = drafted(**values)
+    assert (plan.tracks[0].steps >= LONG) is (values.keys() >= LONG_ENOUGH.keys())
+    assert bool(planner.open_to_compiling(made, plan)) is measured
+    least = 0.0 if plan.tracks[0].training.compiled else ENOUGH / plan.tracks[0].steps
+    assert worth(plan.tracks[0]) == least
+
+
+@pytest.mark.parametrize(
+    ("values", "pace", "compiled"),
+    [
+        ({}, FAST, True),
+        ({}, FAST.model_copy(update={"same": False}), False),
+        ({}, Pace(problem="no compiler"), False),
+        ({"compiled": True}, Pace(plain=1.0, compiled=2.0), True),
+    ],
+)
+def test_what_the_user_says_stands_and_the_measurement_settles_the_rest(
+    values: dict[str, Any], pace: Pace, compiled: bool
+) -> None:
+    made, plan, options = drafted(**LONG_ENOUGH | values)
+    planner.compile_where_it_pays(made, plan, {"digits": pace})
+    settled = planner.freeze(made, options, proposal(), {})
+    assert settled.tracks[0].training.compiled is compiled
+    assert not settled.tracks[0].teacher_training.compiled
+    origin = settled.provenance.get("tracks.digits.training.compiled")
+    assert origin == ("user" if values else "default" if compiled else None)
+    assert Plan.model_validate_json(settled.canonical()) == settled
+
+
+def test_compiling_that_is_wanted_and_impossible_is_refused() -> None:
+    made, plan, _ = drafted(compiled=True)
+    with pytest.raises(PlanError, match=r"digits\.training\.compiled = True: no compiler") as refusal:
+        planner.compile_where_it_pays(made, plan, {"digits": Pace(problem="no compiler")})
+    assert refusal.value.hint == "train it as it is: --set digits.training.compiled=false"
+
+
+@pytest.mark.parametrize(
+    ("pace", "values", "said"),
+    [
+        (
+            FAST,
+            {"compiled": True},
+            "compiled: a step takes 100 ms as it is, 50 ms compiled, 20 s to compile, the same ",
+        ),
+        (FAST, {}, "trained as it is: a step takes 100 ms as it is, 50 ms compiled, 20 s to compile, the same bits"),
+        (Pace(plain=0.002), {}, "trained as it is: a step takes 2 ms, too little for compiling to be tried"),
+        (Pace(problem="no compiler"), {}, "trained as it is: no compiler"),
+    ],
+)
+def test_the_report_says_what_was_measured_and_what_came_of_it(pace: Pace, values: dict[str, Any], said: str) -> None:
+    assert pace.told(drafted(**values)[1].tracks[0]).startswith(said)
+
+
+def test_a_replay_is_told_what_its_run_had_measured(tmp_path: Path) -> None:
+    paths = runs.create(tmp_path, "kd", {})
+    assert runs.paces(paths) == {}
+    paths.facts.write_text(json.dumps({"tracks": {"digits": {"pace": FAST.model_dump()}, "ag_news": {}}}))
+    assert runs.paces(paths) == {"digits": FAST.model_dump()}
+    paths.facts.write_text(json.dumps({"tracks": {"digits": {"pace": {"plain": "no time"}}}}))
+    assert runs.paces(paths) == {}
