@@ -26,7 +26,7 @@ from baselines.lean import LeanCallback
 from baselines.methods.matching import uses
 from baselines.parts import in_parts
 from baselines.rows import Collator, Rows, read_rows
-from baselines.teachers import Teacher
+from baselines.teachers import DEVICE, Teacher
 from baselines.trace import Forwards, Trace, TraceCallback
 
 PEER_SIZES = ("layers", "width", "heads")
@@ -75,7 +75,8 @@ class Experiment:
         )
         """The rows apart, to be counted."""
         joined = self.teacher and (self.teacher.logits is not None or "logits" in uses(unit["method"]))
-        self.collator = Collator(self.task, self.teacher.answers if joined else None, view=seed, turning=True)
+        answers = self.teacher.answers if joined else None
+        self.collator = Collator(self.task, answers, view=seed, turning=True, device=DEVICE)
         self.logged: dict[str, list] = {}
         self.terms: dict[str, dict[str, int]] = {}
         self._accepted = set(inspect.signature(self.student.forward).parameters) - {"labels"}

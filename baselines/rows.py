@@ -109,6 +109,11 @@ class Batch(dict):
         return Batch({name: _moved(v, v.pin_memory() if v.is_cpu else v) for name, v in self.items()})
 
 
+def sent(value: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The value on the device, which nobody waits for."""
+    return value.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else value.to(device)
+
+
 def _moved(value: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     watcher = getattr(value, "watcher", None)
     return there if watcher is None or there is value else watcher.follow(there.detach())
@@ -127,18 +132,21 @@ class Collator:
         teacher_logits: Callable[[dict[str, torch.Tensor]], torch.Tensor] | None = None,
         view: int = 0,
         turning: bool = False,
+        device: torch.device | str = "cpu",
     ):
         """`teacher_logits` gives the teacher's logits for a batch. Images that have several views are shown in that of
         the number `view`; `turning`, in their next one each time that they are drawn, neighbours in different ones.
+        They go to the `device` as bytes, and are shown and normalised there.
         """
         self.task, self.teacher_logits, self.view, self.turning = task, teacher_logits, view, turning
+        self.device = device
         self.seen = torch.zeros(0, dtype=torch.int32)  # times that a row was drawn, by id
         self.shown = torch.zeros(views.count(task), dtype=torch.bool)  # views of images, by their number
         self.collated = self.largest = 0  # rows in all batches; the longest text or the widest image among them
         self.before = self.counts()
         """As it was before the last batch."""
         if task["kind"] == "image":
-            self.mean, self.std = torch.tensor(task["mean"]), torch.tensor(task["std"])
+            self.mean, self.std = (torch.tensor(task[name], device=device) for name in ("mean", "std"))
 
     def __call__(self, items: list[dict]) -> Batch:
         self.before = self.counts()
@@ -173,11 +181,11 @@ class Collator:
         return {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
 
     def _images(self, items: list[dict], ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        pixels, batch = torch.from_numpy(np.stack([item["pixels"] for item in items])), {}
+        pixels, batch = sent(torch.from_numpy(np.stack([item["pixels"] for item in items])), self.device), {}
         if (several := views.count(self.task)) > 1:
             batch["views"] = (self.view + (ids + self.seen[ids] if self.turning else torch.zeros_like(ids))) % several
             self.shown = self.shown.index_fill(0, batch["views"], True)
-            pixels = views.shown(pixels, batch["views"], self.task)
+            pixels = views.shown(pixels, sent(batch["views"], self.device), self.task)
         rows = pixels.flatten(1).float().div_(255)
         each = rows.shape[1] // len(self.mean)  # as wide as a row: three numbers at a time take longer
         rows.sub_(self.mean.repeat(each)).div_(self.std.repeat(each))

@@ -18,7 +18,7 @@ def count(task: dict) -> int:
 
 
 @cache
-def drawn(views: int, most: int, mirror: bool) -> torch.Tensor:
+def drawn(views: int, most: int, mirror: bool, device: torch.device | str = "cpu") -> torch.Tensor:
     """[V, 3] (down, right, mirrored) in pixels and 0 or 1, all different, that of the image as it is first. Raises
     ValueError where there are fewer."""
     shifts = range(-most, most + 1)
@@ -27,14 +27,14 @@ def drawn(views: int, most: int, mirror: bool) -> torch.Tensor:
     if views > len(every) + 1:
         raise ValueError(f"an image shifted by at most {most} pixels has {len(every) + 1} views, not {views}")
     order = np.random.default_rng(0).permutation(len(every))[: views - 1]
-    return torch.tensor([(0, 0, 0), *(every[place] for place in order)])
+    return torch.tensor([(0, 0, 0), *(every[place] for place in order)], device=device)
 
 
 def shown(pixels: torch.Tensor, views: torch.Tensor, task: dict) -> torch.Tensor:
-    """Of uint8 pixels [B, H, W, C] each in the view of its number in views [B], on the pixels' device."""
+    """Of uint8 pixels [B, H, W, C] each in the view of its number in views [B], both on one device."""
     height, width = pixels.shape[1:3]
     most = max(1, task["input_size"] // 8)
-    down, right, mirrored = drawn(count(task), most, task["mirror"])[views].to(pixels.device)[:, :, None].unbind(1)
+    down, right, mirrored = drawn(count(task), most, task["mirror"], pixels.device)[views][:, :, None].unbind(1)
     rows = torch.arange(height, device=pixels.device) + most - down
     columns = torch.arange(width, device=pixels.device)
     columns = torch.where(mirrored == 1, width - 1 - columns, columns) + most - right

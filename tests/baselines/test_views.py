@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from baselines import views
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment
-from baselines.rows import Collator, Rows
+from baselines.rows import Collator, Rows, sent
 from baselines.teachers import accepted, load
 from tests.baselines.lab import Lab, here, report, trace
 
@@ -38,6 +38,17 @@ def test_batch_lies_channels_last_in_memory(task: dict) -> None:
     rows = rows_of(images(4).repeat(1, 1, 1, 3))
     batch = Collator(task)([rows[place] for place in range(4)])["pixel_values"]
     assert batch.shape[1] == 3 and batch.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("task", [TASK, TASK | {"views": 1}], ids=["in views", "as they are"])
+def test_images_go_to_a_card_as_bytes_and_nothing_waits_for_it(task: dict, monkeypatch) -> None:
+    """Torch's device "meta" stands in for the card: to ask it for a number raises an error."""
+    gone = list[torch.dtype]()
+    monkeypatch.setattr("baselines.rows.sent", lambda value, device: gone.append(value.dtype) or sent(value, device))
+    batch = Collator(task, device="meta")([rows_of(images(4))[place] for place in range(4)])
+    assert batch["pixel_values"].device.type == "meta" and batch["pixel_values"].shape == (4, 1, 16, 16)
+    assert gone == [torch.uint8, *([torch.int64] if task["views"] > 1 else [])]
+    assert {value.device.type for name, value in batch.items() if name != "pixel_values"} == {"cpu"}
 
 
 def rows_of(pixels: torch.Tensor) -> Rows:
