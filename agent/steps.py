@@ -37,6 +37,10 @@ PILOT_STEPS = 4
 TEACHERS = "student_only"  # the train.py that trains them
 BETWEEN = "between the phases"
 CNNS = ("resnet", "mobilenetv2")
+COMPILED = (
+    "\nThe student is compiled: what a hook takes from inside it may be learned from, but the gradient of its answers "
+    "with respect to that cannot be taken."
+)
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -423,7 +427,7 @@ def _summary(plan: Plan) -> str:
     return (
         f"{plan.title}\n\nObjective: {plan.objective}\nHypothesis: {plan.hypothesis}\nMethod: {method.name}\n"
         f"Settings that `experiment.method` holds: {', '.join(method.settings)}"
-    )
+    ) + COMPILED * any(track.training.compiled for track in plan.tracks)
 
 
 def _line(lint_found: Lint) -> str:

@@ -20,6 +20,7 @@ from agent.options import Options
 from agent.paths import RunPaths
 from agent.steps import Steps
 from tests.agent.gates import Gates
+from tests.agent.test_planner import proposal
 
 NAMES = st.text(st.sampled_from("abcXYZ0189-_ é"), min_size=1, max_size=12).filter(lambda name: name.strip() == name)
 IDEAS = st.sampled_from(["soft labels", "last 3 layers", "efficient KD for small models", "kd with temperature 4"])
@@ -100,3 +101,13 @@ def test_other_settings_of_the_machine_do_not_reach_a_prompt(tmp_path: Path) -> 
     again = Steps(made.paths, made.options, other, made.gateway, made.harness)
     first, second = (each._plan_prompt(planner.draft(each.options)) for each in (made, again))
     assert key("plan", first) == key("plan", second)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_author_is_told_that_the_student_is_compiled(tmp_path: Path, compiled: bool) -> None:
+    made = steps(tmp_path, "soft labels")
+    wanted = replace(made.options, values={"compiled": compiled})
+    plan = planner.freeze(planner.draft(wanted), wanted, proposal(), {})
+    made.paths.plan.write_text(plan.model_dump_json(by_alias=True))
+    prompt = made._edit_prompt(1, "pass", "", [])[1].content
+    assert ("The student is compiled" in prompt) is compiled
