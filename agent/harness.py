@@ -4,10 +4,10 @@ its files pass the intake.
 | process  | sees                                                | gives back                  |
 |----------|-----------------------------------------------------|-----------------------------|
 | prepare  | the source of the data                              | rows, facts                 |
+| pace     | training rows and their labels                      | what a step takes           |
 | teacher  | training rows and all their labels                  | weights, cached outputs     |
 | trial    | training rows, labels a student may see, the cache  | weights, trace              |
 | probe    | the same, for a few steps                           | weights of every variant    |
-| pace     | training rows                                       | what a step takes           |
 | predict  | a student's weights, inputs of one split            | logits                      |
 """
 

@@ -114,7 +114,7 @@ class Training(Record):
     accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     compiled: bool = False
-    """Whether torch.compile makes kernels of the model's own of it."""
+    """Whether torch.compile turns the model into kernels of its own."""
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -16,8 +16,14 @@ from pathlib import Path
 
 from baselines.errors import BaselineError
 
-PROCESSES = {"prepare": "prepare", "teacher": "teach", "probe": "probe", "trial": "trials", "predict": "predict"}
-PROCESSES |= {"pace": "pace"}
+PROCESSES = {
+    "prepare": "prepare",
+    "pace": "pace",
+    "teacher": "teach",
+    "probe": "probe",
+    "trial": "trials",
+    "predict": "predict",
+}
 """The function of each that does a job, in the module of that name."""
 
 

@@ -46,8 +46,8 @@ def test_costs_per_attempt_trial_and_epoch_are_found_again() -> None:
 
 
 def test_compiling_is_even_when_the_steps_have_saved_what_it_took() -> None:
-    usual, again = Turns([2.0] * 10, "as it is"), Turns([6.0] + [1.0] * 9, "compiled")
+    usual, again, anew = (Turns([first] + [2.0] * 9, "compiled") for first in (2.0, 7.0, 30.0))
     saved = Turns([31.0, 1.0] + [1.0] * 8, "compiled")
-    assert compiled.line("a", usual, saved, again).endswith("| 0.50 (0.50–0.50) | 30 | 5 | 30 steps | yes |")
+    assert compiled.line("a", usual, saved, again, anew).endswith("| 0.50 (0.50–0.50) | 30 | 5 | 30 steps | yes |")
     lost = Turns([30.0, 2.0] + [2.0] * 8, "otherwise")
-    assert compiled.line("a", usual, lost, again).endswith("| 28 | 5 | never | **no** |")
+    assert compiled.line("a", usual, lost, again, anew).endswith("| 28 | 5 | never | **no** |")
