@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent import runs
+from agent.pace import Pace
 from agent.paths import RunPaths
 from agent.plan import Plan, Track, written
 from agent.report import fill
@@ -22,6 +23,8 @@ def plan_table(console: Console, plan: Plan, record: dict[str, Any]) -> None:
         console.print(_track(plan, track, record["tracks"][track.name]))
         for note in record["tracks"][track.name]["notes"]:
             _say(console, f"  note: {note}")
+        if pace := record["tracks"][track.name].get("pace"):
+            _say(console, f"  compiling: {Pace(**pace).told(track)}")
     arms = ", ".join(("teacher", *plan.reference_arms, "proposed"))
     _say(console, f"arms: {arms}\nseeds: {list(plan.seeds)}; benchmark: {plan.benchmark}; attempts: {plan.attempts}")
     _say(

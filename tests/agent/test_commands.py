@@ -82,6 +82,17 @@ def test_views_are_in_the_plan_that_is_shown(kdagent: Kdagent) -> None:
     assert re.search(r"views +4 +user", said.out)
 
 
+@pytest.mark.slow
+def test_a_plan_of_long_trials_says_what_compiling_would_do(kdagent: Kdagent) -> None:
+    asked = ("run", "kd", "--task", "digits", "--method", "kd", "--plan-only", "--isolation", "process")
+    long, short = kdagent(*asked, "--set", "epochs=60"), kdagent(*asked)
+    said = re.search(
+        r"compiling: trained as it is: a step takes (.*) ms, too little for compiling to be tried", long.out
+    )
+    assert said and 0 < float(said[1]) < 100
+    assert "compil" not in short.out + short.err
+
+
 def test_plan_that_no_row_decides_about_is_refused_before_any_are_prepared(tmp_path: Path) -> None:
     kdagent = Kdagent(tmp_path / "runs", tmp_path / "cache")
     wanted = ("--task", "docstrings", "--method", "finetune", "--set", "generated_rows=9", "--isolation", "process")
