@@ -254,6 +254,7 @@ def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Sett
     values = {name: value for name, value in options.values.items() if name not in edits} | edits
     kept = review.proposal(plan).model_dump(mode="json", exclude_none=True)
     options = replace(options, values=values, amends=plan.hash, proposal=kept, yes=False, plan_only=True)
+    options = replace(options, replay="", paces={})  # an amended replay makes nothing again
     backend = _refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
     return Drive(amended, options, settings, arguments.json, backend).go()

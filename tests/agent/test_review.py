@@ -232,6 +232,21 @@ def test_rejected_plan_is_never_trained_and_its_amendment_names_it(kdagent: Kdag
 
 
 @pytest.mark.slow
+def test_an_amended_replay_is_a_run_of_its_own(kdagent: Kdagent, tmp_path: Path) -> None:
+    known = {"replay": "full", "paces": {"digits": {"plain": 1.0}}}
+    replay = runs.create(kdagent.runs, "kd", OPTIONS | known)
+    plan = Records(tmp_path / "records").plan
+    EventLog(replay.events).append("planned", hash=plan.hash, warnings=[])
+    runs.write_whole(replay.plan, plan.model_dump_json(by_alias=True))
+    seal.stop(replay, "awaiting_review", "the plan waits for approval")
+    said = kdagent("review", replay.id, "--edit", "epochs=2", "--json")
+    options = said.json["run"]["options"]
+    assert (options["replay"], options["paces"], options["values"]["epochs"]) == ("", {}, 2)
+    again = kdagent("resume", said.json["run"]["id"], "--json")
+    assert again.code == 8 and "waits for approval" in again.err
+
+
+@pytest.mark.slow
 def test_amendment_of_what_is_no_field_makes_no_run(done: RunPaths, capsys: pytest.CaptureFixture[str]) -> None:
     assert reviewed(done, "--edit", "temperatur=2") == 2
     assert "did you mean temperature?" in capsys.readouterr().err
