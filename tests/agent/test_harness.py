@@ -23,6 +23,7 @@ from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
 from sandbox.isolation import Process
+from sandbox.job import Limits
 from sandbox.workspace import Workspace
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
 
@@ -238,7 +239,9 @@ def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_
     assert found == {who: facts["own"]["models"][who]["parameters"] for who in ("teacher", "assistant")}
 
 
-def test_what_compiling_takes_is_measured_once_and_a_harmed_measurement_anew(tmp_path: Path) -> None:
+def test_what_compiling_takes_is_measured_once_and_a_harmed_or_failed_measurement_anew(
+    tmp_path: Path, monkeypatch
+) -> None:
     place = Place(tmp_path, waits=False)
     [track], facts = place.plan.tracks, {"own": place.facts | {"files": cache.hashes(place.lab.data)}}
 
@@ -253,6 +256,9 @@ def test_what_compiling_takes_is_measured_once_and_a_harmed_measurement_anew(tmp
     def measured() -> bool:
         return place.paths.outcome("pace-own").exists()
 
+    with monkeypatch.context() as patched:
+        patched.setattr(Harness, "_limits", lambda *_: Limits(wall_s=0.2, memory=8 << 30))
+        assert paces() == {"own": Pace(problem="trying it ended with timeout")}
     found = paces()
     assert measured() and found["own"].plain > 0 and found["own"].compiled == 0  # too little to be worth trying
     assert paces() == found and not measured()
