@@ -38,8 +38,8 @@ TEACHERS = "student_only"  # the train.py that trains them
 BETWEEN = "between the phases"
 CNNS = ("resnet", "mobilenetv2")
 COMPILED = (
-    "\nThe student is compiled: what a hook takes from inside it may be learned from, but the gradient of its answers "
-    "with respect to that cannot be taken."
+    "\nThe student is compiled: what a hook takes from inside it may be learned from, but neither the gradient of its "
+    "answers with respect to that nor a second derivative can be taken."
 )
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 

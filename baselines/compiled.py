@@ -20,6 +20,7 @@ def compiled(model: nn.Module) -> nn.Module:
     A part is of a class of its own kind and not wrapped, so that a copy of it reads its own weights.
     """
     torch._dynamo.config.skip_nnmodule_hook_guards = False  # else a hook that came later would never be called
+    torch._functorch.config.donated_buffer = False  # else no graph could be kept for another backward pass
     torch._inductor.config.deterministic = True  # nothing is chosen by how long it took
     torch._inductor.config.compile_threads = 1  # no processes beside this one
     for part in _parts(model):

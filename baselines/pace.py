@@ -22,6 +22,7 @@ from baselines import models
 from baselines.compiled import is_compiled
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment
+from baselines.teachers import DEVICE
 from baselines.trial import apart
 
 WARM, STEPS = 4, 16
@@ -107,8 +108,7 @@ class _Student:
         self.experiment = Experiment(job | NOTHING, unit, 0, Path(job["out"]), sys.stderr)
         if way and not is_compiled(self.experiment.student):
             raise BaselineError(f"a {job['model']['architecture']} has no part that could be compiled")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.student = self.experiment.student.to(self.device).train()
+        self.student = self.experiment.student.to(DEVICE).train()
         self.rule, _ = self.experiment.optimizer(self.student)
 
     def step(self, number: int) -> float:
@@ -116,16 +116,17 @@ class _Student:
         torch.manual_seed(number)
         rows = self.experiment.train_dataset
         places = torch.randint(len(rows), (self.training["batch_size"],)).tolist()
-        batch = self.experiment.collator([rows[place] for place in places]).to(self.device)
-        began = self._now()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training["precision"] == "bf16"):
+        batch = self.experiment.collator([rows[place] for place in places]).to(DEVICE)
+        began = _now()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.training["precision"] == "bf16"):
             logits = self.student(**self.experiment.model_inputs(batch)).logits
         logits.float().square().mean().backward()  # any loss takes as long
         self.rule.step()
         self.rule.zero_grad()
-        return self._now() - began
+        return _now() - began
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+
+def _now() -> float:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

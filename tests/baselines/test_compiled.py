@@ -53,8 +53,14 @@ def test_it_learns_the_same_and_what_hooks_into_it_later_is_called(kind: str) ->
     assert not other(**inputs[0]).logits.any() and fast(**inputs[0]).logits.any()  # each reads its own weights
     inside, seen = [part for part in fast.modules() if isinstance(part, torch.nn.Linear | torch.nn.Conv2d)][1], []
     inside.register_forward_hook(lambda part, args, output: seen.append(output))
-    fast(**inputs[0])
-    assert len(seen) == 1 and torch.autograd.grad(seen[0].square().sum(), inside.weight)[0].any()
+    logits = fast(**inputs[0]).logits
+    assert len(seen) == 1
+    with pytest.raises(RuntimeError, match="to not have been used"):  # the same kernels made both
+        torch.autograd.grad(logits.sum(), seen[0], retain_graph=True)
+    [gradient] = torch.autograd.grad(seen[0].square().sum(), inside.weight, create_graph=True)
+    assert gradient.any()
+    with pytest.raises(RuntimeError, match="double backward"):
+        gradient.sum().backward()
 
 
 def test_a_recurrent_network_stays_as_it_is() -> None:
