@@ -111,8 +111,8 @@ def memory(members: Iterable[Entry], limit: int, nameless: Mapping[tuple[int, in
     held = sum(entry.memory for entry in members) + sum(files.values())
     if held <= limit or not members:
         return held
-    mapped = sum(_mapped(entry.pid, {inode for _, inode in files}) for entry in members) if files else 0
-    return sum(map(_proportional, members)) - mapped + sum(files.values())
+    inodes = {inode for _, inode in files}
+    return sum(_proportional(entry, inodes) for entry in members) + sum(files.values())
 
 
 def unnamed(members: Iterable[Entry]) -> dict[tuple[int, int], int]:
@@ -231,23 +231,25 @@ def _lists_children() -> bool:
     return Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
-def _proportional(entry: Entry) -> int:
-    """Bytes of all pages, each divided among the processes that share it."""
-    try:
-        lines = Path("/proc", str(entry.pid), "smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-    except (OSError, StopIteration):  # gone, or hidden by the process itself
-        return entry.memory
-
-
-def _mapped(pid: int, inodes: set[int]) -> int:
-    """Bytes of these files that are part of its pages."""
-    found, counts = 0, False
-    with suppress(OSError), open(f"/proc/{pid}/smaps", errors="replace") as lines:
+def _proportional(entry: Entry, besides: set[int]) -> int:
+    """Bytes of all pages but those of these files, each divided among the processes that share it."""
+    found, counts = 0, True
+    with (
+        suppress(OSError),
+        open(f"/proc/{entry.pid}/{'smaps' if besides else 'smaps_rollup'}", errors="replace") as lines,
+    ):
         for line in lines:
             words = line.split()
             if "-" in words[0] and len(words) >= 5:
-                counts = words[-1] == "(deleted)" and int(words[4]) in inodes
+                counts = words[-1] != "(deleted)" or int(words[4]) not in besides
             elif counts and words[0] == "Pss:":
                 found += int(words[1]) << 10
-    return found
+    return found or _resident(entry)
+
+
+def _resident(entry: Entry) -> int:
+    """Bytes that it holds now: none where it has ended meanwhile, else all, where it hides how they are shared."""
+    if not os.path.isdir("/proc/self"):
+        return entry.memory
+    now = _entry(entry.pid)
+    return now.memory if now and now.born == entry.born else 0

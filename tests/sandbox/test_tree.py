@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.tree import Tree, listed, process_of, unnamed
+from sandbox.tree import Tree, listed, memory, process_of, unnamed
 
 
 @contextmanager
@@ -97,3 +97,12 @@ def test_listing_by_ps_agrees_with_what_the_tree_reads() -> None:
     assert (entry.pid, entry.parent, entry.session) == (seen.pid, seen.parent, seen.session)
     assert seen.memory / 2 < entry.memory < seen.memory * 2
     assert entry.own_s <= seen.own_s + 1
+
+
+def test_a_process_that_has_ended_since_it_was_seen_holds_nothing() -> None:
+    """Else a job whose processes share memory would be stopped for it while they end."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    [entry] = Tree(process.pid).look()
+    assert memory([entry], limit=0) > 0
+    process.communicate(b"\n")
+    assert memory([entry], limit=0) == 0
