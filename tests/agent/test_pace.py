@@ -1,16 +1,25 @@
 """What compiling would do, and what a plan makes of it."""
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
-from agent import planner, runs
+from agent import config, planner, runs
+from agent.clock import Clock
 from agent.errors import PlanError
+from agent.harness import Harness
 from agent.options import Options
 from agent.pace import ENOUGH, LONG, Pace, worth
+from agent.paths import RunPaths
 from agent.plan import Plan
+from agent.progress import Progress
+from agent.steps import Steps
+from sandbox.isolation import Process
 from tests.agent.test_planner import proposal
 
 FAST = Pace(plain=0.1, compiled=0.05, first=20.0, same=True)
@@ -114,3 +123,14 @@ def test_a_replay_is_told_what_its_run_had_measured(tmp_path: Path) -> None:
     assert runs.paces(paths) == {"digits": FAST.model_dump()}
     paths.facts.write_text(json.dumps({"tracks": {"digits": {"pace": {"plain": "no time"}}}}))
     assert runs.paces(paths) == {}
+
+
+def test_what_a_replay_was_told_is_not_measured_again(tmp_path: Path) -> None:
+    made, plan, options = drafted(**LONG_ENOUGH)
+    settings, progress = config.Settings.read(), Progress(Console(quiet=True), Clock(), quiet=True)
+    harness = Harness(RunPaths(tmp_path), settings, Process(), progress, threading.Event(), 600.0, None)
+    told = replace(options, paces={"digits": FAST.model_dump()})
+    facts: dict[str, Any] = {"digits": {}}  # no folder: a measurement would have nothing to read
+    Steps(RunPaths(tmp_path), told, settings, cast(Any, None), harness)._pace(made, plan, facts)
+    assert facts == {"digits": {"pace": FAST.model_dump()}}
+    assert made.value("tracks.digits.training.compiled") is True
