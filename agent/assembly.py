@@ -339,8 +339,13 @@ def attempt_name(attempt: int) -> str:
 
 def code_hash() -> str:
     """Of everything that decides how results and reports follow from a record."""
-    files = (*ROOT.glob("agent/*.py"), *ROOT.glob("templates/report/*"), PUBLISHED)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in deciding_files())).hexdigest()
+
+
+def deciding_files() -> list[Path]:
+    """The agent's code in every room, what takes files in, the report's templates and the published figures."""
+    code = (*ROOT.glob("agent/**/*.py"), *ROOT.glob("sandbox/**/*.py"))
+    return sorted((*code, *ROOT.glob("templates/report/*"), PUBLISHED, *ROOT.glob("baselines/splits.toml")))
 
 
 def decision(dev_score: float | None, history: Sequence[dict[str, Any]]) -> tuple[Outcome, str]:
