@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.cheats.cheat import ACCUSED, CLASS, END, KD_LOSS, STUDENT_LOSS, Author, changed, edit, plan, text, tries
 from tests.cheats.substance import SWAP_AT_END
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.agent.command import Kdagent
 from tests.kill.kills import WORDS, AtEvent, Chain, Inside, Killed, Moment
 from tests.kill.ledger import ledger, report, results

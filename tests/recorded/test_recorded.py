@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.cards import cards
 from agent.config import TASKS
 from agent.config import cards as listed
+from agent.plan.cards import cards
 from tests.ideas.__main__ import chosen
 from tests.recorded.__main__ import BOOK, reproduced
 
