@@ -17,8 +17,8 @@ from agent.cache.trials import Stock
 from agent.cli import main
 from agent.record import runs
 from agent.record.paths import RunPaths
-from tests.agent.command import ROOT
 from tests.agent.cache.test_trials import trial
+from tests.agent.command import ROOT
 
 DATA, TEACHER, OTHER, PACE = "d0" * 16, "e0" * 16, "e1" * 16, "fa" * 16
 MODEL = {"class": "ResNet", "parameters": 77754}

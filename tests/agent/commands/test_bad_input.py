@@ -1,6 +1,7 @@
 """Everything a user may get wrong: one line that names what, where and which value, a hint, an exit code, no traceback.
 
-docs/bad-input.md shows what each row printed. KDAGENT_WRITE_DOCS=1 pytest tests/agent/commands/test_bad_input.py writes it anew.
+docs/bad-input.md shows what each row printed; KDAGENT_WRITE_DOCS=1 pytest tests/agent/commands/test_bad_input.py
+writes it again.
 """
 
 import json
@@ -22,8 +23,8 @@ from tests.agent.command import ROOT, Kdagent, Said
 PAGE = ROOT / "docs" / "bad-input.md"
 HEAD = """# Bad input
 
-What each mistake prints, as `tests/agent/commands/test_bad_input.py` found it. Exit codes: 2 usage, plan or data · 3 language
-model · 4 credentials. Folders are those of the tests; `ID` stands for a run's id.
+What each mistake prints, as `tests/agent/commands/test_bad_input.py` found it. Exit codes: 2 usage, plan or data ·
+3 language model · 4 credentials. Folders are those of the tests; `ID` stands for a run's id.
 
 | mistake | command | exit code | message | hint |
 |---|---|---|---|---|

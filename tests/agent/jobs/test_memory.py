@@ -8,8 +8,8 @@ import pytest
 from agent.record.paths import RunPaths
 from agent.results.schema import Results
 from tests.agent.command import TINY, Kdagent
-from tests.agent.loopback import LoopbackModel
 from tests.agent.loop.test_endpoint_run import GOOD, PLAN, SQUARED, block
+from tests.agent.loopback import LoopbackModel
 
 pytestmark = pytest.mark.slow
 BALLAST = """        self.ballast = None

@@ -464,7 +464,7 @@ def test_every_published_figure_has_a_protocol_and_a_source():
 
 def test_importing_the_report_imports_nothing_heavy():
     heavy = ["numpy", "scipy", "sklearn", "jinja2", "torch"]
-    code = f"import sys, agent.report; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, agent.results.report; print([name for name in {heavy} if name in sys.modules])"
     here = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True).stdout == "[]\n"
 
