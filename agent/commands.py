@@ -13,11 +13,11 @@ from agent.drive import REJECTED, Drive, resume_command, source
 from agent.errors import DataError, ReviewPending, UsageError
 from agent.options import Options
 from agent.paths import RunPaths
-from sandbox.output import printable
+from sandbox.printable import printable
 
 if TYPE_CHECKING:
     from agent.plan import Plan
-    from sandbox.isolation import Backend
+    from sandbox.isolation.backend import Backend
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -149,7 +149,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
 def _refuse_early(options: Options, settings: config.Settings) -> "Backend":
     """Raises what can be known to be wrong before a run exists; the isolation that was tried on the way."""
     from agent import planner
-    from sandbox.isolation import choose
+    from sandbox.isolation.choose import choose
     from sandbox.workspace import Workspace
 
     _check_data(options)

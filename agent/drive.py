@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent.progress import Progress
     from agent.results import Results
     from agent.steps import Steps
-    from sandbox.isolation import Backend
+    from sandbox.isolation.backend import Backend
 
 REJECTED = "the plan was rejected"
 LASTING = (
@@ -145,7 +145,7 @@ class Drive:
         from agent.harness import Harness
         from agent.steps import Steps
         from agent.stock import Stock
-        from sandbox.isolation import choose
+        from sandbox.isolation.choose import choose
 
         progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)

@@ -38,11 +38,13 @@ from agent.progress import Progress
 from agent.returned import CRITICAL, ERROR, PACE, PREDICTION, TRACE, TRIAL
 from agent.runs import write_whole
 from agent.stock import Stock, key
-from sandbox import intake, supervisor
+from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import reclaim, remove
-from sandbox.isolation import Backend, Process
-from sandbox.job import Job, Limits
+from sandbox.isolation import supervisor
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.process import Process
 from sandbox.tensors import Tensor
 from sandbox.workspace import Workspace
 

@@ -23,7 +23,7 @@ from agent.paths import RunPaths
 from agent.render import render
 from agent.report import escaped, render_report, show
 from sandbox.folder import remove
-from sandbox.output import printable
+from sandbox.printable import printable
 
 if TYPE_CHECKING:
     import threading
@@ -81,7 +81,7 @@ class Rehearse(Replay):
         from agent.conversation import Conversation
         from agent.gateway import Gateway
         from agent.rehearsal import Recollection, Rehearsal
-        from sandbox.isolation import Process
+        from sandbox.isolation.process import Process
 
         progress, budget = console_progress(True, clock), self._budget()
         harness = Recollection(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import config, runs
 from agent.errors import UsageError
-from sandbox.output import printable
+from sandbox.printable import printable
 
 if TYPE_CHECKING:
     from agent.inventory import Entry

@@ -13,7 +13,7 @@ from agent.paths import RunPaths
 from agent.plan import Plan, Track, written
 from agent.report import fill
 from agent.results import Results
-from sandbox.output import printable
+from sandbox.printable import printable
 
 
 def plan_table(console: Console, plan: Plan, record: dict[str, Any]) -> None:

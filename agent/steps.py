@@ -29,7 +29,7 @@ from agent.render import render
 from agent.reply import parse_proposal
 from agent.report import render_report
 from agent.results import Results
-from sandbox.checks import check
+from sandbox.checks.check import check
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
 

@@ -23,7 +23,7 @@ from benchmarks.arms import ours_cached
 from benchmarks.machine import described
 from benchmarks.measure import measured, ratio
 from benchmarks.setting import Setting
-from sandbox.child import MEMORY
+from sandbox.isolation.child_setup import MEMORY
 from tests.page import DOCS, put
 
 WIDTHS, SEEDS, PASSES, STEPS = (64, 128, 256, 512), 6, 2, 14

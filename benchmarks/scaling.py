@@ -22,7 +22,7 @@ from benchmarks.arms import ours_cached
 from benchmarks.machine import described
 from benchmarks.measure import WARM
 from benchmarks.setting import PLAIN, ROOT, Setting
-from sandbox.child import MEMORY
+from sandbox.isolation.child_setup import MEMORY
 from tests.page import DOCS, put
 
 ROWS = (1_000, 4_000, 16_000, 64_000, 120_000)

@@ -17,7 +17,7 @@ from pathlib import Path
 from agent import config
 from benchmarks.machine import described
 from benchmarks.setting import ROOT
-from sandbox.child import MEMORY
+from sandbox.isolation.child_setup import MEMORY
 from tests.page import DOCS, put
 
 IDEAS = ("efficient KD for small models", "decoupled knowledge distillation")

@@ -22,8 +22,8 @@ from agent.pace import Pace
 from agent.paths import RunPaths
 from agent.plan import Budget, Method, ModelSpec, Plan, Task, Track, Training
 from agent.progress import Progress
-from sandbox.isolation import Process
-from sandbox.job import Limits
+from sandbox.isolation.job import Limits
+from sandbox.isolation.process import Process
 from sandbox.workspace import Workspace
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
 

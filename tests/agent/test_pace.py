@@ -19,7 +19,7 @@ from agent.paths import RunPaths
 from agent.plan import Plan
 from agent.progress import Progress
 from agent.steps import Steps
-from sandbox.isolation import Process
+from sandbox.isolation.process import Process
 from tests.agent.test_planner import proposal
 
 FAST = Pace(plain=0.1, compiled=0.05, first=20.0, same=True)

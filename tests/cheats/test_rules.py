@@ -11,7 +11,7 @@ import pytest
 from agent import config
 from tests.agent.command import ROOT
 
-CHECKS = "tests/sandbox/test_checks.py"
+CHECKS = "tests/sandbox/checks/test_check.py"
 EDITS = "tests/agent/test_edits.py"
 FIELDS = "tests/agent/test_fields.py"
 GUARDS = "tests/agent/test_guards.py"

@@ -9,8 +9,8 @@ that nobody had thought of would be.
 import sys
 
 from agent import cli, steps
-from sandbox.checks import check
-from sandbox.finding import Finding
+from sandbox.checks.check import check
+from sandbox.checks.finding import Finding
 
 _refused: set[str] = set()
 

@@ -30,8 +30,8 @@ from agent.report import render_report
 from agent.reported import read
 from agent.results import conclude
 from agent.score import score
-from sandbox.checks import check
-from sandbox.names import undefined
+from sandbox.checks.check import check
+from sandbox.checks.undefined_names import undefined
 from sandbox.workspace import Workspace
 from tests.agent.test_arithmetic import BENCHMARK, RESULTS
 from tests.agent.test_report import failing_track, measured, plan, section, track_result

@@ -19,7 +19,7 @@ from agent.guards import guards
 from agent.plan import Method, ModelSpec, Plan, Task, TeacherTraining, Track, Training
 from agent.results import FieldRow
 from agent.score import score
-from sandbox.checks import check
+from sandbox.checks.check import check
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, TRAINS, Lab, here
 
 OPTIMIZERS = "optimizers=experiment.optimizer(experiment.student)"

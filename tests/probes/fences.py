@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
 
-from sandbox import supervisor
-from sandbox.isolation import choose
-from sandbox.job import Job, Limits
+from sandbox.isolation import supervisor
+from sandbox.isolation.choose import choose
+from sandbox.isolation.job import Job, Limits
 
 MIB = 1 << 20
 LIMITS = Limits(

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sandbox import supervisor
 from sandbox.errors import SandboxError
-from sandbox.isolation import Backend, choose
-from sandbox.job import Job, Limits
+from sandbox.isolation import supervisor
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.choose import choose
+from sandbox.isolation.job import Job, Limits
 from tests.page import DOCS, put
 
 BACKENDS = ("bwrap", "landlock")

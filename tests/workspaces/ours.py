@@ -8,9 +8,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from agent.score import score
-from sandbox import folder, intake, supervisor
-from sandbox.job import Job, Limits
-from sandbox.process import Process
+from sandbox import folder, intake
+from sandbox.isolation import supervisor
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.process import Process
 from sandbox.schema import choice, integer, number, record, tagged, text
 from sandbox.tensors import Tensor
 from sandbox.workspace import Workspace

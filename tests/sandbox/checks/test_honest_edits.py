@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.checks import check
+from sandbox.checks.check import check
 
-TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
+TEMPLATES = Path(__file__).parents[3] / "templates" / "train"
 KD, SELECTIVE = ((TEMPLATES / f"{name}.py").read_text() for name in ("kd", "kd_selective"))
 SOFT = 'soft = distillation(outputs.logits, inputs["teacher_logits"], method.temperature)'
 LOSS = "loss = (1 - method.alpha) * task + method.alpha * soft"

@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from typing import BinaryIO
 
+from sandbox.printable import printable
+
 _TAIL_LINES = 40
 _TAIL_BYTES = 16 << 10
 
@@ -64,11 +66,6 @@ class Output:
             self._log.flush()  # a person may be following it
         except OSError as error:
             self.trouble = error.strerror or str(error)
-
-
-def printable(line: str) -> str:
-    """Terminal sequences and direction marks become visible text instead of taking effect."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
 
 
 def _tail(log: BinaryIO) -> str:

@@ -10,8 +10,8 @@ from functools import cache
 
 import pytest
 
-from sandbox import seccomp
 from sandbox.errors import IsolationUnavailable
+from sandbox.isolation import seccomp
 from tests.sandbox.lab import ROOT
 
 try:

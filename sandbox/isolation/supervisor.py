@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 from sandbox.errors import LaunchError
 from sandbox.folder import lent
-from sandbox.isolation import Backend
-from sandbox.job import Job, Launch, Limits
-from sandbox.output import Output
-from sandbox.tree import process_of
-from sandbox.watch import Status, Watch
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.job import Job, Launch, Limits
+from sandbox.isolation.limit_watch import Status, Watch
+from sandbox.isolation.output import Output
+from sandbox.isolation.process_tree import process_of
 
 _TICK = 0.2
 

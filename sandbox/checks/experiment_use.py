@@ -4,9 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from sandbox.finding import Check, Finding, finding
-from sandbox.source import Source
-from sandbox.values import named_values
+from sandbox.checks.finding import Check, Finding, finding
+from sandbox.checks.plan_values import named_values
+from sandbox.checks.source import Source
 
 _OFFERED = (
     *("student", "teacher", "train_dataset", "transfer_dataset", "collator", "model_inputs"),

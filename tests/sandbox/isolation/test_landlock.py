@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import confine
 from sandbox.errors import LaunchError
-from sandbox.isolation import Landlock
-from sandbox.job import Job, Limits
-from sandbox.supervisor import run
+from sandbox.isolation import confine
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.landlock import Landlock
+from sandbox.isolation.supervisor import run
 from tests.sandbox.lab import LIMITS, Lab, needs
 
 pytestmark = needs("landlock")

@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import IsolationUnavailable, LaunchError
-from sandbox.isolation import Backend, Bubblewrap, Landlock, Process, choose
-from sandbox.job import Limits
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.bubblewrap import Bubblewrap
+from sandbox.isolation.choose import choose
+from sandbox.isolation.job import Limits
+from sandbox.isolation.landlock import Landlock
+from sandbox.isolation.process import Process
 from tests.sandbox.lab import ROOT, Lab, needs, problem
 
 needs_bwrap = needs("bwrap")
@@ -295,9 +299,11 @@ def test_detached_grandchild_dies_when_we_are_killed(lab: Lab, backend: Backend)
     code = f"""
 import sys
 from pathlib import Path
-from sandbox.isolation import Bubblewrap, Landlock, Process
-from sandbox.job import Job, Limits
-from sandbox.supervisor import run
+from sandbox.isolation.bubblewrap import Bubblewrap
+from sandbox.isolation.landlock import Landlock
+from sandbox.isolation.process import Process
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.supervisor import run
 run({job}, {type(backend).__name__}(), Limits(60, 1 << 30), Path({str(lab.log)!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as harness:
@@ -385,7 +391,7 @@ def choose_where(*refused: str) -> str:
 import errno, sys
 from pyseccomp import ALLOW, ERRNO, MASKED_EQ, Arg, SyscallFilter
 from sandbox.errors import IsolationUnavailable
-from sandbox.isolation import choose
+from sandbox.isolation.choose import choose
 rules = SyscallFilter(ALLOW)
 for call in sys.argv[1:]:
     if call == "clone(namespaces)":

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sandbox import child, escape
-from sandbox.isolation import Backend
-from sandbox.job import Job, Limits
-from sandbox.supervisor import run
+from sandbox.isolation import child_setup, escape
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.supervisor import run
 
 _LIMITS = Limits(wall_s=20, memory=1 << 30, disk=1 << 20)
 _NAMES = tuple(attempt.__name__ for attempt in escape.ATTEMPTS)
@@ -76,7 +76,7 @@ class _Outside:
         }
         script = Path(escape.__file__)
         job = Job((sys.executable, "-I", "-S", str(script), json.dumps(targets)), (script,), self._written)
-        variables = [*child.environment(job, self._written), *_FROM_THE_SYSTEM]
+        variables = [*child_setup.environment(job, self._written), *_FROM_THE_SYSTEM]
         return replace(job, argv=(*job.argv[:-1], json.dumps(targets | {"variables": variables})))
 
     def reached(self) -> set[str]:

@@ -4,9 +4,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from sandbox import selftest
-from sandbox.isolation import Backend, Bubblewrap, Landlock, Process
-from sandbox.job import Job, Launch, Limits
+from sandbox.isolation import selftest
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.bubblewrap import Bubblewrap
+from sandbox.isolation.job import Job, Launch, Limits
+from sandbox.isolation.landlock import Landlock
+from sandbox.isolation.process import Process
 from tests.sandbox.lab import needs
 
 ALL = {"file", "environment", "tcp", "unix", "write", "kill", "namespace", "daemon"}

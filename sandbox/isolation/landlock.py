@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sandbox import child, confine, seccomp
 from sandbox.errors import IsolationUnavailable, LaunchError
-from sandbox.job import Job, Launch, Limits
-from sandbox.process import launcher
+from sandbox.isolation import child_setup, confine, seccomp
+from sandbox.isolation.job import Job, Launch, Limits
+from sandbox.isolation.process import launcher
 
 _PROC = ("cpuinfo", "meminfo", "stat", "sys/vm/overcommit_memory", "self/maps")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -56,11 +56,11 @@ class Landlock:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
-        child.check_paths(job)
+        child_setup.check_paths(job)
         _check_nesting(job)
-        uid = child.unused_uid()
+        uid = child_setup.unused_uid()
         policy = {
-            "limits": child.kernel_limits(job, limits),
+            "limits": child_setup.kernel_limits(job, limits),
             "rules": [*_rules(job)],
             "hide": [str(path.resolve()) for path in job.hide if path.exists()],
             "uid": uid,
@@ -68,7 +68,7 @@ class Landlock:
         }
         return Launch(
             launcher(policy, "{filter}", job),
-            child.environment(job, temporary=job.write),
+            child_setup.environment(job, temporary=job.write),
             job.write,
             {"{filter}": seccomp.program(strict=True)},
             uid,
@@ -85,15 +85,15 @@ def _check_nesting(job: Job) -> None:
 
 def _rules(job: Job) -> Iterator[tuple[str, int]]:
     """Paths, and the rights over each and all below it; a path that does not exist is left out."""
-    for path in (*child.SYSTEM, *child.FILES, *child.python(), *job.read):
+    for path in (*child_setup.SYSTEM, *child_setup.FILES, *child_setup.python(), *job.read):
         yield os.path.realpath(str(path)), confine.READ
     for name in _PROC:
         yield f"/proc/{name}", confine.READ_FILE
     for name in _DEVICES:
         yield f"/dev/{name}", confine.READ_FILE | confine.WRITE_FILE
-    if not child.INSTALLED:
-        yield str(child.ROOT), confine.READ_DIR  # Python lists the folder in which it looks for our package
-    for node in child.device_nodes(job):
+    if not child_setup.INSTALLED:
+        yield str(child_setup.ROOT), confine.READ_DIR  # Python lists the folder in which it looks for our package
+    for node in child_setup.device_nodes(job):
         yield str(node), confine.READ_FILE | confine.WRITE_FILE | confine.DEVICE_COMMANDS
     if job.devices:
         yield from (("/sys", confine.READ), ("/proc/driver", confine.READ), ("/proc/self/task", confine.WRITE_FILE))
@@ -102,8 +102,8 @@ def _rules(job: Job) -> Iterator[tuple[str, int]]:
 
 def _needs_reading_past_modes(job: Job) -> bool:
     """Whether a user of its own needs CAP_DAC_READ_SEARCH. Raises LaunchError where we do not have it to give."""
-    closed = child.closed_to_others((*child.python(), *job.read, job.write), parents=True)
-    if closed and not child.can_read_past_modes():
+    closed = child_setup.closed_to_others((*child_setup.python(), *job.read, job.write), parents=True)
+    if closed and not child_setup.can_read_past_modes():
         hint = "open it to others (chmod o+rx), keep runs, cache and Python elsewhere, or run as an ordinary user"
         raise LaunchError(f"the job runs as a user of its own, which cannot enter {closed}", hint)
     return closed is not None

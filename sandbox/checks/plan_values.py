@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
-from sandbox.finding import Check, Finding, finding
-from sandbox.source import Source
+from sandbox.checks.finding import Check, Finding, finding
+from sandbox.checks.source import Source
 
 HYPERPARAMETER = re.compile(
     r"T|(?i:(.*_)?(learning_rate|lr|(num_train_|num_)?epochs|max_steps|batch_size|gradient_accumulation_steps"

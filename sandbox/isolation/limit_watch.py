@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from sandbox.folder import Holding, measure
-from sandbox.job import Launch, Limits
-from sandbox.output import Output
-from sandbox.tree import Entry, Tree, memory, unnamed
+from sandbox.isolation.job import Launch, Limits
+from sandbox.isolation.output import Output
+from sandbox.isolation.process_tree import Entry, Tree, memory, unnamed
 
 Status = Literal["ok", "error", "timeout", "cpu", "memory", "disk", "files", "processes", "output", "cancelled"]
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sandbox.errors import LaunchError
-from sandbox.job import Job, Limits
+from sandbox.isolation.job import Job, Limits
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OURS = ROOT / "baselines"  # not the whole checkout: runs/, with every label, lies there too
 INSTALLED = str(ROOT) in site.getsitepackages()
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")

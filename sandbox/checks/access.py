@@ -4,8 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from sandbox.finding import Check, Finding, finding
-from sandbox.source import Source
+from sandbox.checks.finding import Check, Finding, finding
+from sandbox.checks.source import Source
 
 IMPORTS = (
     *("torch", "transformers", "numpy", "baselines.methods", "__future__"),

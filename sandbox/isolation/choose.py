@@ -1,22 +1,18 @@
-"""The backends, strongest first, and the choice between them.
+"""The choice between the backends, strongest first.
 
-A backend turns a job into a launch and does nothing else; the supervisor starts it. Nothing falls back silently: what
-works is tried with real probes, and a plain process must be asked for by name (on macOS there is nothing else).
+Nothing falls back silently: what works is tried with real probes, and a plain process must be asked for by name (on
+macOS there is nothing else).
 """
 
 import sys
 from dataclasses import replace
-from typing import Literal, Protocol
 
-from sandbox.bubblewrap import Bubblewrap
 from sandbox.errors import IsolationUnavailable, LaunchError
-from sandbox.job import Job, Launch, Limits
-from sandbox.landlock import Landlock
-from sandbox.process import Process
-
-__all__ = ["Backend", "Bubblewrap", "Landlock", "Preference", "Process", "choose"]
-
-Preference = Literal["auto", "bwrap", "landlock", "process"]
+from sandbox.isolation import selftest
+from sandbox.isolation.backend import Backend, Preference
+from sandbox.isolation.bubblewrap import Bubblewrap
+from sandbox.isolation.landlock import Landlock
+from sandbox.isolation.process import Process
 
 _HINTS = {
     "not installed": "install it, for example: apt install bubblewrap util-linux",
@@ -30,31 +26,6 @@ _HINTS = {
     "Landlock": "run a kernel of 6.12 or later with landlock in its list of security modules (lsm=)",
 }
 """What to do next, by a part of the problem. Source of the messages: bubblewrap 0.8."""
-
-
-class Backend(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def level(self) -> int:
-        """0 protects nothing from hostile code, 3 all that `protects` lists."""
-
-    @property
-    def protects(self) -> tuple[str, ...]: ...
-
-    @property
-    def not_protected(self) -> tuple[str, ...]: ...
-
-    @property
-    def selftest(self) -> str:
-        """How many probes of the self-test it contained, e.g. "8 of 8"."""
-
-    def problem(self) -> str | None:
-        """What it lacks on this machine, as far as that can be known without starting a process."""
-
-    def launch(self, job: Job, limits: Limits) -> Launch:
-        """Has no side effects. Raises LaunchError when the job names a missing path or a refused variable."""
 
 
 def choose(preference: Preference = "auto") -> Backend:
@@ -82,8 +53,6 @@ def _candidates(preference: Preference) -> "tuple[Bubblewrap | Landlock | Proces
 
 
 def _tried(backend: "Bubblewrap | Landlock | Process") -> Backend:
-    from sandbox import selftest  # it starts a job, so it needs the supervisor, which needs this file
-
     problem = backend.problem()
     if problem is None:
         try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sandbox import child
-from sandbox.job import Job, Launch, Limits
+from sandbox.isolation import child_setup
+from sandbox.isolation.job import Job, Launch, Limits
 
 _LAUNCHER = Path(__file__).with_name("confine.py")
 
@@ -36,11 +36,11 @@ class Process:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
-        child.check_paths(job)
-        policy = {"limits": child.kernel_limits(job, limits), "rules": None}
-        return Launch(launcher(policy, "-", job), child.environment(job, temporary=job.write), job.write)
+        child_setup.check_paths(job)
+        policy = {"limits": child_setup.kernel_limits(job, limits), "rules": None}
+        return Launch(launcher(policy, "-", job), child_setup.environment(job, temporary=job.write), job.write)
 
 
 def launcher(policy: Mapping[str, object], program: str, job: Job) -> tuple[str, ...]:
-    """The command line of sandbox/confine.py; isolated, without `site`, so that nothing else is imported."""
+    """The command line of sandbox/isolation/confine.py; isolated, without `site`, so that nothing else is imported."""
     return (sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(policy), program, *job.argv)

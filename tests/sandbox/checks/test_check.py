@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.checks import check
-from sandbox.finding import Finding
+from sandbox.checks.check import check
+from sandbox.checks.finding import Finding
 
-TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
+TEMPLATES = Path(__file__).parents[3] / "templates" / "train"
 
 BEFORE = """
 from transformers import Trainer

@@ -8,10 +8,10 @@ what the harness reads back from the live trainer, and by scoring outside.
 import ast
 from collections.abc import Iterator
 
-from sandbox import reach, training, values
-from sandbox.finding import Finding, finding
-from sandbox.names import undefined
-from sandbox.source import Source
+from sandbox.checks import access, experiment_use, plan_values
+from sandbox.checks.finding import Finding, finding
+from sandbox.checks.source import Source
+from sandbox.checks.undefined_names import undefined
 
 
 def check(source: str, before: str) -> tuple[Finding, ...]:
@@ -60,4 +60,4 @@ def _meaning(source: str) -> str:
     return ast.dump(tree)
 
 
-_CHECKS = (_entry, *training.CHECKS, *values.CHECKS, *reach.CHECKS)
+_CHECKS = (_entry, *experiment_use.CHECKS, *plan_values.CHECKS, *access.CHECKS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.tree import Tree, listed, memory, process_of, unnamed
+from sandbox.isolation.process_tree import Tree, listed, memory, process_of, unnamed
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import LaunchError
-from sandbox.isolation import Process
-from sandbox.job import Job, Launch, Limits
-from sandbox.supervisor import Outcome, run
+from sandbox.isolation.job import Job, Launch, Limits
+from sandbox.isolation.process import Process
+from sandbox.isolation.supervisor import Outcome, run
 from tests.sandbox.ordinary import as_user
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 DETACH = """
 import subprocess, sys
@@ -278,9 +278,9 @@ def test_a_job_that_hides_what_it_holds_open_is_stopped(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from sandbox.isolation import Process
-from sandbox.job import Job, Limits
-from sandbox.supervisor import run
+from sandbox.isolation.process import Process
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.supervisor import run
 ours = Path({str(tmp_path / "ours")!r})
 print(run(Job((sys.executable, "-c", {hides!r}), (), ours / "out"), Process(), Limits(20, 1 << 30), ours / "log").tail)
 """
@@ -328,9 +328,9 @@ def test_log_that_cannot_be_written_stops_the_job(lab: Lab) -> None:
     code = f"""
 import resource, sys, threading
 from pathlib import Path
-from sandbox.isolation import Process
-from sandbox.job import Job, Limits
-from sandbox.supervisor import run
+from sandbox.isolation.process import Process
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.supervisor import run
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
 job = Job((sys.executable, "-c", "while True: print('text' * 100)"), (), Path({str(lab.write)!r}))
 print(run(job, Process(), Limits(20, 1 << 30), Path({str(lab.log)!r})).status)

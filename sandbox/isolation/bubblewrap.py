@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sandbox import child, seccomp
 from sandbox.errors import IsolationUnavailable, LaunchError
-from sandbox.job import Job, Launch, Limits
+from sandbox.isolation import child_setup, seccomp
+from sandbox.isolation.job import Job, Launch, Limits
 
 _PRLIMIT, _SETPRIV = "/usr/bin/prlimit", "/usr/bin/setpriv"
 _GIB = 1 << 30
@@ -56,9 +56,9 @@ class Bubblewrap:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
-        child.check_paths(job)
-        variables = child.environment(job, temporary=Path("/tmp"))
-        uid = child.unused_uid()
+        child_setup.check_paths(job)
+        variables = child_setup.environment(job, temporary=Path("/tmp"))
+        uid = child_setup.unused_uid()
         if uid is not None:
             _check_readable(job)
         argv = (
@@ -66,12 +66,12 @@ class Bubblewrap:
             *_namespaces(own_user=uid is not None),
             *(word for name, value in variables.items() for word in ("--setenv", name, value)),
             *_system(job, min(_GIB, limits.memory // 4)),
-            *_mounts((*child.python(), *job.read), job.write),
+            *_mounts((*child_setup.python(), *job.read), job.write),
             *_hidden(job.hide),
             *("--remount-ro", "/", "--chdir", str(job.write), "--seccomp", "{filter}", "--"),
             *_become(uid),
             _PRLIMIT,
-            *(f"--{name}={soft}:{hard}" for name, (soft, hard) in child.kernel_limits(job, limits).items()),
+            *(f"--{name}={soft}:{hard}" for name, (soft, hard) in child_setup.kernel_limits(job, limits).items()),
             *("--", *job.argv),
         )
         attached = _stubs(job, os.getuid() if uid is None else uid) | {"{filter}": seccomp.program()}
@@ -97,7 +97,7 @@ def _become(uid: int | None) -> tuple[str, ...]:
 
 
 def _check_readable(job: Job) -> None:
-    closed = child.closed_to_others((*child.python(), *job.read), parents=False)
+    closed = child_setup.closed_to_others((*child_setup.python(), *job.read), parents=False)
     if closed:
         hint = f"open it to others (chmod -R o+rX {closed}), or run as an ordinary user"
         raise LaunchError(f"the job runs as a user of its own, which cannot read {closed}", hint)
@@ -114,14 +114,14 @@ def _stubs(job: Job, uid: int) -> dict[str, bytes]:
 
 def _system(job: Job, scratch: int) -> Iterator[str]:
     """The smallest root in which Python and torch run, with that many bytes in each of /tmp and /dev/shm."""
-    for top in filter(os.path.lexists, child.SYSTEM):
+    for top in filter(os.path.lexists, child_setup.SYSTEM):
         yield from ("--symlink", os.readlink(top), top) if os.path.islink(top) else ("--ro-bind", top, top)
-    for path in (*child.FILES, *(("/sys",) if job.devices else ())):
+    for path in (*child_setup.FILES, *(("/sys",) if job.devices else ())):
         yield from (*_parents(Path(path)), "--ro-bind-try", path, path)
     for name in ("passwd", "group", "hosts"):
         yield from ("--perms", "0444", "--ro-bind-data", f"{{{name}}}", f"/etc/{name}")
     yield from ("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev")
-    for node in map(str, child.device_nodes(job)):
+    for node in map(str, child_setup.device_nodes(job)):
         yield from ("--dev-bind", node, node)
     for folder in ("/dev/shm", "/tmp"):
         yield from ("--size", str(scratch), "--perms", "1777", "--tmpfs", folder)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sandbox.source import Source
+from sandbox.checks.source import Source
 
 Rule = Literal[
     "syntax",
