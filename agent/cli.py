@@ -275,10 +275,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         arguments = parser().parse_args(words)
-        from agent import commands, runs
+        from agent.commands.table import COMMANDS
+        from agent.record import runs
 
         with runs.refusals():
-            code = commands.COMMANDS[arguments.command](arguments)
+            code = COMMANDS[arguments.command](arguments)
             sys.stdout.flush()
         return code
     except KdagentError as error:

@@ -3,13 +3,15 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from agent.config import ROOT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+
+TEMPLATES = ROOT / "templates"
 
 
 def render(name: str, **values: Any) -> str:

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 from agent import config
-from agent.plan import ModelSpec, Training
+from agent.plan.plan import ModelSpec, Training
 from baselines import predict, prepare, teacher
 from baselines.experiment import Experiment
 from baselines.rows import read_rows

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.environment import multiplies_bf16
+from agent.jobs.machine import multiplies_bf16
 from benchmarks import accuracy, setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described

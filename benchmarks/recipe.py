@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from agent.environment import ABREAST, multiplies_bf16
+from agent.jobs.machine import ABREAST, multiplies_bf16
 from benchmarks.arms import CUDA
 from benchmarks.rivals import FOR_IMAGES
 from benchmarks.setting import Setting

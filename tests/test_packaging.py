@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent import __version__, config
-from agent.cards import cards
+from agent.plan.cards import cards
 from agent.render import TEMPLATES
-from agent.results import PUBLISHED
+from agent.results.published import PUBLISHED
 
 
 @pytest.mark.parametrize("name", ["agent", "sandbox", "baselines", "templates"])

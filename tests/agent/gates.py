@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.agent.command import TINY, Kdagent, Said
 
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent import planner
-from agent.compare import Guard
-from agent.evidence import Evidence, TrialRecord
-from agent.fields import EXECUTED, batches, fields, samples
-from agent.guards import guards
-from agent.options import Options
-from agent.plan import Plan, Proposal, Training
-from agent.results import FieldRow
+from agent.plan import planner
+from agent.plan.freeze import freeze
+from agent.plan.options import Options
+from agent.plan.plan import Plan, Training
+from agent.plan.proposal import Proposal
+from agent.results.evidence import Evidence, TrialRecord
+from agent.results.executed import EXECUTED, batches, fields, samples
+from agent.results.guards import guards
+from agent.results.schema import FieldRow, Guard
 
 PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
 ARMS = ("student_only", "proposed")
@@ -26,7 +27,7 @@ class Records:
         self.folder = folder
         wanted = Options(idea="kd", tasks=(task,), values={"seeds": [0, 1], "method.name": method} | values)
         said = Proposal.model_validate(PROSE | {"method": method})
-        self.plan: Plan = planner.freeze(planner.draft(wanted), wanted, said, {})
+        self.plan: Plan = freeze(planner.draft(wanted), wanted, said, {})
         self.track = self.plan.tracks[0]
         self.facts: dict[str, Any] = {}
         """Replaces fields of the evidence."""

@@ -16,7 +16,7 @@ class Yesterday(datetime.datetime):
 
 def move_back() -> None:
     """Before LangGraph asks what time it is; a type that the whole process shares cannot be exchanged."""
-    from agent import events, runs
+    from agent.record import events, runs
 
     seconds, nanoseconds = time.time, time.time_ns
     time.time = lambda: seconds() - DAY.total_seconds()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agent.returned import TRACE, TRIAL
+from agent.jobs.outputs import TRACE, TRIAL
 from baselines.checkpoints import counts, every, finish, newest
 from sandbox import intake
 from tests.baselines.lab import TRAINS, Lab, here, report, sha256, trace

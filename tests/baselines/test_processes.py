@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
-from agent.plan import Method
-from agent.probe import measure
+from agent.jobs.probe import measure
+from agent.plan.method import Method
 from baselines import models, parts, trial
 from baselines.errors import BaselineError
 from baselines.experiment import Experiment, Settings

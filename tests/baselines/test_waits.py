@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from transformers import Trainer
 
-from agent.cards import cards
-from agent.plan import Method
+from agent.plan.cards import cards
+from agent.plan.method import Method
 from baselines.experiment import Experiment
 from baselines.methods.tmkd import Scale
 from baselines.parts import ENCODERS, in_parts, spread

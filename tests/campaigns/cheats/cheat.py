@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import config
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.baselines.lab import TRAINS
 
 ABOUT = {

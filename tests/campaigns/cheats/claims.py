@@ -1,6 +1,6 @@
 """Cheats in what is said: seeds oversold, numbers in prose, checks that are made to fail, warnings that are ignored."""
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.campaigns.cheats.cheat import START, STUDENT_LOSS, Author, changed, edit, plan, text, tries
 from tests.campaigns.cheats.honest import AUTHORS as HONEST
 

@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.campaigns.cheats.cheat import (
     ACCUSED,
     CLASS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.agent.command import Kdagent
 from tests.agent.loopback import LoopbackModel, Received
 from tests.campaigns.cheats.cheat import Author

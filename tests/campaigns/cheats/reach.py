@@ -1,7 +1,7 @@
 """Cheats that reach for what is outside: limits, test labels, evidence, secrets."""
 
-from agent.events import EventLog, broken_link
-from agent.paths import RunPaths
+from agent.record.events import EventLog, broken_link
+from agent.record.paths import RunPaths
 from tests.agent.gates import commands
 from tests.campaigns.cheats.cheat import ACCUSED, CLASS, START, Author, changed, files, plan, tries
 from tests.campaigns.cheats.play import CANARY

@@ -12,13 +12,13 @@ from agent import config
 from tests.agent.command import ROOT
 
 CHECKS = "tests/sandbox/checks/test_check.py"
-EDITS = "tests/agent/test_edits.py"
-FIELDS = "tests/agent/test_fields.py"
-GUARDS = "tests/agent/test_guards.py"
-REPLY = "tests/agent/test_reply.py"
-REPORT = "tests/agent/test_report.py"
+EDITS = "tests/agent/llm/test_edits.py"
+FIELDS = "tests/agent/results/test_executed.py"
+GUARDS = "tests/agent/results/test_guards.py"
+REPLY = "tests/agent/llm/test_reply.py"
+REPORT = "tests/agent/results/test_report.py"
 ROWS = "tests/baselines/test_rows.py"
-RUN = "tests/agent/test_endpoint_run.py"
+RUN = "tests/agent/loop/test_endpoint_run.py"
 RULES = "tests/campaigns/cheats/test_rules.py"
 TRIALS = "tests/baselines/test_processes.py"
 
@@ -133,6 +133,6 @@ def test_the_named_test_exists(file: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ResNet-50", "CIFAR-10", "BERT-base", "MobileNetV2", "GPT-4o"])
 def test_names_are_no_numbers(name: str) -> None:
-    from agent.plan import stray_number
+    from agent.plan.prose import stray_number
 
     assert stray_number(f"We distil {name} here.") == ""

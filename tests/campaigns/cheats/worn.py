@@ -8,7 +8,8 @@ that nobody had thought of would be.
 
 import sys
 
-from agent import cli, steps
+from agent import cli
+from agent.loop import steps
 from sandbox.checks.check import check
 from sandbox.checks.finding import Finding
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent.options import Options
+from agent.plan.options import Options
 from benchmarks.page import DOCS, put
 from tests.agent.command import Kdagent
 

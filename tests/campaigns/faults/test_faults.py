@@ -13,28 +13,33 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from agent import planner
-from agent.arithmetic import Size, batches
-from agent.assembly import _latency
-from agent.compare import Guard, compare
 from agent.config import TASKS, cards
-from agent.contradictions import contradictions
-from agent.edits import apply
 from agent.errors import DataError, EditError, UsageError
-from agent.evidence import TrialRecord
-from agent.fields import fields
-from agent.lints import lint
-from agent.options import Options
-from agent.plan import Plan, Proposal, title_problem
-from agent.report import render_report
-from agent.reported import read
-from agent.results import conclude
-from agent.score import score
+from agent.llm.edits import apply
+from agent.metrics.arithmetic import Size, batches
+from agent.metrics.contradictions import contradictions
+from agent.metrics.reported import read
+from agent.plan import planner
+from agent.plan.defaults import tracks
+from agent.plan.freeze import freeze
+from agent.plan.options import Options
+from agent.plan.plan import Plan
+from agent.plan.proposal import Proposal
+from agent.plan.prose import title_problem
+from agent.plan.rules import lint
+from agent.results.compare import compare
+from agent.results.conclude import conclude
+from agent.results.derive import latency_of
+from agent.results.evidence import TrialRecord
+from agent.results.executed import fields
+from agent.results.report import render_report
+from agent.results.schema import Guard
+from agent.results.score import score
 from sandbox.checks.check import check
 from sandbox.checks.undefined_names import undefined
 from sandbox.workspace import Workspace
-from tests.agent.test_arithmetic import BENCHMARK, RESULTS
-from tests.agent.test_report import failing_track, measured, plan, section, track_result
+from tests.agent.metrics.test_arithmetic import BENCHMARK, RESULTS
+from tests.agent.results.test_report import failing_track, measured, plan, section, track_result
 from tests.baselines.lab import TEMPLATES, TRAINS
 from tests.campaigns.faults.table import COUNT, FAULTS, fault, table, write
 from tests.campaigns.faults.world import World, verdict
@@ -69,7 +74,7 @@ def lints(
 ) -> dict[str, str]:
     """Field → level and message of what the planner says about a plan."""
     wanted = Options(idea="efficient KD", scale=scale, tasks=(task,), values={"method.name": "kd"} | values)
-    made = planner.freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": "kd"}), {})
+    made = freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": "kd"}), {})
     return {
         each.field.removeprefix(f"tracks.{task}."): f"{each.level}: {each.message}"
         for each in lint(made, {task: {"models": models}})
@@ -440,7 +445,7 @@ def test_unknown_data_set_is_refused_and_known_ones_are_pinned() -> None:
     """Data are found before the plan is frozen; a hub id stands with its revision."""
     for name in ("huggingface/ag_news", "huggingface/cifar10"):
         with pytest.raises(UsageError, match="unknown task"):
-            planner.tracks(Options(idea="kd", tasks=(name,)))
+            tracks(Options(idea="kd", tasks=(name,)))
     hubs = [card for card in cards(TASKS).values() if not card["embedded"]]
     assert hubs and all(len(card["revision"]) == 40 and "/" in card["hub"] for card in hubs)
 
@@ -464,10 +469,10 @@ def test_latency_has_a_protocol_or_is_called_not_measured(tmp_path: Path) -> Non
 
     said = {"inference_ms": 1.0, "inference_ms_p95": 2.0, "device": "cpu", "threads": 1}
     (tmp_path / "test.json").write_text(json.dumps(said))
-    found = _latency([TrialRecord(tmp_path)])
+    found = latency_of([TrialRecord(tmp_path)])
     assert found and TIMED >= 200
     assert found.protocol == f"cpu, 1 thread(s), one row at a time, {WARM_UP} warm-up and {TIMED} timed runs"
-    assert _latency([TrialRecord(tmp_path / "nothing")]) is None
+    assert latency_of([TrialRecord(tmp_path / "nothing")]) is None
     lost = conclude(measured(tracks=(failing_track(),), status="partial", status_reason="time"))
     assert "| proposed | not measured | not measured |" in render_report(lost)
     assert "digits: the latency of proposed was not measured." in lost.limitations

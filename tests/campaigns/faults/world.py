@@ -12,13 +12,14 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from agent.compare import Comparison, Guard, decide
-from agent.evidence import Evidence, TrialRecord
-from agent.fields import fields
-from agent.guards import guards
-from agent.plan import Method, ModelSpec, Plan, Task, TeacherTraining, Track, Training
-from agent.results import FieldRow
-from agent.score import score
+from agent.plan.method import Method
+from agent.plan.plan import ModelSpec, Plan, Task, TeacherTraining, Track, Training
+from agent.results.compare import decide
+from agent.results.evidence import Evidence, TrialRecord
+from agent.results.executed import fields
+from agent.results.guards import guards
+from agent.results.schema import Comparison, FieldRow, Guard
+from agent.results.score import score
 from sandbox.checks.check import check
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, TRAINS, Lab, here
 

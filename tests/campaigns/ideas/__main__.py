@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.conversation import Message
-from agent.recipes import Recipes
-from agent.reply import REFUSED
+from agent.llm.conversation import Message
+from agent.llm.recipes import Recipes
+from agent.llm.reply import REFUSED
 from benchmarks.page import DOCS, put
 
 IDEAS: list[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "ideas.toml").read_text())["idea"]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from agent.cards import cards
+from agent.plan.cards import cards
 from tests.campaigns.ideas.__main__ import IDEAS, missed
 
 

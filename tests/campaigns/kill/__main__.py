@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from benchmarks.page import DOCS, put
 from tests.agent.command import Kdagent
 from tests.campaigns.kill.kills import WORDS, AtEvent, Chain, Inside, Killed, Moment

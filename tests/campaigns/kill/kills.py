@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.paths import RunPaths
-from agent.verify import verify
+from agent.recheck.verify import verify
+from agent.record.paths import RunPaths
 from tests.agent.command import TINY, Kdagent
 from tests.campaigns.kill.ledger import Event, finished, ledger
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from agent.events import EventLog
-from agent.paths import RunPaths
+from agent.record.events import EventLog
+from agent.record.paths import RunPaths
 
 Event = tuple[str, dict[str, Any]]
 PASSING = ("stopped", "resumed")

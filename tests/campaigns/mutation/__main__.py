@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent import runs
-from agent.paths import RunPaths
-from agent.verify import verify
+from agent.recheck.verify import verify
+from agent.record import runs
+from agent.record.paths import RunPaths
 from benchmarks.page import DOCS, put
 from tests.campaigns.mutation.mutations import Tried, sample
 from tests.campaigns.mutation.untouched import records

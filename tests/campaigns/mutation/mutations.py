@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.paths import RunPaths
-from agent.verify import Derived, verify
+from agent.recheck.verify import Derived, verify
+from agent.record.paths import RunPaths
 
 KINDS = {
     "report.md": ("report.md",),

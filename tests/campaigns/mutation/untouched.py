@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import runs
-from agent.paths import RunPaths
+from agent.record import runs
+from agent.record.paths import RunPaths
 from tests.agent.command import TINY, Kdagent
 
 NOWHERE = ("--model", "nobody", "--base-url", "http://127.0.0.1:9/v1")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.cards import cards
 from agent.config import TASKS
 from agent.config import cards as listed
+from agent.plan.cards import cards
 from tests.campaigns.ideas.__main__ import chosen
 from tests.campaigns.recorded.__main__ import BOOK, reproduced
 

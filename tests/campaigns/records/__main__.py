@@ -6,7 +6,7 @@ Needed when prompts, presets or the record itself change: the recorded conversat
 import tempfile
 from pathlib import Path
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 from tests.agent.command import Kdagent
 from tests.agent.loopback import LoopbackModel
 from tests.campaigns.records import author

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from agent.paths import RunPaths
+from agent.record.paths import RunPaths
 
 TENSORS = "tensors.json"
 PARTS = ("*.json", "idea.md", "events.jsonl", "conversation/**/*", "trials/*/*/*/trial.json")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.events import EventLog, broken_link
-from agent.likeness import Likeness
-from agent.paths import RunPaths
-from agent.seal import Note, noted
+from agent.recheck.similarity import Likeness
+from agent.record.events import EventLog, broken_link
+from agent.record.hashes import Note, noted
+from agent.record.paths import RunPaths
 from tests.agent.command import Kdagent
 from tests.agent.loopback import LoopbackModel
 from tests.campaigns.records.__main__ import PLAYED

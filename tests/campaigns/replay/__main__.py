@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.likeness import Likeness
+from agent.recheck.similarity import Likeness
 from benchmarks.page import DOCS, put
 from tests.agent.command import ROOT, TINY, Kdagent
 from tests.agent.loopback import LoopbackModel

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from agent.score import score
+from agent.results.score import score
 from sandbox import folder, intake
 from sandbox.isolation import supervisor
 from sandbox.isolation.job import Job, Limits

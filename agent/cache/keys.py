@@ -1,0 +1,73 @@
+"""The keys of the cache: digests of everything that decides what an entry contains."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from agent import config
+from agent.plan.plan import Track
+
+MODELS = ("teacher", "assistant", "student", "generator")
+"""Whose checkpoints lie beside the prepared rows."""
+
+
+def data_key(job: dict[str, Any]) -> str:
+    """Where prepared rows' place in the cache is. Files that changed under their old names make other rows."""
+    checkpoints = [job[who]["checkpoint"] for who in MODELS if who in job]
+    files = [_files(job["task"]), *(_stamps(Path(checkpoint)) for checkpoint in checkpoints if checkpoint)]
+    return digest([job, files, versions()])
+
+
+def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
+    """Where a teacher's place in the cache is: all that its weights follow from, the labels it learns among it."""
+    identity = {
+        "data": track.task.encoded,
+        "labels": [facts["files"][name] for name in ("seen/train.safetensors", "labels/transfer.safetensors")],
+        "input": track.task.input_size,
+        "model": [track.teacher.model_dump(), copied(facts, "teacher")],
+        "training": track.teacher_training.model_dump(),
+        "threads": track.threads,
+        "file": train_file,
+    }
+    return digest([identity, versions(), str(facts["task"])])
+
+
+def versions() -> dict[str, str]:
+    """What else decides about prepared rows and teachers: the libraries and our own code. Part of every cache key."""
+    names = ("torch", "transformers", "datasets", "scipy", "scikit-learn", "tokenizers")
+    return {name: version(name) for name in names} | {"baselines": training_code()}
+
+
+def training_code() -> str:
+    """Hash of our own code that prepares, trains and predicts."""
+    sources = sorted((config.ROOT / "baselines").rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _files(source: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file a source may read, so that changed data are prepared again."""
+    root = Path(source.get("data") or source.get("data_dir") or "")
+    name = config.cards(config.TASKS).get(source["name"], {}).get("texts", source["name"])
+    if source.get("data_dir") and (root / name).is_dir():
+        root = root / name
+    if not (source.get("data") or source.get("data_dir")):
+        return []
+    return _stamps(root)
+
+
+def _stamps(root: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of a file, or of every file in a folder."""
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def copied(facts: dict[str, Any], who: str) -> dict[str, str]:
+    """The hashes of a checkpoint's files as they were copied beside the rows."""
+    return {name: found for name, found in facts["files"].items() if name.startswith(f"seen/{who}/")}
+
+
+def digest(identity: Any) -> str:
+    """The name in the cache of what follows from `identity`, and from nothing else."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]

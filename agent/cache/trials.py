@@ -1,0 +1,62 @@
+"""The stock: finished trials of reference arms, kept for other runs in which they would be the same to the last bit.
+
+Only arms that no model wrote are kept. A trial is found by everything that it follows from; what is taken is held
+against its hashes first, and says which run trained it. A replay takes nothing from here.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.cache import entries
+from agent.cache.keys import digest
+from agent.record.files import file_hash, write_whole
+from sandbox.folder import remove
+
+FILES = ("trace.jsonl", "weights.safetensors", "trial.json")
+
+
+@dataclass(frozen=True)
+class Stock:
+    folder: Path
+    """One folder per trial, named by its key."""
+    run: str
+    """The run that takes and gives."""
+
+    def take(self, identity: Any, place: Path) -> bool:
+        """Puts the trial of that identity into `place`; False where none is kept, or what is kept was changed."""
+        kept = self.folder / digest(identity)
+        try:
+            entries.use(kept)
+            origin = json.loads((kept / "origin.json").read_text(encoding="utf-8"))
+            if {name: file_hash(kept / name) for name in FILES} != origin["files"]:
+                return False
+        except (OSError, ValueError, KeyError):
+            return False
+        place.mkdir(parents=True, exist_ok=True)
+        for name in FILES[:2]:
+            shutil.copyfile(kept / name, place / name)
+        report = json.loads((kept / "trial.json").read_text(encoding="utf-8"))
+        write_whole(place / "trial.json", json.dumps(report | {"reused": origin["run"]}))
+        return True
+
+    def give(self, identity: Any, place: Path) -> None:
+        """Keeps the trial in `place`, if it went as planned and was trained by this run."""
+        report = json.loads((place / "trial.json").read_text(encoding="utf-8"))
+        kept = self.folder / digest(identity)
+        if kept.exists() or report["status"] != "ok" or {"reused", "continued"} & report.keys() or report["micro"] > 1:
+            return
+        part = kept.with_suffix(f".{self.run}")
+        remove(part)
+        part.mkdir(parents=True)
+        for name in FILES:
+            shutil.copyfile(place / name, part / name)
+        track = place.parent.name
+        origin = {"run": self.run, "track": track, "files": {name: file_hash(part / name) for name in FILES}}
+        write_whole(part / "origin.json", json.dumps(origin))
+        try:
+            part.rename(kept)
+        except OSError:  # another run was faster
+            remove(part)

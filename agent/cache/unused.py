@@ -1,0 +1,84 @@
+"""What nothing needs any more: leftovers of runs, and what the cache holds for no run that is there."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.cache import entries
+from agent.errors import UsageError
+from agent.record import runs
+from agent.record.paths import RunPaths
+from sandbox.folder import measure
+
+KEY = re.compile(rb"[0-9a-f]{32}")
+HIDDEN = (".import-", ".removed-")
+"""Runs half made and half removed, by the beginning of their names."""
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    size: int
+    """Bytes on the disk."""
+    why: str
+    locks: tuple[Path, ...]
+    """Held by whoever uses it."""
+
+
+@dataclass
+class Waste:
+    items: list[Item] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """What was left alone, and why."""
+
+
+def waste(folder: Path, cache_folder: Path) -> Waste:
+    """Everything that can go. The cache is left alone while any run may still be about to name what it uses."""
+    found, needed = Waste(), set[str]()
+    for paths in runs.every(folder):
+        try:
+            with runs.still(paths):
+                runs.read(paths)
+                needed |= keys(paths)
+                found.items += [_item(each, f"scratch of {paths.id}", paths.lock) for each in inside(paths.scratch)]
+        except (UsageError, OSError) as error:
+            found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
+    found.items += [_item(each, "left by an import or a removal", RunPaths(each).lock) for each in _hidden(folder)]
+    if not found.kept:
+        why = f"no run in {folder} refers to it"
+        found.items += [_item(each, why, entries.lock(each), each) for each in _unneeded(cache_folder, needed)]
+    return found
+
+
+def free(item: Item) -> bool:
+    """Whether it is gone now; what somebody has just begun to use stays."""
+    return entries.free(item.path, *item.locks)
+
+
+def keys(paths: RunPaths) -> set[str]:
+    """Everything in a record that may be the name of an entry of the cache."""
+    files = (paths.facts, paths.events, *paths.jobs.glob("*/job-*.json"))
+    return {key.decode() for path in files if path.exists() for key in KEY.findall(path.read_bytes())}
+
+
+def _unneeded(folder: Path, needed: set[str]) -> Iterator[Path]:
+    for kind in ("data", "teachers", "trials", "paces"):
+        for path in inside(folder / kind):
+            if path.stem not in needed:
+                yield path
+
+
+def _hidden(folder: Path) -> Iterator[Path]:
+    return (path for path in inside(folder) if path.name.startswith(HIDDEN))
+
+
+def inside(folder: Path) -> list[Path]:
+    """Folders in a folder, in order."""
+    return (
+        sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()) if folder.is_dir() else []
+    )
+
+
+def _item(path: Path, why: str, *locks: Path) -> Item:
+    return Item(path, measure(path).disk, why, locks)

@@ -1,0 +1,53 @@
+"""Commands that list what the library has: tasks and methods."""
+
+import argparse
+import json
+from typing import Any
+
+from agent import config
+from agent.errors import UsageError
+
+
+def tasks(arguments: argparse.Namespace) -> int:
+    found = config.cards(config.TASKS)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "tasks": found}))
+        return 0
+    for name, card in found.items():
+        where = "embedded, works offline" if card["embedded"] else f"--data-dir, or the hub ({card['hub']})"
+        print(f"{name:<15} {card['kind']:<8} {card['title']}: {card['about']} [{where}]")
+    print("your own        --data FILE.csv, FILE.parquet, or a folder of images with one sub-folder per class")
+    return 0
+
+
+def methods(arguments: argparse.Namespace) -> int:
+    found = config.cards(config.METHODS)
+    if arguments.words:
+        name = _shown(arguments.words, [*found])
+        found = {name: found[name] | {"measured": _measured(name)}}
+    if arguments.json:
+        print(json.dumps({"schema": 1, "methods": found}))
+    elif arguments.words:
+        from agent.render import render
+
+        print(render("methods/card.txt.j2", method=name, card=found[name]), end="")
+    else:
+        print("".join(f"{name:<14} {card['title']}\n" for name, card in found.items()), end="")
+        print("`kdagent methods show NAME`: formula, source, needs, cost, cautions, and what was measured here")
+    return 0
+
+
+def _shown(words: list[str], known: list[str]) -> str:
+    """The method of `show NAME`. Raises UsageError."""
+    if len(words) != 2 or words[0] != "show" or words[1] not in known:
+        problem = (
+            f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"not known: {words[0]!r:.80}"
+        )
+        raise UsageError(problem, f"kdagent methods show NAME, with one of {', '.join(known)}")
+    return words[1]
+
+
+def _measured(name: str) -> list[dict[str, Any]]:
+    """What `make effects` wrote down about a method."""
+    known: list[dict[str, Any]] = json.loads(config.EFFECTS.read_text())["claims"]
+    return [claim for claim in known if name in claim["methods"]]

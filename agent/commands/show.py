@@ -1,0 +1,46 @@
+"""Plans and runs on the terminal."""
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.plan.read import plan_of
+from agent.plan.table import plan_table, say
+from agent.record import runs
+from agent.record.paths import RunPaths
+from agent.results.read import results_of
+from agent.results.schema import Results
+
+
+def show_run(paths: RunPaths, as_json: bool) -> None:
+    record, plan, results = runs.read(paths), plan_of(paths), results_of(paths)
+    if as_json:
+        known = {"plan": plan, "results": results}
+        dumped = {name: found and found.model_dump(mode="json", by_alias=True) for name, found in known.items()}
+        print(json.dumps({"schema": 1, "run": record} | dumped))
+        return
+    console = Console()
+    reason = f" ({record['reason']})" if record.get("reason") else ""
+    say(console, f"run {paths.id}: {record['status']}{reason}\nidea: {record['options']['idea']}")
+    if imported := record.get("imported"):
+        say(console, f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
+    if plan:
+        plan_table(console, plan, json.loads(paths.facts.read_text()))
+    if results:
+        _scores(console, results)
+        say(console, f"\n{results.verdict}: {results.conclusion}\nreport: {paths.report}")
+
+
+def _scores(console: Console, results: Results) -> None:
+    metric = results.plan.primary_metric
+    for track in results.tracks:
+        title = f"\n{track.name}: {metric} on the test rows"
+        table = Table("arm", "mean", "sd", "n", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_row("teacher", f"{track.teacher_scores[metric]:.4f}", "", "1")
+        if track.assistant:
+            table.add_row("assistant", f"{track.assistant.scores[metric]:.4f}", "", "1")
+        for arm in track.arms:
+            if summary := arm.summaries.get(metric):
+                table.add_row(arm.name, f"{summary.mean:.4f}", f"{summary.sd or 0:.4f}", str(summary.n))
+        console.print(table)

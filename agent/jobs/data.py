@@ -1,0 +1,3 @@
+"""Prepared rows."""
+
+MOST_LABELS = 1 << 30  # bytes, as the next two

@@ -1,0 +1,202 @@
+"""The embedded source: no network and no key. It chooses a method for an idea from what the library knows.
+
+It speaks the text protocol of a language model and passes the same parsers, but it is none, and a report made with it
+says so. An idea that the library has no method for is refused.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.errors import ModelError
+from agent.llm.conversation import Message, Reply
+from agent.llm.edits import NO_FURTHER_EDIT
+from agent.llm.reply import REFUSED, code_blocks, problems
+from agent.plan.cards import cards
+from agent.plan.proposal import Proposal
+from agent.render import TEMPLATES, fence
+
+LAST_LAYERS = 3
+DEFAULT = "kd_selective"
+TRAINING = ("learning_rate", "batch_size", "epochs")
+
+TOPIC = re.compile(
+    r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|dark knowledge|soft (?:label|target)"
+    r"|fine-?tun|\blogits?\b|hidden (?:state|layer)|attention map"
+    r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|resnet|mobilenet)|\b(?:[dprc]kd|crd|dml|tmkd)\b"
+    r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
+    r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label)"
+    r"|\bborn[- ]again\b|\bteacher assistants?\b|\bself[- ]distil"
+    r"|\bmutual learning\b|\bstudents? that (?:learn|teach)\b|\bpeers that (?:learn|teach)\b"
+    r"|\b(?:the|a|small|compact|tiny|convolutional) student(?:'s|s)?\b.{0,80}\bteacher"
+    r"|\bteacher\b.{0,80}\b(?:the|a|small|compact|tiny|convolutional) student\b"
+    r"|\btrain\w* (?:the|a) student\b|\btransfer set\b|\battention transfer\b|\bteacher and student (?:embedding|logit)"
+    r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer"
+    r"|\bminiplm\b|\bdifference[ -]sampl|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
+    re.IGNORECASE,
+)
+BEYOND = (
+    "reinforcement learning",
+    "object detection",
+    "segmentation",
+    "speech",
+    "machine translation",
+    "text generation",
+    "summarisation",
+    "summarization",
+    "diffusion",
+    "image generation",
+    "regression",
+    "pruning",
+    "quantisation",
+    "quantization",
+    "quantise",
+    "quantize",
+    "data-free",
+    "federated",
+)
+RULED_OUT = re.compile(r"\b(?:no|not|without|never|instead of|rather than)\s+(?:\w+[ -]+){0,2}$", re.IGNORECASE)
+
+NUMBER = r"(\d+(?:\.\d+)?(?:e-?\d+)?|\.\d+)"
+IS = r"\s*(?:=|:|of|is)?\s*"
+VALUES = {
+    "temperature": rf"(?:\b(?:temperature|temp|tau)|τ){IS}{NUMBER}|(?-i:\bT)\s*[=:]\s*{NUMBER}",
+    "alpha": rf"(?:\balpha|α){IS}{NUMBER}",
+    "beta": rf"(?:\bbeta|β){IS}{NUMBER}",
+    "learning_rate": rf"\b(?:lr|learning[ -]rate){IS}{NUMBER}",
+    "batch_size": rf"\bbatch(?:[ -]size)?{IS}{NUMBER}",
+    "epochs": rf"{NUMBER}[ -]*epochs?\b|\bepochs{IS}{NUMBER}",
+}
+COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+LAYERS = rf"\b(?:last|final|top)[ -](\d+|{'|'.join(COUNTS)})[ -](?:\w+[ -])?(?:layer|block|stage|state)s?\b"
+WORTH = r"(?:critical|(?:most|more) (?:important|critical|influential|useful|valuable)|important)"
+CHOICES = {
+    "layer_map": {
+        "critical": rf"\b{WORTH} (?:(?:teacher|hidden)(?:'s)? )?(?:layer|block)s?\b"
+        rf"|\b(?:layer|block)s? that (?:matter|count|hurt|cost)s?\b",
+        "last1": r"\b(?:last|final) (?:hidden )?(?:layer|block)\b",
+        "last_stretched": r"\bstretch",
+        "skip": r"\bskip\b(?! connection)|every other layer|\bevenly|\buniformly|\bpkd\b|\btinybert\b",
+    },
+    "signal": {
+        "relation": r"\brelation(?:s|al)?\b(?=.{0,60}\blayers\b)",
+        "crd": r"\bcontrast\w*(?=.{0,60}\blayers\b)",
+        "attention": r"\battention\b|\btinybert\b|\bminilm\b",
+        "cls": r"\bcls\b|\bpkd\b|\bpatient (?:kd|knowledge)",
+        "cos": r"\bcosine\b",
+        "hidden": r"\bhidden\b|\bintermediate\b|\bfitnets?\b|\bhints?\b|\bfeatures?\b",
+    },
+}
+INIT = r"(?:initiali[sz]\w*|warm[ -]start\w*|cop(?:y|ied|ying)|start\w* from)\b[^,.;]*\bteacher[^,.;]*|teacher initiali"
+STARTS = {"first": r"\b(?:first|lower|bottom)\b", "last": r"\b(?:last|top|upper)\b", "alternate": r""}
+
+
+class Recipes:
+    """A source that answers "plan" and "edit" from the method cards and the finished train.py files."""
+
+    name = "recipes"
+    model = "recipes"
+    metered = False
+
+    def __init__(self, folder: Path = TEMPLATES / "train") -> None:
+        self._folder = folder
+
+    def complete(self, purpose: str, messages: Sequence[Message]) -> Reply:
+        """Raises ModelError where its one answer was not accepted: asked again, it would say the same."""
+        prompt = messages[-1].content
+        blocks = [block.body for block in code_blocks(prompt) if block.info == "json"]
+        if not blocks:
+            raise ModelError(f"the embedded recipes' only answer to {purpose!r} was not accepted: {prompt}")
+        facts = json.loads(blocks[-1])
+        text = _plan(facts) if purpose == "plan" else self._edit(facts, prompt)
+        return Reply(text=text, model=self.model, finish="stop", prompt_tokens=0, completion_tokens=0)
+
+    def _edit(self, facts: dict[str, Any], prompt: str) -> str:
+        """The method's finished train.py: once, and only where it does not stand there already."""
+        source = (self._folder / cards()[facts["method"]].file).read_text(encoding="utf-8")
+        if facts["attempt"] > 1 or source.strip() in prompt:
+            return NO_FURTHER_EDIT
+        return f"The library's finished train.py for {facts['method']}, whole.\n\n{fence(source, 'python')}\n"
+
+
+def _plan(facts: dict[str, Any]) -> str:
+    idea, fixed = facts["idea"], facts["fixed_by_user"]
+    if why := _refusal(idea):
+        return f"{REFUSED} {why}"
+    settings = _settings(idea)
+    method = fixed.get("method") or _method(idea, settings, {track["kind"] for track in facts["tracks"]})
+    card = cards()[method]
+    if card.pairs == "mapped":
+        usual = {name: card.defaults[name] for name in ("layer_map", "signal") if name in card.defaults}
+        settings = {"layers": _default_layers(facts["tracks"])} | usual | settings
+    known = {name: value for name, value in settings.items() if name in (*card.defaults, *TRAINING)}
+    fixed = {name: value for name, value in fixed.items() if name in Proposal.model_fields}
+    try:
+        proposal = Proposal.model_validate({**card.proposal} | {"method": method} | known | fixed)
+    except ValidationError as error:
+        return f"{REFUSED} the idea asks for a value that cannot be used:\n{problems(error)}"
+    body = json.dumps(proposal.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
+    return f"{card.summary}\n\n{fence(body, 'json')}\n"
+
+
+def _refusal(idea: str) -> str:
+    """Why the recipes cannot serve an idea; empty where they can."""
+    can = "the embedded recipes fine-tune and distil classifiers"
+    if beyond := [word for word in BEYOND if _said(idea, re.escape(word))]:
+        return f"{can}; {beyond[0]} is beyond them: leave it out, or connect a language model with --base-url"
+    named = re.search(r"\bteacher", idea, re.IGNORECASE) and any(_names(idea, c.good_for) for c in cards().values())
+    return (
+        ""
+        if named or TOPIC.search(idea)
+        else f"{can}; this idea names neither distillation nor a teacher and its student"
+    )
+
+
+def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
+    """The first method that the idea names, of those for such tasks where it names several, and what is composed of
+    methods before those; layer distillation of the last layers where it names none."""
+    named = [name for name in cards() if _is_named(idea, settings, name)]
+    named = [name for name, card in cards().items() if card.parts and {*card.parts} <= {*named}] + named
+    fitting = [name for name in named if kinds <= {*cards()[name].kinds}]
+    return next(iter([*fitting, *named]), DEFAULT if kinds <= {*cards()[DEFAULT].kinds} else "kd")
+
+
+def _is_named(idea: str, settings: dict[str, Any], method: str) -> bool:
+    card = cards()[method]
+    return bool(set(card.decided_by) & settings.keys()) or _names(idea, card.good_for)
+
+
+def _names(idea: str, words: Sequence[str]) -> bool:
+    return any(_said(idea, rf"\b{re.escape(word)}s?\b") for word in words)
+
+
+def _settings(idea: str) -> dict[str, Any]:
+    """What the idea says in so many words. Values stay text: the proposal's own checks read them."""
+    values = {name: _said(idea, pattern) for name, pattern in VALUES.items()}
+    settings: dict[str, Any] = {name: next(filter(None, at.groups())) for name, at in values.items() if at}
+    for field, choices in CHOICES.items():
+        named = [choice for choice, pattern in choices.items() if _said(idea, pattern)]
+        settings |= {field: named[0]} if named else {}
+    if settings.get("layer_map") == "last1":
+        settings["layers"] = 1
+    if at := _said(idea, LAYERS):
+        count = at[1].lower()
+        settings["layers"] = COUNTS.index(count) + 1 if count in COUNTS else count
+    if at := _said(idea, INIT):
+        settings["init_layers"] = next(start for start, words in STARTS.items() if re.search(words, at[0], re.I))
+    return settings
+
+
+def _default_layers(tracks: Sequence[dict[str, Any]]) -> int:
+    depths = [int(track[side]) for track in tracks for side in ("teacher_layers", "student_layers")]
+    return min([LAST_LAYERS, *depths])
+
+
+def _said(idea: str, pattern: str) -> re.Match[str] | None:
+    """Where an idea first says something without ruling it out ("no hidden states")."""
+    found = re.finditer(pattern, idea, re.IGNORECASE)
+    return next((at for at in found if not RULED_OUT.search(idea[: at.start()])), None)

@@ -1,0 +1,182 @@
+"""The flow of a run, whole: plan → review → workspace → reference arms → edit → check → pilot → trials → prediction
+→ scoring → keep, or another attempt → comparison → report.
+
+The only import of langgraph. Checkpoints are written before the next step starts; a run that was cut off goes on where
+it stopped.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # read at import: a checkpoint may hold plain values only
+for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):  # tracing would send a run's state elsewhere
+    os.environ.pop(variable, None)
+
+from langgraph.checkpoint.sqlite import SqliteSaver  # noqa: E402
+from langgraph.graph import END, START, StateGraph  # noqa: E402
+from langgraph.graph.state import CompiledStateGraph  # noqa: E402
+from langgraph.types import interrupt  # noqa: E402
+
+from agent.loop.steps import REPAIRS, Steps  # noqa: E402
+from agent.results import review  # noqa: E402
+
+
+class State(TypedDict, total=False):
+    """What one step leaves for the next; everything larger is on disk."""
+
+    plan: str
+    approved: bool
+    commits: dict[str, str]
+    teachers: dict[str, str]
+    attempt: int
+    repairs: int
+    commit: str
+    problem: str
+    dev_score: float | None
+    history: list[dict[str, Any]]
+    kept: int
+    exhausted: bool
+    verdict: str
+
+
+class Flow:
+    """Steps as nodes of the graph: each takes the state and returns what it changed."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def plan(self, state: State) -> State:
+        return {"plan": self.steps.make_plan().hash}
+
+    def review(self, state: State) -> State:
+        """Waits for a decision; it is on record before it counts."""
+        found = review.decided(self.steps.paths) or interrupt({"plan": state["plan"]})
+        review.write(self.steps.paths)  # whoever decided may have been killed between the log and the file
+        return {"approved": found.decision == "approve"}
+
+    def workspace(self, state: State) -> State:
+        return {"commits": self.steps.make_workspace(), "attempt": 1, "repairs": 0, "history": [], "kept": 0}
+
+    def reference_arms(self, state: State) -> State:
+        return {"teachers": self.steps.train_references(state["commits"])}
+
+    def edit(self, state: State) -> State:
+        base = self._base(state)
+        source = self.steps.edit(state["attempt"], base, state.get("problem", ""), state["history"])
+        if not source:
+            return {"exhausted": True}
+        return {"commit": self.steps.commit(state["attempt"], source, base), "problem": ""}
+
+    def check(self, state: State) -> State:
+        return self._problem(state, self.steps.check(state["commit"], self._base(state)))
+
+    def pilot(self, state: State) -> State:
+        return self._problem(state, self.steps.pilot(state["attempt"], state["commit"], state["teachers"]))
+
+    def trials(self, state: State) -> State:
+        self.steps.train_attempt(state["attempt"], state["commit"], state["teachers"])
+        return {}
+
+    def predict(self, state: State) -> State:
+        self.steps.predict_dev(state["attempt"], state["teachers"])
+        return {}
+
+    def score(self, state: State) -> State:
+        return {"dev_score": self.steps.score_dev(state["attempt"])}
+
+    def decide(self, state: State) -> State:
+        score = None if state.get("problem") else state["dev_score"]
+        entry = self.steps.decide(state["attempt"], state["commit"], score, state.get("problem", ""), state["history"])
+        kept = entry["number"] if entry["outcome"] == "kept" else state["kept"]
+        history = [*state["history"], entry]
+        return {"attempt": state["attempt"] + 1, "repairs": 0, "problem": "", "kept": kept, "history": history}
+
+    def compare(self, state: State) -> State:
+        self.steps.measure(state["kept"], state["teachers"])
+        return {"verdict": self.steps.conclude().verdict}
+
+    def report(self, state: State) -> State:
+        self.steps.report()
+        return {}
+
+    # ── where to go next ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def after_review(self, state: State) -> Literal["workspace", "__end__"]:
+        return "workspace" if state["approved"] else "__end__"
+
+    def after_edit(self, state: State) -> Literal["check", "compare"]:
+        return "compare" if state.get("exhausted") else "check"
+
+    def after_check(self, state: State) -> Literal["pilot", "edit", "decide"]:
+        return self._mend(state) or "pilot"
+
+    def after_pilot(self, state: State) -> Literal["trials", "edit", "decide"]:
+        return self._mend(state) or "trials"
+
+    def after_decision(self, state: State) -> Literal["edit", "compare"]:
+        return "edit" if state["attempt"] <= self.steps.plan.attempts and self.steps.time_left() else "compare"
+
+    def _mend(self, state: State) -> Literal["edit", "decide"] | None:
+        if not state["problem"]:
+            return None
+        return "edit" if state["repairs"] <= REPAIRS else "decide"
+
+    def _problem(self, state: State, problem: str) -> State:
+        return {"problem": problem, "repairs": state["repairs"] + bool(problem)}
+
+    def _base(self, state: State) -> str:
+        """The commit an attempt starts from: the best so far, or plain fine-tuning."""
+        kept = [entry["commit"] for entry in state["history"] if entry["number"] == state["kept"]]
+        return kept[0] if kept else state["commits"]["start"]
+
+
+def build(steps: Steps) -> StateGraph[State]:
+    flow = Flow(steps)
+    graph = StateGraph(State)
+    for node in (
+        flow.plan,
+        flow.review,
+        flow.workspace,
+        flow.reference_arms,
+        flow.edit,
+        flow.check,
+        flow.pilot,
+        flow.trials,
+        flow.predict,
+        flow.score,
+        flow.decide,
+        flow.compare,
+        flow.report,
+    ):
+        graph.add_node(node.__name__, node)
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "review")
+    graph.add_conditional_edges("review", flow.after_review)
+    graph.add_edge("workspace", "reference_arms")
+    graph.add_edge("reference_arms", "edit")
+    graph.add_conditional_edges("edit", flow.after_edit)
+    graph.add_conditional_edges("check", flow.after_check)
+    graph.add_conditional_edges("pilot", flow.after_pilot)
+    graph.add_edge("trials", "predict")
+    graph.add_edge("predict", "score")
+    graph.add_edge("score", "decide")
+    graph.add_conditional_edges("decide", flow.after_decision)
+    graph.add_edge("compare", "report")
+    graph.add_edge("report", END)
+    return graph
+
+
+def advance(steps: Steps, checkpoint: Path) -> dict[str, Any]:
+    """Run the graph until it ends or waits for a review, from its last checkpoint if there is one.
+
+    The state that was reached comes back.
+    """
+    with SqliteSaver.from_conn_string(str(checkpoint)) as saver:
+        graph: CompiledStateGraph[State] = build(steps).compile(checkpointer=saver)
+        thread = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000}
+        begun = graph.get_state(thread).values  # type: ignore[arg-type]
+        start: Any = None if begun else {"approved": False}
+        graph.invoke(start, thread, durability="sync")  # type: ignore[call-overload]
+        state = graph.get_state(thread)  # type: ignore[arg-type]
+        return dict(state.values) | {"waiting": state.next}

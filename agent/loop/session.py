@@ -1,0 +1,267 @@
+"""A run driven to its next stop: held by one process, stoppable, its status true whatever happens."""
+
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent import config
+from agent.errors import (
+    BudgetError,
+    DataError,
+    DriftError,
+    Interrupted,
+    NoReplay,
+    OutOfTime,
+    PlanError,
+    ReviewPending,
+    TrainingError,
+    UsageError,
+)
+from agent.plan.options import Options
+from agent.plan.read import plan_of
+from agent.record import hashes, runs
+from agent.record.clock import Clock
+from agent.record.files import write_whole
+from agent.record.paths import RunPaths
+from agent.results.read import results_of
+from sandbox.errors import KdagentError
+
+if TYPE_CHECKING:
+    from agent.jobs.progress import Progress
+    from agent.llm.gateway import Source
+    from agent.loop.steps import Steps
+    from agent.plan.plan import Budget, Plan
+    from agent.results.schema import Results
+    from sandbox.isolation.backend import Backend
+
+
+REJECTED = "the plan was rejected"
+LASTING = (
+    UsageError,
+    PlanError,
+    BudgetError,
+    OutOfTime,
+    DriftError,
+    NoReplay,
+)  # they would come again if the run went on
+
+
+@dataclass(frozen=True)
+class Drive:
+    paths: RunPaths
+    options: Options
+    settings: config.Settings
+    as_json: bool
+    backend: "Backend | None" = None
+    """One that has been tried already."""
+
+    def go(self) -> int:
+        """To the next stop; the exit code."""
+        with (
+            runs.locked(self.paths),
+            _cancellable() as cancelled,
+            _noted(self.paths),
+            runs.refusals(),
+            Clock(self.paths.clock).kept() as clock,
+        ):
+            steps = self._steps(cancelled, clock)
+            self._begin()
+            plan = self._plan(steps)
+            if self.options.plan_only:
+                hashes.stop(self.paths, "planned", "")
+                self._finish(f"planned; go on with: {resume_command(self.paths)} --yes")
+                return 0
+            return self._train(steps, plan)
+
+    def _begin(self) -> None:
+        from agent.jobs.machine import packages
+
+        hashes.resume(self.paths)
+        runs.update(self.paths, status="running", reason="")
+        if not self.paths.packages.exists():
+            write_whole(self.paths.packages, packages())
+
+    def _plan(self, steps: "Steps") -> "Plan":
+        """The frozen plan, shown."""
+        plan = steps.make_plan()
+        runs.update(self.paths, tracks=[track.name for track in plan.tracks])
+        if not steps.events.count("planned", hash=plan.hash):
+            problem = f"{self.paths.plan} is not the plan that was frozen"
+            raise DataError(problem, "restore the file, or start a new run")
+        self._show(steps, plan)
+        return plan
+
+    def _show(self, steps: "Steps", plan: "Plan") -> None:
+        from agent.plan.table import plan_table
+
+        if not self.as_json:
+            plan_table(steps.harness.progress.console, plan, json.loads(self.paths.facts.read_text()))
+
+    def _train(self, steps: "Steps", plan: "Plan") -> int:
+        # LangGraph takes the checkpoint that is the last by the clock, which may have gone back: the log knows better.
+        if not steps.events.count("sealed"):
+            self._go_on(steps)
+        found = results_of(self.paths)
+        if not found:
+            hashes.stop(self.paths, "cancelled", REJECTED)
+            self._finish(REJECTED)
+            return 0
+        return self._ended(found)
+
+    def _go_on(self, steps: "Steps") -> None:
+        """To the end, or to a plan that was rejected."""
+        from agent.loop.graph import advance
+        from agent.results import review
+
+        steps.hold()
+        state = advance(steps, self.paths.state)
+        if "review" in state["waiting"] and not review.decided(self.paths):
+            with steps.harness.progress.clock.stopped():
+                approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
+            review.add(self.paths, "approve" if approved else "reject", how, review.author())
+            advance(steps, self.paths.state)
+
+    def _ended(self, found: "Results") -> int:
+        runs.update(self.paths, status=runs.ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
+        self._finish(found.status_reason)
+        return TrainingError.exit_code if found.status == "failed" else 0
+
+    def _ask(self) -> bool:
+        """Ask the person in front of the terminal. Raises ReviewPending where there is none."""
+        if self.as_json or not sys.stdin or not sys.stdin.isatty():
+            raise ReviewPending("the plan waits for approval")
+        with _on_signal(signal.default_int_handler):  # nothing runs that would have to stop first
+            try:
+                return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
+            except EOFError:
+                raise ReviewPending("the plan waits for approval") from None
+
+    # ── what the steps need ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _steps(self, cancelled: threading.Event, clock: Clock) -> "Steps":
+        from agent.cache.trials import Stock
+        from agent.jobs.harness import Harness
+        from agent.llm.conversation import Conversation
+        from agent.llm.gateway import Gateway
+        from agent.loop.steps import Steps
+        from sandbox.isolation.choose import choose
+
+        progress, budget = console_progress(self.as_json, clock), self._budget()
+        backend = self.backend or choose(self.options.isolation)
+        weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
+        gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
+        known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
+        progress.say(f"run {self.paths.id}\nisolation: {known}")
+        stock = None if self.options.replay else Stock(self.settings.cache / "trials", self.paths.id)
+        harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds, stock)
+        gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
+        return Steps(self.paths, self.options, self.settings, gateway, harness)
+
+    def _budget(self) -> "Budget":
+        """The plan's, or what it is going to be."""
+        from agent.plan import planner
+        from agent.plan.plan import Budget
+
+        plan = plan_of(self.paths)
+        return plan.budget if plan else Budget.model_validate(planner.draft(self.options).values["budget"])
+
+    @property
+    def source(self) -> "Source":
+        return source(self.options, self.settings)
+
+    def _finish(self, note: str) -> None:
+        """The run's id and the report's path, last."""
+        results = results_of(self.paths)
+        if self.as_json:
+            said = results.model_dump(mode="json", by_alias=True) if results else None
+            known = {"run": runs.read(self.paths), "report": str(self.paths.report), "results": said}
+            print(json.dumps({"schema": 1} | known))
+            return
+        if note:
+            print(note)
+        if results:
+            print(f"\n{results.verdict}: {results.conclusion}")
+        print(f"run: {self.paths.id}")
+        print(f"report: {self.paths.report}" if self.paths.report.exists() else f"plan: {self.paths.plan}")
+
+
+def console_progress(quiet: bool, clock: Clock) -> "Progress":
+    from rich.console import Console
+
+    from agent.jobs.progress import Progress
+
+    return Progress(Console(stderr=quiet), clock, quiet=quiet)
+
+
+@contextmanager
+def _noted(paths: RunPaths) -> Iterator[None]:
+    """Write down why a run stopped, and say how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        status: runs.Status = "failed"
+        if isinstance(error, ReviewPending | Interrupted):
+            status = "awaiting_review" if isinstance(error, ReviewPending) else "cancelled"
+        reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
+        with suppress(OSError, KdagentError):  # a full disk or a damaged log must not hide why
+            hashes.stop(paths, status, reason)
+        if isinstance(error, KdagentError) and type(error) not in LASTING:
+            approve = " --yes" * isinstance(error, ReviewPending)
+            again = f"go on with: {resume_command(paths)}{approve}"
+            error.hint = f"{error.hint}; {again}" if error.hint else again
+        raise
+
+
+def resume_command(paths: RunPaths) -> str:
+    """The command that goes on with a run."""
+    folder = paths.folder.parent
+    elsewhere = "" if folder == config.Settings.read().runs else f" --runs-dir {shlex.quote(str(folder))}"
+    return f"kdagent resume {paths.id}{elsewhere}"
+
+
+def source(options: Options, settings: config.Settings) -> "Source":
+    """The endpoint that was named, or the embedded recipes."""
+    model, base_url = options.model or settings.model, options.base_url or settings.base_url
+    if not model and not base_url:
+        from agent.llm.recipes import Recipes
+
+        return Recipes()
+    if not model:
+        raise UsageError("an endpoint is named, but no model", "give --model NAME")
+    if {"@", "?"} & set(options.base_url):
+        problem = "--base-url holds a password or a query, and the run would record it"
+        raise UsageError(problem, "set KDAGENT_BASE_URL instead, which is not recorded")
+    from agent.llm.gateway import Endpoint
+
+    return Endpoint(model, base_url or None, settings.api_key or None)
+
+
+@contextmanager
+def _cancellable() -> Iterator[threading.Event]:
+    """Ctrl-C asks running processes to stop, so that the record is whole when kdagent ends; twice ends it at once."""
+    cancelled = threading.Event()
+
+    def stop(number: int, frame: Any) -> None:
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        cancelled.set()
+
+    with _on_signal(stop):
+        yield cancelled
+
+
+@contextmanager
+def _on_signal(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Let `handler` take Ctrl-C, and the request to end that `kill` and batch systems send."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,1 @@
+"""Reported metrics held against their own arithmetic (`kdagent lint`). Knows nothing of runs in progress."""

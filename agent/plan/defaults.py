@@ -1,0 +1,127 @@
+"""What a plan starts from: the idea as text, the scale's tasks and the scale's settings."""
+
+import copy
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from agent import config
+from agent.errors import UsageError
+from agent.plan.draft import ASSISTANT, OURS
+from agent.plan.method import Method
+from agent.plan.options import Options
+from agent.plan.plan import Generator
+
+LONGEST_IDEA = 4000  # characters
+
+
+def check_idea(idea: str) -> str:
+    """The idea on one line. Raises UsageError for an empty one or one that is no sentence any more."""
+    sentence = " ".join(idea.split())
+    if not sentence:
+        example = 'kdagent run "efficient KD for small models"'
+        raise UsageError("the idea is empty", f"say what to try, for example: {example}")
+    if len(sentence) > LONGEST_IDEA:
+        problem = f"the idea has {len(sentence):,} characters, {LONGEST_IDEA:,} are the most"
+        raise UsageError(problem, "say it in a few sentences")
+    for position, sign in enumerate(sentence, start=1):
+        if unicodedata.category(sign) in ("Cc", "Cs"):  # control characters; bytes that are no UTF-8
+            raise UsageError(f"the idea holds {sign!r} at character {position}", "write it as plain text in UTF-8")
+    return sentence
+
+
+def tracks(options: Options) -> list[str]:
+    """Names of the tracks. Raises UsageError for a task nobody knows."""
+    if options.data:
+        return [re.sub(r"\W+", "_", Path(options.data).stem.lower())[:40].strip("_") or "own"]
+    known = config.cards(config.TASKS)
+    for name in options.tasks:
+        if name not in known:
+            raise UsageError(f"unknown task {name!r:.80}", f"known: {', '.join(known)}; or --data for your own")
+    return list(options.tasks) or list(scale_card(options)["tracks"])
+
+
+def scale_card(options: Options) -> dict[str, Any]:
+    """The defaults of the wanted scale. Raises UsageError for one there is not."""
+    scales = config.cards(config.SCALES)
+    if options.scale not in scales:
+        raise UsageError(f"unknown scale {options.scale!r:.80}", f"known: {', '.join(scales)}")
+    found: dict[str, Any] = scales[options.scale]
+    return found
+
+
+def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any]:
+    """Settings of one track: its own at this scale, or those of the scale's task of the same kind."""
+    if name in scale and not options.data:
+        preset = copy.deepcopy(scale[name])
+    else:
+        kind, known = kind_of_track(options, name), config.cards(config.TASKS)
+        preset = copy.deepcopy(next(scale[other] for other in known if other in scale and known[other]["kind"] == kind))
+        if kind != "language":
+            preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
+        if options.data:
+            preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
+    empty = {
+        "checkpoint": "",
+        "revision": "",
+        "heads": 0,
+        "blocks": [],
+        "bottleneck": False,
+        "stem": "",
+        "dropout": 0.1,
+    }
+    training = {
+        "optimizer": "adamw",
+        "schedule": "linear",
+        "warmup": 0.06,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "accumulation": 1,
+        "precision": "fp32",
+        "compiled": False,
+    }
+    return {
+        "input_size": preset["input_size"],
+        "threads": preset["threads"],
+        "data_seed": 0,
+        "label_noise": 0.0,
+        "views": 1,
+        "mirror": False if options.data else config.cards(config.TASKS)[name].get("mirror", False),
+        "sizes": {"generated_rows": 0} | preset["sizes"],
+        "generator": Generator().model_dump(),
+        "teacher": empty | preset["teacher"],
+        "teacher_training": training | preset["teacher_training"],
+        "student": empty | preset["student"],
+        "assistant": dict(ASSISTANT),
+        "training": training | preset["training"],
+        "method": Method(name=OURS).model_dump() | preset["method"],
+        "reference": {name: preset["method"][name] for name in ("temperature", "alpha")},
+    }
+
+
+def kind_of_track(options: Options, name: str) -> str:
+    """Of the rows that a track is going to have."""
+    return kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
+
+
+def kind_of(path: Path) -> str:
+    """`image` or `text`, from the look of a user's own data. Raises UsageError when there is nothing to look at."""
+    if not path.exists():
+        raise UsageError(f"data {path} does not exist", "check --data")
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    tables = [file for file in files if file.suffix in (".csv", ".parquet") and file.is_file()]
+    if not tables:
+        if not any(file.is_file() for file in files):
+            raise UsageError(f"data {path} is empty", "put a CSV or parquet file, or an image folder there")
+        return "image"
+    if tables[0].suffix == ".csv":
+        return "text"
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_schema
+
+    try:
+        names = read_schema(tables[0]).names
+    except (ArrowException, OSError) as error:
+        raise UsageError(f"cannot read {tables[0].name}: {str(error).splitlines()[0]}", "is the file whole?") from error
+    return "image" if {"image", "img", "pixels"} & set(names) else "text"

@@ -1,0 +1,102 @@
+"""A plan in the making: values and who set them."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from agent.errors import PlanError
+from agent.plan.method import Method
+from agent.plan.plan import Origin
+
+TRAINING_FIELDS = (
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "precision",
+    "compiled",
+    "accumulation",
+    "max_grad_norm",
+)
+METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
+SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "test_rows")
+PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
+OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
+"""The scales' own method, and the methods that their settings are for."""
+VIEWS = ["views", "mirror"]
+
+
+FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
+"""A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
+ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
+"""What may be said of an assistant, which else is built like its teacher; a size of 0 is halfway to the student's."""
+TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
+
+
+@dataclass
+class Draft:
+    """A plan in the making: plain values, and where each came from."""
+
+    values: dict[str, Any]
+    origins: dict[str, Origin]
+
+    def put(self, path: str, value: Any, origin: Origin) -> None:
+        """Set a dotted path. Raises PlanError when the plan has no such field, or when it is a group of fields."""
+        *parents, last = path.split(".")
+        place: Any = self.values
+        for name in parents:
+            place = place.get(name) if isinstance(place, dict) else None
+        shown = path.removeprefix("tracks.")
+        if not isinstance(place, dict) or last not in place:
+            raise PlanError(f"the plan has no field {shown!r:.80}", _meant(last))
+        if isinstance(place[last], dict):
+            raise PlanError(f"{shown} is a group of fields", f"name one of them: {', '.join(place[last])}")
+        place[last] = value
+        self.origins[path] = origin
+
+    def value(self, path: str) -> Any:
+        place: Any = self.values
+        for name in path.split("."):
+            place = place[name]
+        return place
+
+
+def _meant(name: str) -> str:
+    """The field that may have been meant, or all the common ones."""
+    known = (
+        *METHOD_FIELDS,
+        *TRAINING_FIELDS,
+        *SIZE_FIELDS,
+        *PLAN_FIELDS,
+        "input_size",
+        "data_seed",
+        "label_noise",
+        "views",
+        "mirror",
+        "threads",
+    )
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"common fields: {', '.join(known)}"
+
+
+def put_everywhere(made: Draft, path: str, value: Any, origin: Origin) -> None:
+    """Set a field by its short path, for one track (`ag_news.training.epochs`) or for all (`epochs`)."""
+    first, _, rest = path.partition(".")
+    if path in PLAN_FIELDS or first == "budget":
+        made.put(path, value, origin)
+    elif first in made.values["tracks"] and rest:
+        made.put(f"tracks.{first}.{full_path(rest)}", value, origin)
+    else:
+        for name in made.values["tracks"]:
+            made.put(f"tracks.{name}.{full_path(path)}", value, origin)
+
+
+def full_path(path: str) -> str:
+    """`epochs` is short for `training.epochs`, `temperature` for `method.temperature`, and so on."""
+    for folder, fields in (("training", TRAINING_FIELDS), ("method", METHOD_FIELDS), ("sizes", SIZE_FIELDS)):
+        if path in fields:
+            return f"{folder}.{path}"
+    return path.replace("task.", "sizes.", 1) if path.startswith("task.") else path

@@ -1,0 +1,172 @@
+"""Freezing a draft: the plan with its arms, its benchmark and the origin of every value."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.errors import PlanError
+from agent.plan.assistant import assistant
+from agent.plan.cards import cards
+from agent.plan.defaults import kind_of_track
+from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SCALED, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
+from agent.plan.method import FIRST, Method
+from agent.plan.options import Options
+from agent.plan.plan import Origin, Plan, written
+from agent.plan.proposal import Proposal
+
+
+def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, Any]) -> Plan:
+    """The plan. `facts` are those of the prepared data, per track; without them sizes are the wished ones."""
+    names = made.values["tracks"]
+    values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
+    records = {
+        name: _track(name, kind_of_track(options, name), settings, facts.get(name), made.origins)
+        for name, settings in names.items()
+    }
+    methods = {settings["method"]["name"] for settings in names.values()}
+    transfer, generated = (
+        any(record["task"][size] for record in records.values()) for size in ("transfer_rows", "generated_rows")
+    )
+    arms = _arms(methods, transfer, generated)
+    benchmark = made.values["benchmark"] or _benchmark(methods, generated)
+    if benchmark not in arms:
+        raise PlanError(f"benchmark {benchmark!r} is no reference arm", f"reference arms: {', '.join(arms)}")
+    try:
+        return Plan.model_validate(
+            {
+                "schema": 1,
+                "idea": options.idea,
+                "parent": options.amends,
+                "scale": options.scale,
+                "tracks": list(records.values()),
+                **proposal.model_dump(include={"title", "objective", "hypothesis", "methodology"}),
+                "reference_arms": arms,
+                "benchmark": benchmark,
+                "provenance": _provenance(made, records),
+                **values,
+            }
+        )
+    except ValidationError as error:
+        raise PlanError(*_first(error, list(records))) from error
+
+
+def _arms(methods: set[str], transfer: bool, generated: bool) -> list[str]:
+    """The reference arms. Vanilla distillation on the generated rows is one where it is not the proposal itself."""
+    arms = {
+        "student_only": True,
+        "vanilla_kd": True,
+        "generated_kd": generated and methods != {"kd"},
+        "pseudo_label": transfer or generated,
+        "all_labels": transfer,
+    }
+    return [arm for arm, there in arms.items() if there]
+
+
+def _benchmark(methods: set[str], generated: bool) -> str:
+    """What the proposed arm must beat: vanilla distillation, on the same rows unless the rows are what is proposed; the
+    student alone where there is no teacher, or where vanilla distillation is what is proposed."""
+    if not all(method in cards() and cards()[method].teacher for method in methods):
+        return "student_only"
+    if generated:
+        rows_alone = all(method == "kd" or cards()[method].generated for method in methods)
+        return "vanilla_kd" if rows_alone else "generated_kd"
+    return "student_only" if "kd" in methods else "vanilla_kd"
+
+
+def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
+    """The track's method and that of the reference arms. A method that the scale does not know has its own defaults;
+    beside it, vanilla distillation keeps those of the scale."""
+    wanted = settings["method"]
+    if wanted["name"] not in cards():
+        return {"method": wanted, "reference": None}
+    card = cards()[wanted["name"]]
+    weight = {"beta": card.weights[wanted["signal"]]} if wanted["signal"] in card.weights else {}
+    given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
+    if wanted["name"] in SCALED:
+        return {"method": wanted | weight | given, "reference": None}
+    own = {**Method(name=OURS).model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
+    return {"method": own, "reference": {"name": "kd"} | settings["reference"]}
+
+
+def _track(
+    name: str, kind: str, settings: dict[str, Any], facts: dict[str, Any] | None, origins: dict[str, Origin]
+) -> dict[str, Any]:
+    sizes = settings["sizes"]
+    wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
+    more = {"transfer": sizes["transfer_rows"], "generated": sizes["generated_rows"]}
+    rows = facts["rows"] if facts else wished | more
+    task = {
+        "name": name,
+        "kind": facts["task"]["kind"] if facts else kind,
+        "source": facts["source"] if facts else "",
+        "revision": facts["revision"] if facts else "",
+        "labels": facts["task"]["labels"] if facts else [],
+        "hash": facts["hash"] if facts else "",
+        "encoded": facts["encoded"] if facts else "",
+        "notes": facts["notes"] if facts else [],
+        "train_rows": rows["train"],
+        "transfer_rows": rows["transfer"],
+        "generated_rows": rows.get("generated", 0),
+        "dev_rows": rows["dev"],
+        "test_rows": rows["test"],
+        "input_size": settings["input_size"],
+        "data_seed": settings["data_seed"],
+        "label_noise": settings["label_noise"],
+        "views": settings["views"],
+        "mirror": settings["mirror"] if settings["views"] != 1 else False,
+    }
+    parts = {part: settings[part] for part in TRACK_PARTS}
+    stated = rows.get("generated") or any(path.startswith(f"tracks.{name}.generator.") for path in origins)
+    found = {size: value for size, value in (facts or {}).get("generated", {}).items() if size in ("layers", "width")}
+    parts["generator"] = settings["generator"] | found if stated else None
+    return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
+
+
+def _is_stated(field: str, method: dict[str, Any]) -> bool:
+    return field in FIRST or (method["name"] in cards() and field in cards()[method["name"]].defaults)
+
+
+def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
+    """Every leaf of the plan that a setting decided, with its origin; what nobody touched is a default."""
+    origins: dict[str, Origin] = {}
+    for name, record in records.items():
+        for part in ("teacher", "teacher_training", "student", "training", "method", "generator"):
+            said = written(record[part]) if part == "generator" and record[part] else record[part]
+            for field in said or ():
+                path = f"tracks.{name}.{part}.{field}"
+                if field == "compiled" and path not in made.origins and not said[field]:
+                    continue
+                if part == "method" and path not in made.origins and not _is_stated(field, record[part]):
+                    continue
+                origins[path] = made.origins.get(path, "default")
+        for field in ASSISTANT:
+            path = f"tracks.{name}.assistant.{field}"
+            if record["assistant"] or path in made.origins:
+                origins[path] = made.origins.get(path, "default")
+        for size in SIZE_FIELDS:
+            if (
+                size == "generated_rows"
+                and not record["task"][size]
+                and f"tracks.{name}.sizes.{size}" not in made.origins
+            ):
+                continue
+            origins[f"tracks.{name}.task.{size}"] = made.origins.get(f"tracks.{name}.sizes.{size}", "default")
+        late = (["label_noise"] if record["task"]["label_noise"] else []) + VIEWS * (record["task"]["views"] != 1)
+        for field in ("input_size", "threads", *late):
+            origins[f"tracks.{name}.{field}"] = made.origins.get(f"tracks.{name}.{field}", "default")
+    for path in (*PLAN_FIELDS, *(f"budget.{name}" for name in made.values["budget"])):
+        origins[path] = made.origins.get(path, "default")
+    return origins
+
+
+def _first(error: ValidationError, names: list[str]) -> tuple[str, str]:
+    """One line for the first thing wrong: which field, which value, what is allowed."""
+    found = error.errors()[0]
+    where = [str(part) for part in found["loc"]]
+    if where[0] == "tracks" and len(where) > 2:
+        where = [names[int(where[1])], *(part for part in where[2:] if part != "task")]  # as --set takes them
+    field, said = ".".join(where), found["msg"].removeprefix("Value error, ")
+    return (
+        f"{field} = {found['input']!r:.80}: {said[0].lower()}{said[1:]}",
+        f"choose another value: --set {field}=VALUE",
+    )

@@ -1,0 +1,190 @@
+"""A run made again from its record, compared with it, and the comparison kept: replay.json and replay-report.md.
+
+    report   the report is rendered again                                   byte by byte
+    agent    the recorded conversation is played again; nothing is trained  same plan, commits and decisions
+    full     the same, and everything is trained again, teachers too        exact, or within tolerances, or compatible
+    live     a language model is asked anew, and everything is trained      compatible, or not
+
+A replay is a run whose parent is the one that it replays; that one is only read. Except at level live nobody is asked.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from agent.errors import DataError, DriftError, NoReplay, TrainingError
+from agent.loop.session import Drive, console_progress, source
+from agent.plan.read import plan_of
+from agent.recheck import similarity
+from agent.recheck.similarity import Likeness
+from agent.record import hashes, runs
+from agent.record.clock import Clock
+from agent.record.events import EventLog
+from agent.record.files import write_whole
+from agent.record.paths import RunPaths
+from agent.render import render
+from agent.results import review
+from agent.results.read import results_of
+from agent.results.report import escaped, render_report, show
+from sandbox.folder import remove
+from sandbox.printable import printable
+
+if TYPE_CHECKING:
+    import threading
+
+    from agent.llm.gateway import Source
+    from agent.loop.steps import Steps
+    from agent.plan.plan import Plan
+    from agent.results.schema import Results
+
+
+@dataclass(frozen=True)
+class Replay(Drive):
+    """Level full or live: a run like any other, but for who answers, and a comparison at its end."""
+
+    original: RunPaths = field(kw_only=True)
+
+    def go(self) -> int:
+        with _kept(self):
+            return super().go()
+
+    @property
+    def source(self) -> "Source":
+        if self.options.replay == "live":
+            return source(self.options, self.settings)
+        from agent.llm.conversation import Recorded
+
+        return Recorded(self.original.conversation)
+
+    def _plan(self, steps: "Steps") -> "Plan":
+        """Raises NoReplay where data are missing, DriftError for another plan than the recorded one."""
+        try:
+            plan = super()._plan(steps)
+        except DataError as error:
+            raise NoReplay(error.message, error.hint) from error
+        if self.options.replay != "live":
+            same_plan(self.original, plan)
+        return plan
+
+    def _finish(self, note: str) -> None:
+        """In JSON the comparison is the one document."""
+        if not self.as_json:
+            super()._finish(note)
+
+    def _ended(self, found: "Results") -> int:
+        code = super()._ended(found)
+        remove(self.paths.scratch / "cache")  # data and teachers were made anew there
+        return code or compared(self, similarity.same_numbers(self.options.replay or "full", self.original, self.paths))
+
+
+@dataclass(frozen=True)
+class Rehearse(Replay):
+    """Level agent: up to the last decision, on what the recorded trials left."""
+
+    def _steps(self, cancelled: "threading.Event", clock: Clock) -> "Steps":
+        from agent.llm.conversation import Conversation
+        from agent.llm.gateway import Gateway
+        from agent.recheck.playback import Recollection, Rehearsal
+        from sandbox.isolation.process import Process
+
+        progress, budget = console_progress(True, clock), self._budget()
+        harness = Recollection(
+            self.paths, self.settings, Process(), progress, cancelled, budget.seconds, None, self.original
+        )
+        gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
+        return Rehearsal(self.paths, self.options, self.settings, gateway, harness)
+
+    def _show(self, steps: "Steps", plan: "Plan") -> None:
+        """It is the recorded one."""
+
+    def _train(self, steps: "Steps", plan: "Plan") -> int:
+        from agent.loop import graph
+
+        graph.advance(steps, self.paths.state)
+        review.add(self.paths, "approve", "as recorded", review.author())
+        graph.advance(steps, self.paths.state)
+        runs.update(self.paths, status="succeeded", reason="")
+        return compared(self, similarity.same_decisions(self.original, self.paths))
+
+
+@dataclass(frozen=True)
+class Render(Replay):
+    """Level report: the report again, from results.json and the reviews on record."""
+
+    def go(self) -> int:
+        with runs.locked(self.paths), runs.refusals():
+            results = results_of(self.original)
+            if not results:
+                raise NoReplay(f"run {self.original.id} has no results", "restore its folder")
+            text = render_report(results, review.read(self.original))
+            EventLog(self.paths.events).append("sealed", **hashes.notes(self.paths, hashes.record(self.paths)))
+            runs.update(self.paths, status="succeeded", reason="")
+            return compared(self, similarity.same_bytes(self.original, self.paths, text))
+
+
+LEVELS: dict[similarity.Level, type[Replay]] = {"report": Render, "agent": Rehearse, "full": Replay, "live": Replay}
+
+
+def replay(original: RunPaths, made: RunPaths, drive: Drive) -> Replay:
+    """The replay that `made` was created for."""
+    level = drive.options.replay or "full"
+    fresh = replace(drive.settings, cache=made.scratch / "cache")
+    settings = drive.settings if level == "live" else fresh
+    return LEVELS[level](made, drive.options, settings, drive.as_json, drive.backend, original=original)
+
+
+def replayable(original: RunPaths) -> None:
+    """Raises NoReplay for a run that has not come to its end."""
+    if not original.results.exists() or not original.plan.exists():
+        status = runs.read(original)["status"]
+        raise NoReplay(f"run {original.id} is {status}: it has no results to replay", "resume it first")
+
+
+def same_plan(original: RunPaths, plan: "Plan") -> None:
+    recorded = plan_of(original)
+    if not recorded or recorded.hash == plan.hash:
+        return
+    from agent.recheck.diff import plan_changes
+
+    first = next(iter(plan_changes(recorded, plan)), None)
+    what = f"{first.name} was {first.first[:80]}, is {first.second[:80]}" if first else "their provenance differs"
+    raise DriftError(f"the plan is not the recorded one: {what}", "other data, other defaults, or another kdagent")
+
+
+@contextmanager
+def _kept(made: Replay) -> Iterator[None]:
+    """A replay that could not go on leaves its comparison, too."""
+    try:
+        yield
+    except (DriftError, NoReplay, TrainingError) as error:
+        verdict: similarity.Verdict = "drift" if isinstance(error, DriftError) else "failed"
+        level = made.options.replay or "full"
+        keep(made.paths, similarity.drifted(level, made.original, made.paths, error.message, verdict))
+        raise
+
+
+def compared(made: Drive, found: Likeness) -> int:
+    keep(made.paths, found)
+    if made.as_json:
+        print(found.model_dump_json(by_alias=True))
+    else:
+        print(printable(f"replay of {found.original}, level {found.level}: {word(found)}. {found.reason}"))
+        print(f"replay report: {made.paths.replay_report}")
+    return found.exit_code
+
+
+def word(found: Likeness) -> str:
+    return f"{found.verdict} ({found.how})" if found.how else found.verdict
+
+
+def keep(paths: RunPaths, found: Likeness) -> None:
+    """On record: replay.json, and the same for a reader."""
+    texts = {
+        paths.replay: found.model_dump_json(by_alias=True, indent=1),
+        paths.replay_report: render("report/replay.md.j2", found=escaped(found), code=found.code, word=word, show=show),
+    }
+    notes = hashes.notes(paths, (), {path.name: text for path, text in texts.items()})
+    EventLog(paths.events).append("replayed", verdict=found.verdict, how=found.how, **notes)
+    for path, text in texts.items():
+        write_whole(path, text)

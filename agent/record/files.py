@@ -1,0 +1,42 @@
+"""Files of a record: written whole, hashed, and parsed into their records."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.errors import DataError
+
+if TYPE_CHECKING:
+    from agent.frozen import Record
+
+T = TypeVar("T", bound="Record")
+
+
+def parsed(path: Path, kind: type[T]) -> T | None:
+    """The record in a file, if there is one. Raises DataError when it is not what this version can read."""
+    from pydantic import ValidationError
+
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{path} cannot be read: {where}: {first['msg']}", "restore the file") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write so that a reader meets the old text or the new one, never half."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.rename(path)
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

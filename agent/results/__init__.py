@@ -1,0 +1,1 @@
+"""From the record to numbers, verdict and report. Starts no process and asks no language model."""

@@ -1,0 +1,275 @@
+"""The harness after it was killed: what the part that was at work has left is gone on with, or wiped."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent import config
+from agent.cache import entries
+from agent.cache.keys import data_key, teacher_key
+from agent.errors import DataError
+from agent.jobs.arm import Arm
+from agent.jobs.harness import Harness
+from agent.jobs.machine import abreast
+from agent.jobs.progress import Progress
+from agent.jobs.teachers import taught_by, teacher_hashes
+from agent.plan.compiling import Pace
+from agent.plan.method import Method
+from agent.plan.plan import Budget, ModelSpec, Plan, Task, Track, Training
+from agent.record import runs
+from agent.record.clock import Clock
+from agent.record.files import write_whole
+from agent.record.paths import RunPaths
+from agent.results.derive import Assembly
+from sandbox.isolation.job import Limits
+from sandbox.isolation.process import Process
+from sandbox.workspace import Workspace
+from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
+
+SIGNATURE = "def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):\n"
+WAITS = f"""{SIGNATURE}        mark = self.experiment.out.parent / "cut"
+        if (self.experiment.seed, self.state.global_step) == (2, 8) and not mark.exists():
+            mark.write_text(str(os.getpgid(0)))
+            signal.pause()
+"""
+IMPORTS = ("from transformers import Trainer", "import os\nimport signal\n\nfrom transformers import Trainer")
+pytestmark = pytest.mark.slow
+
+
+class Place:
+    """A run with prepared rows, a teacher, and an arm that, where it `waits`, waits to be killed the first time."""
+
+    def __init__(self, root: Path, waits: bool = True) -> None:
+        self.lab = lab = Lab(root / "lab", "text")
+        here("prepare", lab.prepare_job())
+        here("teacher", lab.teacher_job())
+        self.file = lab.train_file(root / "file", "kd", *([IMPORTS, (SIGNATURE, WAITS)] if waits else []))
+        self.paths: RunPaths = runs.create(root / "runs", "kd", {})
+        self.facts = json.loads((lab.data / "facts.json").read_text()) | {"folder": str(lab.data)}
+        self.plan = self._plan()
+        write_whole(self.paths.plan, self.plan.model_dump_json(by_alias=True))
+        commit = Workspace.create(self.paths.repository).commit("kd", Path(self.file).read_text(), "An arm")
+        self.arm = Arm("kd", commit.id, {"own": METHOD}, teacher=True)
+
+    def _plan(self) -> Plan:
+        training = Training.model_validate(TRAINING | {"epochs": 2})
+        known = {name: self.facts[name] for name in ("source", "hash", "encoded")}
+        task = Task(name="own", kind="text", labels=("a", "b", "c"), input_size=12, **SIZES, **known)
+        specs = {who: ModelSpec.model_validate(spec) for who, spec in self.lab.models.items()}
+        method = Method.model_validate(METHOD | {"name": "kd"})
+        track = Track(
+            name="own", task=task, method=method, training=training, teacher_training=training.model_dump(), **specs
+        )
+        prose = dict.fromkeys(("idea", "title", "objective", "hypothesis", "methodology"), "some words")
+        budget = Budget(trial_seconds=60, checkpoints=3)
+        arms = ("student_only", "vanilla_kd")
+        return Plan(
+            **prose, scale="demo", tracks=(track,), seeds=(1, 2), reference_arms=arms, provenance={}, budget=budget
+        )
+
+    def train(self) -> None:
+        progress, teachers = Progress(Console(quiet=True), Clock(), quiet=True), {"own": str(self.lab.teacher)}
+        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), 600.0, None)
+        harness.train(self.plan, [self.arm], {"own": self.facts}, teachers)
+
+    def cut_off(self) -> None:
+        """SIGKILL for the harness and for the trial that waits, when the other one is done."""
+        if not (child := os.fork()):
+            self.train()
+            os._exit(0)
+        deadline, done = time.monotonic() + 120, self.paths.trial("kd", "own", 1) / "trial.json"
+        while not (marks := [*self.paths.scratch.glob("*/own/kd/cut")]) or not self._is_done(done, marks[0]):
+            assert time.monotonic() < deadline and os.waitpid(child, os.WNOHANG) == (0, 0)
+            time.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.killpg(int(marks[0].read_text()), signal.SIGKILL)
+
+    def _is_done(self, taken_in: Path, mark: Path) -> bool:
+        return taken_in.exists() or (mark.parent / "1" / "trial.json").exists()
+
+
+def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_is_wiped(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for seed in (1, 2):  # as if another commit had been at work under these names
+        name = f"kd-own-{seed}"
+        left, told = place.paths.scratch / name / "own" / "kd" / str(seed), place.paths.jobs / name / "job-0.json"
+        for folder in (left, told.parent):
+            folder.mkdir(parents=True)
+        (left / "trial.json").write_text('{"status": "ok"}')
+        told.write_text(json.dumps({"out": str(left.parents[1]), "units": [{"arm": "kd", "commit": "another"}]}))
+    place.cut_off()
+    place.train()
+    for seed, went_on in ((1, None), (2, 6)):
+        trial = place.paths.trial("kd", "own", seed)
+        said = json.loads((trial / "trial.json").read_text())
+        assert (said["status"], said.get("continued")) == ("ok", went_on)
+        alone = place.lab.unit("kd", method=METHOD | {"name": "kd"}, seeds=[seed])
+        here("trial", place.lab.trial_job(alone, steps=12, out=str(tmp_path / "alone")))
+        assert sha256(trial / "weights.safetensors") == sha256(tmp_path / f"alone/kd/{seed}/weights.safetensors")
+    assert list(place.paths.scratch.iterdir()) == []
+    said = "own: kd seed 2 was cut off and went on from its checkpoint at step 6"
+    assert Assembly(place.paths, place.plan, {}, (), ())._deviations() == (said,)
+
+
+@pytest.mark.parametrize(
+    ("memory", "features", "names"),
+    [(9, 0, ["kd-own-1"]), (10, 0, ["kd-own-1", "kd-own-2"]), (10, 1, ["kd-own-1"])],
+)
+def test_trials_share_a_graphics_card_as_its_memory_allows(
+    tmp_path: Path, monkeypatch, memory: int, features: int, names: list[str]
+) -> None:
+    """The card is a stand-in that a command of its driver's name tells of; the trials run on the processor."""
+    place = Place(tmp_path, waits=False)
+    teacher = place.lab.teacher / "teacher.json"
+    teacher.write_text(json.dumps(json.loads(teacher.read_text()) | {"card_memory": 4 << 30}))
+    for file in teacher.parent.glob("features-*.safetensors"):
+        os.truncate(file, 0)  # which kd does not read
+    os.truncate(file, features)
+    asked = tmp_path / "bin" / "nvidia-smi"
+    asked.parent.mkdir()
+    asked.write_text(f'#!/bin/sh\n[ "$1" = --query-gpu=memory.total ] && printf "{memory << 10}\\n80000\\n"\n')
+    asked.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{asked.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("agent.jobs.harness.has_card", lambda: True)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    place.train()
+    assert sorted(path.name for path in place.paths.jobs.iterdir()) == names
+    for seed in (1, 2):
+        assert json.loads((place.paths.trial("kd", "own", seed) / "trial.json").read_text())["status"] == "ok"
+
+
+def test_card_that_nobody_measured_holds_one_process(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert abreast(0) == abreast(4 << 30) == 1
+
+
+def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    [track], clean = place.plan.tracks, place.facts | {"files": entries.hashes(place.lab.data)}
+    noisy = clean | {"files": clean["files"] | {"seen/train.safetensors": "0" * 64}}
+    assert teacher_key(track, clean, "a file") == teacher_key(track, clean, "a file")
+    assert teacher_key(track, noisy, "a file") != teacher_key(track, clean, "a file")
+
+
+def test_checkpoint_that_changed_under_its_old_name_is_another_one(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    job = {"task": {"name": "digits"}, "teacher": {"checkpoint": str(tmp_path)}, "student": {"checkpoint": ""}}
+    before = data_key(job)
+    assert data_key(job) == before
+    (tmp_path / "model.safetensors").write_bytes(b"weights of somebody else")
+    assert data_key(job) != before
+    place = Place(tmp_path / "place")
+    [track], known = place.plan.tracks, place.facts | {"files": entries.hashes(place.lab.data)}
+    taught, other = (
+        known | {"files": known["files"] | {"seen/teacher/model.safetensors": digest}}
+        for digest in ("1" * 64, "2" * 64)
+    )
+    assert teacher_key(track, taught, "a file") != teacher_key(track, other, "a file")
+
+
+def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    job = {name: value for name, value in place.lab.prepare_job().items() if name != "out"}
+    facts = {"own": place.facts | {"files": entries.hashes(place.lab.data), "job": job}}
+    entries.note(place.lab.data, {"track": "own"})
+    train_file = (TEMPLATES / "student_only.py").read_text()
+
+    def harness() -> Harness:
+        """As each process of a run has its own."""
+        progress = Progress(Console(quiet=True), Clock(), quiet=True)
+        settings = replace(config.Settings.read(), cache=tmp_path / "cache")
+        return Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
+
+    teacher = Path(harness().teachers(place.plan, facts, train_file)["own"])
+    before, rows = entries.manifest(teacher), place.lab.data / "seen" / "train.safetensors"
+    assert before and {"weights.safetensors", "logits.safetensors", "teacher.json", "trace.jsonl"} <= before.keys()
+    (whole := harness()).hold(place.plan, facts, train_file)
+    assert whole.remade == []
+    for path in (rows, teacher / "logits.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    (mended := harness()).hold(place.plan, facts, train_file)
+    assert [said.split(" in the cache")[0] for said in mended.remade] == [
+        "own: prepared rows",
+        "own: the teacher's files",
+    ]
+    after = entries.hashes(teacher)
+    timed = ("teacher.json", "trace.jsonl")
+    assert all(after[name] == digest for name, digest in before.items() if name not in timed)
+    assert entries.hashes(place.lab.data) == facts["own"]["files"]
+    (teacher / "weights.safetensors").rename(teacher / "features-9.safetensors")  # a kill, and then some
+    teacher.with_suffix(".json").unlink()
+    harness().hold(place.plan, facts, train_file)
+    assert entries.hashes(teacher).keys() == before.keys()
+    facts["own"]["files"]["seen/task.json"] = "0" * 64
+    with pytest.raises(DataError, match=r"own: the data changed since they were planned: seen/task\.json"):
+        harness().hold(place.plan, facts, train_file)
+    with pytest.raises(DataError, match="own: the run was planned by an earlier kdagent"):
+        harness().hold(place.plan, {"own": place.facts}, "")
+
+
+def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_teacher(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    between = place.plan.tracks[0].teacher.model_copy(update={"width": 24})
+    track = place.plan.tracks[0].model_copy(update={"assistant": between})
+    plan = place.plan.model_copy(update={"tracks": (track,), "seeds": (1,)})
+    here("prepare", place.lab.prepare_job(out=str(tmp_path / "assisted"), assistant=between.model_dump()))
+    said = json.loads((tmp_path / "assisted" / "facts.json").read_text())
+    facts = {"own": said | {"folder": str(place.lab.data), "files": entries.hashes(place.lab.data)}}
+    progress = Progress(Console(quiet=True), Clock(), quiet=True)
+    settings = replace(config.Settings.read(), cache=tmp_path / "cache")
+    harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
+    teachers = harness.teachers(plan, facts, (TEMPLATES / "student_only.py").read_text())
+    assistant = taught_by(track, facts["own"], teachers["own"])
+    assert assistant.parent == Path(teachers["own"]).parent and assistant != Path(teachers["own"])
+    assert json.loads((assistant / "teacher.json").read_text())["spec"]["width"] == 24
+    other = track.model_copy(update={"method": track.method.model_copy(update={"alpha": 0.25})})
+    assert taught_by(other, facts["own"], teachers["own"]) != assistant
+    weights = harness.keep_teachers(plan, facts, teachers)
+    assert weights != teacher_hashes(place.plan, facts, teachers)
+    assert (place.paths.assistant("own") / "trace.jsonl").exists()
+    for name, assisted, folder in (("vanilla_kd", False, teachers["own"]), ("attempt-1", True, str(assistant))):
+        harness.train(plan, [replace(place.arm, name=name, assisted=assisted)], facts, teachers)
+        told = json.loads((place.paths.jobs / f"{name}-own-1" / "job-0.json").read_text())
+        assert told["teacher"] == folder
+    harness.predict(plan, ["teacher", "assistant"], facts, "test", teachers)
+    found = {who: json.loads((where / "test.json").read_text())["parameters"] for who, where in (
+        ("teacher", place.paths.teacher("own")), ("assistant", place.paths.assistant("own")))}  # fmt: skip
+    assert found == {who: facts["own"]["models"][who]["parameters"] for who in ("teacher", "assistant")}
+
+
+def test_what_compiling_takes_is_measured_once_and_a_harmed_or_failed_measurement_anew(
+    tmp_path: Path, monkeypatch
+) -> None:
+    place = Place(tmp_path, waits=False)
+    [track], facts = place.plan.tracks, {"own": place.facts | {"files": entries.hashes(place.lab.data)}}
+
+    def paces() -> dict[str, Pace]:
+        """In a process of its own, which leaves an outcome where it started another one."""
+        shutil.rmtree(place.paths.jobs / "pace-own", ignore_errors=True)
+        progress = Progress(Console(quiet=True), Clock(), quiet=True)
+        settings = replace(config.Settings.read(), cache=tmp_path / "cache")
+        harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
+        return harness.paces([track], facts)
+
+    def measured() -> bool:
+        return place.paths.outcome("pace-own").exists()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Harness, "_limits", lambda *_: Limits(wall_s=0.2, memory=8 << 30))
+        assert paces() == {"own": Pace(problem="trying it ended with timeout")}
+    found = paces()
+    assert measured() and found["own"].plain > 0 and found["own"].compiled == 0  # too little to be worth trying
+    assert paces() == found and not measured()
+    assert not any(place.paths.scratch.glob("pace-*"))
+    [kept] = (tmp_path / "cache" / "paces").glob("*/pace.json")
+    kept.write_text('{"plain": 1e-9}')
+    assert paces()["own"].plain > 1e-6 and measured()

@@ -1,0 +1,115 @@
+"""What a language model is sent is the same from every folder, on every machine and at every time."""
+
+import re
+import shutil
+import socket
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent import config
+from agent.jobs.pilot import without_paths
+from agent.llm.conversation import Conversation, Request
+from agent.loop.steps import Steps
+from agent.plan import planner
+from agent.plan.freeze import freeze
+from agent.plan.options import Options
+from agent.record.paths import RunPaths
+from tests.agent.gates import Gates
+from tests.agent.plan.test_planner import proposal
+
+NAMES = st.text(st.sampled_from("abcXYZ0189-_ é"), min_size=1, max_size=12).filter(lambda name: name.strip() == name)
+IDEAS = st.sampled_from(["soft labels", "last 3 layers", "efficient KD for small models", "kd with temperature 4"])
+PRIVATE = re.compile(r"(?<![\w.:/<])/[A-Za-z]\w*/\w|\b20\d\d-\d\d-\d\d\b|\b20\d{6}-\d{6}\b|\b0x[0-9a-f]{6,}")
+"""Folders, dates, ids of runs and addresses."""
+
+
+def steps(folder: Path, idea: str) -> Steps:
+    """Steps that only write prompts: they need neither gateway nor harness."""
+    options = Options(idea=idea, tasks=("digits",), data_dir="", yes=True)
+    environment = {"KDAGENT_CACHE": str(folder / "cache"), "KDAGENT_RUNS": str(folder)}
+    nothing = cast(Any, None)
+    return Steps(RunPaths(folder), options, config.Settings.read(environment), nothing, nothing)
+
+
+def key(purpose: str, messages: Any) -> str:
+    return Request("openai", "m", purpose, tuple(messages)).key
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=2, max_size=2, unique=True), idea=IDEAS)
+def test_plan_prompts_are_the_same_from_two_folders(tmp_path: Path, names: list[str], idea: str) -> None:
+    made = [steps(tmp_path / name, idea) for name in names]
+    prompts = [each._plan_prompt(planner.draft(each.options)) for each in made]
+    assert len({key("plan", messages) for messages in prompts}) == 1
+    assert not PRIVATE.search(prompts[0][1].content) and socket.gethostname() not in prompts[0][1].content
+
+
+@pytest.mark.slow
+def test_edit_prompts_are_the_same_from_two_folders(gates: Gates, tmp_path: Path) -> None:
+    keys, base = set(), gates.record["done"]["id"]
+    history = [{"number": 1, "outcome": "kept", "dev_score": 0.1 + 0.2}]
+    for place in ("short", "a much longer name/of a folder"):
+        made = steps(tmp_path / place / base, "soft labels")
+        shutil.copytree(gates.paths.folder, made.paths.folder)
+        source = (config.TRAIN_FILES / "student_only.py").read_text()
+        problem = without_paths(crash(made.paths.jobs / "pilot"), made.paths.folder, made.settings.cache)
+        messages = made._edit_prompt(2, source, problem, history)
+        keys.add(key("edit", messages))
+        assert not PRIVATE.search(messages[1].content) and str(tmp_path) not in messages[1].content
+    assert len(keys) == 1
+
+
+def crash(folder: Path) -> str:
+    """What Python says where a train.py in that folder fails inside a library."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.py").write_text("import json\n\n\ndef train(experiment):\n    json.loads(experiment)\n")
+    scope: dict[str, Any] = {}
+    exec(compile((folder / "train.py").read_text(), str(folder / "train.py"), "exec"), scope)
+    try:
+        scope["train"](object())
+    except TypeError as error:
+        below = error.__traceback__.tb_next if error.__traceback__ else None
+        return "".join(traceback.format_exception(error.with_traceback(below)))
+    raise AssertionError("it did not fail")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES)
+def test_a_crash_reads_the_same_wherever_it_happened(tmp_path: Path, name: str) -> None:
+    said = without_paths(crash(tmp_path / name), tmp_path / name)
+    assert 'File "train.py", line 5, in train' in said
+    assert 'File "json/__init__.py"' in said
+    assert str(tmp_path) not in said and sys.prefix not in said
+
+
+def test_recorded_requests_hold_no_folder_time_or_host(gates: Gates) -> None:
+    talk = Conversation(gates.paths.conversation)
+    for exchange in talk.exchanges:
+        for message in talk.body(exchange.request)["messages"]:
+            assert not PRIVATE.search(message["content"]), PRIVATE.search(message["content"])
+            assert gates.paths.id not in message["content"] and socket.gethostname() not in message["content"]
+
+
+def test_other_settings_of_the_machine_do_not_reach_a_prompt(tmp_path: Path) -> None:
+    made = steps(tmp_path, "soft labels")
+    other = replace(made.settings, cache=tmp_path / "elsewhere", api_key="sk-secret", base_url="http://other/v1")
+    again = Steps(made.paths, made.options, other, made.gateway, made.harness)
+    first, second = (each._plan_prompt(planner.draft(each.options)) for each in (made, again))
+    assert key("plan", first) == key("plan", second)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_author_is_told_that_the_student_is_compiled(tmp_path: Path, compiled: bool) -> None:
+    made = steps(tmp_path, "soft labels")
+    wanted = replace(made.options, values={"compiled": compiled})
+    plan = freeze(planner.draft(wanted), wanted, proposal(), {})
+    made.paths.plan.write_text(plan.model_dump_json(by_alias=True))
+    prompt = made._edit_prompt(1, "pass", "", [])[1].content
+    assert ("The student is compiled" in prompt) is compiled
