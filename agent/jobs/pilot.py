@@ -15,7 +15,7 @@ from agent.record.files import write_whole
 from agent.record.probe import Probe
 from sandbox.errors import IntakeRejected
 from sandbox.folder import remove
-from sandbox.supervisor import Outcome
+from sandbox.isolation.supervisor import Outcome
 
 
 @dataclass(frozen=True)

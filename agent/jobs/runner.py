@@ -22,12 +22,14 @@ from agent.plan.plan import Budget, Track
 from agent.plan.read import plan_of
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
-from sandbox import intake, supervisor
+from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import remove
-from sandbox.isolation import Backend, Process
-from sandbox.job import Job, Limits
-from sandbox.supervisor import Outcome
+from sandbox.isolation import supervisor
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.process import Process
+from sandbox.isolation.supervisor import Outcome
 
 T = TypeVar("T")
 R = TypeVar("R")

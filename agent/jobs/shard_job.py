@@ -15,7 +15,7 @@ from agent.record.paths import RunPaths
 from agent.record.prepared import Prepared
 from sandbox import intake
 from sandbox.errors import IntakeRejected
-from sandbox.supervisor import Outcome
+from sandbox.isolation.supervisor import Outcome
 from sandbox.workspace import Workspace
 
 

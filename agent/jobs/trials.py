@@ -20,7 +20,7 @@ from agent.record.files import file_hash, write_whole
 from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import reclaim, remove
-from sandbox.supervisor import Outcome
+from sandbox.isolation.supervisor import Outcome
 from sandbox.workspace import Workspace
 
 Trial = tuple[str, str, int]

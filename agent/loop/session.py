@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from agent.loop.steps import Steps
     from agent.plan.plan import Budget, Plan
     from agent.results.schema import Results
-    from sandbox.isolation import Backend
+    from sandbox.isolation.backend import Backend
 
 
 REJECTED = "the plan was rejected"
@@ -152,7 +152,7 @@ class Drive:
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
         from agent.loop.steps import Steps
-        from sandbox.isolation import choose
+        from sandbox.isolation.choose import choose
 
         progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)

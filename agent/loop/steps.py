@@ -43,7 +43,7 @@ from agent.results import review
 from agent.results.derive import REFERENCE_FILES, Assembly, code_hash, decision
 from agent.results.report import render_report
 from agent.results.schema import Attempt, Results
-from sandbox.checks import check
+from sandbox.checks.check import check
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
 

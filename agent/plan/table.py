@@ -10,7 +10,7 @@ from agent.plan.compiling import told
 from agent.plan.plan import Plan, Track, written
 from agent.plan.prose import fill
 from agent.record.prepared import Facts, Prepared, Who
-from sandbox.output import printable
+from sandbox.printable import printable
 
 
 def plan_table(console: Console, plan: Plan, facts: Facts) -> None:

@@ -28,7 +28,7 @@ from agent.results import review
 from agent.results.read import results_of
 from agent.results.report import escaped, render_report, show
 from sandbox.folder import remove
-from sandbox.output import printable
+from sandbox.printable import printable
 
 if TYPE_CHECKING:
     import threading
@@ -87,7 +87,7 @@ class Rehearse(Replay):
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
         from agent.recheck.playback import RecordedJobs, Rehearsal
-        from sandbox.isolation import Process
+        from sandbox.isolation.process import Process
 
         progress, budget = console_progress(True, clock), self._budget()
         runner = Runner(self.paths, self.settings, Process(), progress, cancelled, budget.seconds)

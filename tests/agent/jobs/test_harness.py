@@ -33,8 +33,8 @@ from agent.record.pace import Pace
 from agent.record.paths import RunPaths
 from agent.record.prepared import Prepared, read_prepared
 from agent.results.derive import Assembly
-from sandbox.isolation import Process
-from sandbox.job import Limits
+from sandbox.isolation.job import Limits
+from sandbox.isolation.process import Process
 from sandbox.workspace import Workspace
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
 

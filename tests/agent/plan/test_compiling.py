@@ -27,7 +27,7 @@ from agent.record.clock import Clock
 from agent.record.pace import Pace
 from agent.record.paths import RunPaths
 from agent.record.prepared import Facts
-from sandbox.isolation import Process
+from sandbox.isolation.process import Process
 from tests.agent.plan.test_planner import proposal
 from tests.agent.prepared import prepared
 
