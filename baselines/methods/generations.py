@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from baselines.data.rows import Collator, Rows
 from baselines.methods.born_again import teacher_of
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.rows import Collator, Rows
 
 
 def predecessor(experiment, generations: int, temperature: float, alpha: float) -> Tensor:

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.data.rows import Collator, Rows
 from baselines.errors import BaselineError
 from baselines.methods.embedding import embedding
 from baselines.methods.held_back import held_back
 from baselines.methods.kd import NO_LABEL
 from baselines.methods.lr_ds import is_wrong
-from baselines.rows import Collator, Rows
 
 RESIDUAL = 1e-8
 BATCH = 256

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from baselines.data.rows import Rows
 from baselines.errors import BaselineError
-from baselines.experiment import undrawn
 from baselines.methods import causal
 from baselines.methods.causal import padded, token_losses
-from baselines.models import fingerprint
-from baselines.rows import Rows
-from baselines.teachers import DEVICE
+from baselines.models.build import fingerprint
+from baselines.training.cached_teacher import DEVICE
+from baselines.training.experiment import undrawn
 
 Score = Literal["mean", "sum", "per_byte"]
 

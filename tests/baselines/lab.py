@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,15 @@ from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from baselines.predict import predict
-from baselines.prepare import prepare
-from baselines.probe import probe
-from baselines.teacher import teach
-from baselines.trial import trials
+from baselines.processes.predict import predict
+from baselines.processes.prepare import prepare
+from baselines.processes.probe import probe
+from baselines.processes.teacher import teach
+from baselines.processes.trial import trials
 
-TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "templates" / "train"
+PAPER = tomllib.loads((ROOT / "baselines" / "scales.toml").read_text())["paper"]
 SIZES = {"train_rows": 32, "transfer_rows": 64, "dev_rows": 18, "test_rows": 24}
 TRAINS = "trainer.train(resume_from_checkpoint=experiment.checkpoint)"
 ARMS = (
@@ -157,7 +160,7 @@ def process(module: str, *jobs: dict, **env: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-m", "baselines", module, *map(str, files)],
         env=clean | {"OMP_NUM_THREADS": "1", "KDAGENT_ARROW_CACHE": str(files[0].parent / "arrow")} | env,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,

@@ -15,12 +15,13 @@ CHECKS = "tests/sandbox/test_checks.py"
 EDITS = "tests/agent/test_edits.py"
 FIELDS = "tests/agent/test_fields.py"
 GUARDS = "tests/agent/test_guards.py"
+LANGUAGE = "tests/baselines/processes/test_language.py"
 REPLY = "tests/agent/test_reply.py"
 REPORT = "tests/agent/test_report.py"
-ROWS = "tests/baselines/test_rows.py"
+ROWS = "tests/baselines/data/test_rows.py"
 RUN = "tests/agent/test_endpoint_run.py"
 RULES = "tests/cheats/test_rules.py"
-TRIALS = "tests/baselines/test_processes.py"
+TRIALS = "tests/baselines/processes/test_processes.py"
 
 SYSTEM = {
     "Prose holds no numbers.": (REPLY, "test_every_wrong_field_of_a_proposal_is_named"),
@@ -56,12 +57,12 @@ CONTRACT = {
     "`experiment.collator`": (ROWS, "test_texts_are_padded_to_the_longest_of_the_batch_and_masked"),
     "A batch holds": (ROWS, "test_teacher_logits_are_joined_by_the_id_of_the_row"),
     "Where the plan shows images": (
-        "tests/baselines/test_views.py",
+        "tests/baselines/data/test_augmented_views.py",
         "test_a_row_is_shown_in_its_next_view_each_time_and_the_rows_of_a_batch_in_different_ones",
     ),
-    "Rows of a corpus": ("tests/baselines/test_language.py", "test_a_batch_of_a_corpus_asks_for_every_next_token"),
+    "Rows of a corpus": (LANGUAGE, "test_a_batch_of_a_corpus_asks_for_every_next_token"),
     "A method that keeps": (
-        "tests/baselines/test_language.py",
+        LANGUAGE,
         "test_the_student_learns_from_the_planned_number_of_texts_and_from_none_that_trained_the_reference",
     ),
     "`experiment.model_inputs": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
@@ -69,7 +70,7 @@ CONTRACT = {
     "`experiment.callbacks`": (FIELDS, "test_what_one_trial_left_no_trace_of_is_not_seen"),
     "It gets its `args`": (CHECKS, "test_only_the_loss_of_a_trainer_may_be_replaced"),
     "`trainer.train(resume_from_checkpoint": (
-        "tests/baselines/test_checkpoints.py",
+        "tests/baselines/training/test_checkpoints.py",
         "test_an_edit_that_does_not_go_on_begins_anew_and_its_checkpoints_are_gone",
     ),
     "`experiment.method`": (TRIALS, "test_method_settings_are_read_only_and_count_their_reads"),
