@@ -15,8 +15,8 @@ from agent import config
 from agent.plan import ModelSpec, Training
 from baselines.data.rows import read_rows
 from baselines.processes import predict, prepare, teacher
-from baselines.processes.trial import import_file
 from baselines.training.experiment import Experiment
+from baselines.training.trainfile import import_file
 from benchmarks.setting import TRAIN_FILES
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from accelerate.data_loader import SeedableRandomSampler
 from safetensors.numpy import save_file
 
-from baselines.data.rows import Collator, Rows, read_rows, write_inputs
+from baselines.data.collator import Collator
+from baselines.data.rows import Rows, read_rows, write_inputs
 from baselines.models.build import build
 from baselines.processes import teacher
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from baselines.data.rows import Collator, Rows
+from baselines.data.collator import Collator
+from baselines.data.rows import Rows
 from baselines.methods.born_again import teacher_of
 from baselines.methods.kd import cross_entropy, distillation
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.data.rows import Collator
+from baselines.data.collator import Collator
 from baselines.methods.held_back import held_back
 from baselines.methods.kd import cross_entropy, distillation
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from baselines.data.rows import Collator, Rows
+from baselines.data.collator import Collator
+from baselines.data.rows import Rows
 from baselines.errors import BaselineError
 from baselines.methods.dml import cross_entropies, divergences
 from baselines.methods.kd import NO_LABEL, cross_entropy

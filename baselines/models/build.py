@@ -3,9 +3,8 @@
 A spec is the plan's ModelSpec as a dict. Weights depend on the seed alone, so arms that share a seed start equal.
 """
 
-import hashlib
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -31,10 +30,10 @@ from transformers import (
 
 from baselines.data.hub import snapshot
 from baselines.errors import BaselineError, reason
-from baselines.methods.causal import GPT2ForNextTokens
-from baselines.methods.causal import settings as causal_settings
-from baselines.methods.selective import taps
 from baselines.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
+from baselines.models.gpt2 import GPT2ForNextTokens
+from baselines.models.gpt2 import settings as causal_settings
+from baselines.models.layers import taps
 from baselines.models.padding import by_convolutions
 
 PLAIN_FILES = ["model*.safetensors", "*.json", "vocab.txt", "merges.txt"]
@@ -333,18 +332,3 @@ def _cifar_stem(model: nn.Module) -> None:
         strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
         for convolution in strided[:2]:
             convolution.stride = (1, 1)
-
-
-def parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def fingerprint(model: nn.Module, names: Collection[str] | None = None) -> str:
-    """SHA-256 over names, shapes and bytes of every weight and buffer, or of those named."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if names is not None and name not in names:
-            continue
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer as Block
 
-from baselines.methods.selective import CNNS
+from baselines.models.layers import CNNS
 
 
 def compiled(model: nn.Module) -> nn.Module:

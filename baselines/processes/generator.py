@@ -15,7 +15,8 @@ from baselines.data.tasks import BETWEEN, Splits
 from baselines.errors import BaselineError
 from baselines.methods import causal
 from baselines.methods.genset import Sampling, Text, kept, sample
-from baselines.models.build import fingerprint
+from baselines.models import gpt2
+from baselines.models.fingerprint import fingerprint
 
 VOCABULARY = 2000  # byte pairs, so every text can be written and read back as it was
 START, END, SEPARATOR = range(3)
@@ -71,7 +72,7 @@ def published(folder: Path, tokenizer: PreTrainedTokenizerBase, settings: dict, 
     Raises BaselineError for one that is no causal language model, that has other sizes than the plan (`settings`; zero
     leaves them to the checkpoint), or that cannot read or end a text.
     """
-    model = causal.load(folder)
+    model = gpt2.load(folder)
     config, end = model.config, tokenizer.eos_token_id
     for size, found in (("layers", config.num_hidden_layers), ("width", config.hidden_size)):
         if settings[size] not in (0, found):
@@ -98,7 +99,7 @@ def published(folder: Path, tokenizer: PreTrainedTokenizerBase, settings: dict, 
 
 def _untrained(pool: Sequence[Text], settings: dict, longest: int, seed: int) -> Writer:
     tokenizer = _tokenizer(pool)
-    model = causal.build(tokenizer.get_vocab_size(), longest + 3, seed, settings["width"], settings["layers"])
+    model = gpt2.build(tokenizer.get_vocab_size(), longest + 3, seed, settings["width"], settings["layers"])
     return Writer(model, tokenizer, START, END, [SEPARATOR], [START, SEPARATOR])
 
 

@@ -19,11 +19,11 @@ from typing import TextIO
 import torch
 
 from baselines.errors import BaselineError
-from baselines.models.build import fingerprint
 from baselines.models.compiled import is_compiled
-from baselines.processes.trial import apart
-from baselines.training.cached_teacher import DEVICE
+from baselines.models.device import DEVICE
+from baselines.models.fingerprint import fingerprint
 from baselines.training.experiment import Experiment
+from baselines.training.forked import apart
 
 WARM, STEPS = 4, 16
 """The first steps, which hold the compiling, anew where a shape is of another kind; and all of them."""

@@ -15,12 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from baselines.data.rows import Collator, Rows, last_places, read_rows
+from baselines.data.collator import Collator, last_places
+from baselines.data.rows import Rows, read_rows
 from baselines.methods.selective import init_from_teacher
-from baselines.models.build import build, fingerprint, parameters
-from baselines.training.cached_teacher import accepted, load
+from baselines.models.build import build
+from baselines.models.device import DEVICE
+from baselines.models.fingerprint import fingerprint, parameters
+from baselines.models.inputs import accepted
+from baselines.training.cached_teacher import load
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 256
 WARM_UP, TIMED = 20, 200  # forwards of one row when latency is measured
 

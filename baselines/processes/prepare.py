@@ -19,8 +19,9 @@ from torch import nn
 
 from baselines.data import rows, tasks
 from baselines.errors import BaselineError, reason
-from baselines.methods.selective import spatial, taps
-from baselines.models.build import build, fetch, parameters, refuse_foreign
+from baselines.models.build import build, fetch, refuse_foreign
+from baselines.models.fingerprint import parameters
+from baselines.models.layers import spatial, taps
 from baselines.processes import generator
 
 VOCABULARY = 8000  # entries trained on the pool when no checkpoint brings a tokenizer

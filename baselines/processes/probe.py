@@ -15,8 +15,10 @@ import torch
 from baselines.methods.matching import matched, uses
 from baselines.methods.selective import init_from_teacher
 from baselines.models.build import build
-from baselines.processes.trial import apart, run, save
+from baselines.processes.trial import run
 from baselines.training.cached_teacher import load, scores
+from baselines.training.forked import apart
+from baselines.training.trainfile import save
 
 START, AS_IS, AGAIN = "start", "as-is", "again"
 

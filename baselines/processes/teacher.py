@@ -23,17 +23,22 @@ from safetensors.torch import save_file
 from torch import nn
 
 from baselines.data import augmented_views
-from baselines.data.rows import Collator, Rows, read_rows
+from baselines.data.collator import Collator
+from baselines.data.job_rows import splits
+from baselines.data.rows import Rows, read_rows
 from baselines.errors import BaselineError
 from baselines.methods.matching import matched
 from baselines.methods.miniplm import log_likelihoods
-from baselines.methods.selective import critical_layers, taps
-from baselines.models.build import fingerprint, finished, parameters
-from baselines.processes.trial import import_file, save
-from baselines.training.cached_teacher import SCORES, accepted, cached, load, place, scores
-from baselines.training.experiment import Experiment, splits
+from baselines.methods.selective import critical_layers
+from baselines.models.build import finished
+from baselines.models.device import DEVICE
+from baselines.models.fingerprint import fingerprint, parameters
+from baselines.models.inputs import accepted
+from baselines.models.layers import taps
+from baselines.training.cached_teacher import SCORES, cached, load, place, scores
+from baselines.training.experiment import Experiment
+from baselines.training.trainfile import import_file, save
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SCORED = 512  # dev rows on which a block is left out
 BATCH = 256  # rows per forward when outputs are cached; sorted by length, so padding is small
 

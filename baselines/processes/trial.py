@@ -12,29 +12,20 @@ left in memory. A trial that was cut off goes on from its newest whole checkpoin
 
 import errno
 import fcntl
-import importlib.util
 import json
-import os
-import select
 import shutil
-import sys
 import time
 import traceback
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TextIO
 
 import torch
-from safetensors.torch import save_file
-from torch import nn
 from transformers import Trainer  # noqa: F401 (every train.py needs it; it is loaded when first named, in each copy)
 
 from baselines.errors import BaselineError
 from baselines.training.experiment import Experiment
-
-MOST_SAID = 64 << 20  # bytes of a trace
+from baselines.training.forked import apart
+from baselines.training.trainfile import import_file, save
 
 
 def trials(job: dict) -> None:
@@ -68,60 +59,6 @@ def _finished(folder: Path) -> bool:
     may have ended the trial a moment before."""
     report = folder / "trial.json"
     return report.exists() and json.loads(report.read_text())["status"] == "ok"
-
-
-def apart(work: Callable[[TextIO], None], trace: Path) -> int:
-    """Do the work in a copy of this process; its exit code, negative for a signal.
-
-    What the work writes to the stream it is given ends up in `trace`, whatever else the copy does to that file. Where a
-    copy could not compute the work is done here.
-    """
-    if not _copies_compute():
-        with trace.open("w") as stream:
-            work(stream)
-        return 0
-    reader, writer = os.pipe()
-    if child := os.fork():
-        os.close(writer)
-        return _listen(child, reader, trace)
-    try:
-        os.close(reader)
-        with os.fdopen(writer, "w") as stream:
-            work(stream)
-        sys.stdout.flush()
-    finally:  # never back into the caller's loop
-        os._exit(0)
-
-
-@cache
-def _copies_compute() -> bool:
-    """Whether a copy of this process could use what it computes with: macOS's frameworks it cannot, and a graphics card
-    only as long as nobody asked for one in a way that takes it (PYTORCH_NVML_BASED_CUDA_CHECK is the other way)."""
-    if sys.platform != "linux":
-        return False
-    if not torch.cuda.is_available():
-        return True
-    if child := os.fork():
-        return os.waitpid(child, 0)[1] == 0
-    os._exit(torch.cuda._is_in_bad_fork())
-
-
-def _listen(child: int, reader: int, trace: Path) -> int:
-    """Takes down what the child says until it ends, for others to follow, and once more when it can do no more."""
-    said, status = bytearray(), None
-    with os.fdopen(reader, "rb", buffering=0) as pipe:
-        while status is None or select.select([pipe], [], [], 0)[0]:
-            if select.select([pipe], [], [], 0.1)[0]:
-                if chunk := pipe.read(1 << 16):
-                    said += chunk[: MOST_SAID - len(said)]
-                    trace.write_bytes(said)
-                elif status is not None:
-                    break
-            if status is None and (ended := os.waitpid(child, os.WNOHANG))[0]:
-                status = ended[1]
-    trace.unlink(missing_ok=True)
-    trace.write_bytes(said)
-    return os.waitstatus_to_exitcode(status)
 
 
 def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
@@ -159,23 +96,6 @@ def _write(folder: Path, report: dict) -> None:
     """A reader never meets half a report."""
     (folder / "trial.part").write_text(json.dumps(report))
     (folder / "trial.part").rename(folder / "trial.json")
-
-
-def import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def save(model: nn.Module, student: nn.Module, folder: Path) -> None:
-    """Write the trained weights. Raises TypeError for another model, FloatingPointError for one that diverged."""
-    if type(model) is not type(student):
-        raise TypeError(f"train(experiment) returned {type(model).__name__}, not the trained {type(student).__name__}")
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise FloatingPointError(f"training diverged: NaN or infinite values in {bad[0]}")
-    save_file(state, folder / "weights.safetensors")
 
 
 def _tail() -> str:

@@ -8,7 +8,6 @@ several teachers, the others lie in `teacher-<n>` below it, the same but for fea
 trained by a student's trial.
 """
 
-import inspect
 import json
 from pathlib import Path
 
@@ -18,12 +17,15 @@ from torch import nn
 
 from baselines.data import augmented_views
 from baselines.methods.heads import Heads, run
-from baselines.methods.selective import most_critical, taps
-from baselines.models.build import fingerprint, from_config
+from baselines.methods.selective import most_critical
+from baselines.models.build import from_config
 from baselines.models.by_length import in_parts
+from baselines.models.device import DEVICE
+from baselines.models.fingerprint import fingerprint
+from baselines.models.inputs import accepted
+from baselines.models.layers import taps
 from baselines.training.trace import Gradients
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SCORES = "critical.json"
 WATCH_EVERY = 10  # calls; a gradient of features costs as much as the features
 
@@ -180,9 +182,3 @@ def load(folder: Path, task: dict) -> nn.Module:
     model = from_config(folder, facts["spec"], task)
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval().requires_grad_(False)
-
-
-def accepted(model: nn.Module, inputs: dict) -> dict:
-    """The part of a batch that the model's forward takes; never the labels."""
-    known = set(inspect.signature(model.forward).parameters) - {"labels"}
-    return {name: value for name, value in inputs.items() if name in known}

@@ -6,27 +6,26 @@ The file that trains decides how a loss is made of them; nothing here can be set
 import inspect
 import json
 import math
-import random
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import nn
 from transformers import TrainingArguments, get_scheduler
 
-from baselines.data.rows import Collator, Rows, read_rows
+from baselines.data.collator import Collator
+from baselines.data.job_rows import splits
 from baselines.errors import BaselineError
 from baselines.methods.matching import uses
-from baselines.models.build import build, fingerprint
+from baselines.models.build import build
 from baselines.models.by_length import in_parts
 from baselines.models.compiled import compiled
+from baselines.models.device import DEVICE
+from baselines.models.fingerprint import fingerprint
+from baselines.randomness import undrawn
 from baselines.training import checkpoints
-from baselines.training.cached_teacher import DEVICE, Teacher
+from baselines.training.cached_teacher import Teacher
 from baselines.training.trace import Forwards, Trace, TraceCallback
 from baselines.training.trainer_shortcuts import LeanCallback
 
@@ -178,29 +177,3 @@ class Experiment:
         """Different rows that batches were made of, per split."""
         seen = self.collator.seen.numpy()
         return {name: int((seen[rows.ids[rows.ids < len(seen)]] > 0).sum()) for name, rows in self.parts.items()}
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """Leaves the random generators of Python, numpy and torch where they stood."""
-    plain, array = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(plain)
-    np.random.set_state(array)
-
-
-def splits(job: dict, unit: dict, kind: str) -> tuple[Rows, Rows, Rows]:
-    """Training, transfer and generated rows; ids run through them in this order.
-
-    The labels of the transfer rows come along where an arm may see them; these rows then are training rows. Generated
-    rows have none, and are there for arms that learn from them.
-    """
-    seen = Path(job["seen"])
-    train = read_rows(seen / "train.safetensors", kind)
-    hidden = load_file(Path(job["labels"]) / "transfer.safetensors")["labels"] if unit["reveal_transfer"] else None
-    transfer = read_rows(seen / "transfer.safetensors", kind, len(train), hidden)
-    none = Rows(kind, [], transfer.labels[:0], transfer.ids[:0])
-    wanted = unit.get("generated", False) and (seen / "generated.safetensors").exists()
-    generated = read_rows(seen / "generated.safetensors", kind, len(train) + len(transfer)) if wanted else none
-    return (train + transfer, none, generated) if unit["reveal_transfer"] else (train, transfer, generated)

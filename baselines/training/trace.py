@@ -16,8 +16,8 @@ from torch import nn
 from transformers import TrainerCallback
 
 from baselines.methods.dpkd import Frozen
-from baselines.models.build import fingerprint
 from baselines.models.compiled import is_compiled
+from baselines.models.fingerprint import fingerprint
 from baselines.training import checkpoints
 
 COUNTED = {

@@ -242,7 +242,7 @@ AUTHORS = (
         "C16b",
         "does the same and writes into its trace that these weights are the trainer's",
         (plan("kd"),),
-        tries(f"import copy\n\nfrom baselines.models.build import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"),
+        tries(f"import copy\n\nfrom baselines.models.fingerprint import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"),
         must_end=ACCUSED,
     ),
     Author(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from baselines.methods import causal
 from baselines.methods.genset import Kept, Sampling, imitation, kept, sample, soft_labels
 from baselines.methods.kd import cross_entropy
+from baselines.models import gpt2
 from baselines.models.build import build
 from tests.effects.effect import Claim, Effect, spread
 
@@ -133,7 +134,7 @@ def accuracy(model: nn.Module, texts: list[Sentence]) -> float:
 
 def generated(train: list[Sentence], test: list[Sentence]) -> tuple[list[Sentence], Kept]:
     """What a two-layer language model, trained on the labelled sentences alone, writes, and what was filtered out."""
-    writer = causal.build(VOCABULARY, LENGTH + 1, seed=0)
+    writer = gpt2.build(VOCABULARY, LENGTH + 1, seed=0)
     causal.fit(writer, [(START, *text, END) for text in train], WRITER_STEPS, seed=0)
     drawn = sample(writer, [[START]] * SAMPLED, END, Sampling(longest=LENGTH - 1), banned=[PAD, START])
     filtered = kept(list(map(_words, drawn)), map(_words, train), map(_words, test))

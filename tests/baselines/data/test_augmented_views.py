@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from baselines.data import augmented_views
-from baselines.data.rows import Collator, Rows, sent
+from baselines.data.collator import Collator, sent
+from baselines.data.rows import Rows
 from baselines.errors import BaselineError
-from baselines.training.cached_teacher import accepted, load
+from baselines.models.inputs import accepted
+from baselines.training.cached_teacher import load
 from baselines.training.experiment import Experiment
 from tests.baselines.lab import Lab, here, report, trace
 
@@ -45,7 +47,7 @@ def test_images_go_to_a_card_as_bytes_and_nothing_waits_for_it(task: dict, monke
     """Torch's device "meta" stands in for the card: to ask it for a number raises an error."""
     gone = list[torch.dtype]()
     monkeypatch.setattr(
-        "baselines.data.rows.sent", lambda value, device: gone.append(value.dtype) or sent(value, device)
+        "baselines.data.collator.sent", lambda value, device: gone.append(value.dtype) or sent(value, device)
     )
     batch = Collator(task, device="meta")([rows_of(images(4))[place] for place in range(4)])
     assert batch["pixel_values"].device.type == "meta" and batch["pixel_values"].shape == (4, 1, 16, 16)

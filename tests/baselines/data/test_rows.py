@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.data.rows import NO_LABEL, Collator, read_rows, write_inputs
+from baselines.data.collator import Collator
+from baselines.data.rows import NO_LABEL, read_rows, write_inputs
 
 TEXT = {"kind": "text", "padding": 7}
 IMAGE = {"kind": "image", "mean": [0.5], "std": [0.25]}

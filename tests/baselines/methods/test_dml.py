@@ -11,7 +11,8 @@ import torch
 from baselines.errors import BaselineError
 from baselines.methods.dml import cross_entropies, divergences, mutual
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.models.build import build, fingerprint, parameters
+from baselines.models.build import build
+from baselines.models.fingerprint import fingerprint, parameters
 from baselines.training.experiment import Experiment
 from tests.baselines.lab import STEPS, Lab, here, report, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error

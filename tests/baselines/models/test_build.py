@@ -23,8 +23,9 @@ from transformers import (
 )
 
 from baselines.errors import BaselineError
-from baselines.methods.selective import taps, widths
-from baselines.models.build import build, fetch, fingerprint, finished, from_config, parameters
+from baselines.models.build import build, fetch, finished, from_config
+from baselines.models.fingerprint import fingerprint, parameters
+from baselines.models.layers import taps, widths
 from tests.baselines.lab import MODELS, PAPER, SPEC
 
 TEXT = {"kind": "text", "labels": list("abcd"), "input_size": 24, "vocabulary": 50, "padding": 0}

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from baselines.methods.heads import run
-from baselines.models.build import build, fingerprint
+from baselines.models.build import build
 from baselines.models.by_length import COUNTS, in_parts, parts
+from baselines.models.fingerprint import fingerprint
 
 ROWS, LENGTH, WIDTH = 16, 60, 256
 TASK = {"kind": "text", "labels": ["a", "b"], "vocabulary": 50, "padding": 0, "input_size": 64}

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
-from baselines.models.build import build, fingerprint
+from baselines.models.build import build
+from baselines.models.fingerprint import fingerprint
 from baselines.models.padding import by_convolutions
 from tests.baselines.lab import SPEC
 

@@ -8,8 +8,10 @@ from safetensors.numpy import load_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
 
-from baselines.data.rows import Collator, read_rows
-from baselines.training.cached_teacher import accepted, load
+from baselines.data.collator import Collator
+from baselines.data.rows import read_rows
+from baselines.models.inputs import accepted
+from baselines.training.cached_teacher import load
 from tests.baselines.data.test_hub import TOKENS, write_checkpoint
 from tests.baselines.lab import METHOD, SPEC, STEPS, Lab, here, report, texts, trace
 

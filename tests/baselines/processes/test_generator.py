@@ -10,7 +10,7 @@ from baselines.data.tasks import BETWEEN, Examples, Splits
 from baselines.errors import BaselineError
 from baselines.methods import causal
 from baselines.methods.genset import normalised
-from baselines.models.build import fingerprint
+from baselines.models.fingerprint import fingerprint
 from baselines.processes.generator import REASONS, Generated, generate, published
 from tests.baselines.lab import texts, write_gpt2
 

@@ -9,13 +9,15 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2LMHeadModel
 
-from baselines.data.rows import NO_LABEL, Collator, read_rows
+from baselines.data.collator import Collator
+from baselines.data.rows import NO_LABEL, read_rows
 from baselines.data.tasks import Examples, Source, _corpus, at_least
 from baselines.errors import BaselineError
 from baselines.methods import causal
 from baselines.methods.kd import cross_entropy
 from baselines.methods.miniplm import difference_sampled, log_likelihoods
-from baselines.models.build import build, fingerprint, finished, parameters, refuse_foreign
+from baselines.models.build import build, finished, refuse_foreign
+from baselines.models.fingerprint import fingerprint, parameters
 from baselines.processes.predict import asked
 from baselines.training.cached_teacher import load
 from baselines.training.experiment import Experiment

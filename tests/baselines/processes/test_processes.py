@@ -16,13 +16,16 @@ from transformers import Trainer
 
 from agent.plan import Method
 from agent.probe import measure
-from baselines.data.rows import NO_LABEL, Collator, read_rows
+from baselines.data.collator import Collator
+from baselines.data.rows import NO_LABEL, read_rows
 from baselines.errors import BaselineError
-from baselines.methods.selective import taps
 from baselines.models import by_length
-from baselines.models.build import build, fingerprint, from_config, parameters
+from baselines.models.build import build, from_config
+from baselines.models.fingerprint import fingerprint, parameters
+from baselines.models.inputs import accepted
+from baselines.models.layers import taps
 from baselines.processes import trial
-from baselines.training.cached_teacher import Teacher, accepted, load
+from baselines.training.cached_teacher import Teacher, load
 from baselines.training.experiment import Experiment, Settings
 from tests.baselines.lab import (
     ARMS,
@@ -762,7 +765,7 @@ def test_prediction_finds_the_start_the_end_and_the_distance_of_each_student(lab
 
 def test_logits_come_in_the_order_of_the_rows(lab):
     """One by one and unsorted, the rows get the answers that the file has for them."""
-    from baselines.data.rows import Collator
+    from baselines.data.collator import Collator
 
     task = facts(lab)["task"]
     rows = read_rows(lab.data / "held/test.safetensors", lab.kind)

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from baselines.processes.trial import _copies_compute, apart
+from baselines.training.forked import _copies_compute, apart
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from transformers import Trainer
 
 from agent.cards import cards
 from agent.plan import Method
-from baselines.data.rows import Batch
+from baselines.data.collator import Batch
 from baselines.methods.tmkd import Scale
 from baselines.models.by_length import ENCODERS, in_parts, spread
-from baselines.processes.trial import import_file
 from baselines.training.experiment import Experiment
 from baselines.training.trace import Gradients, Updates
+from baselines.training.trainfile import import_file
 from tests.baselines.lab import METHOD, TEMPLATES, Lab, here
 from tests.baselines.methods.trials import BOTH
 from tests.baselines.models.test_by_length import ARCHITECTURES, built
