@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -21,6 +23,7 @@ from baselines.processes.prepare import prepare
 from baselines.processes.probe import probe
 from baselines.processes.teacher import teach
 from baselines.processes.trial import trials
+from baselines.training.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates" / "train"
@@ -242,6 +245,22 @@ class Lab:
 
     def _rows(self) -> dict:
         return {"seen": str(self.data / "seen"), "labels": str(self.data / "labels"), "threads": 1, "checkpoints": 0}
+
+
+def facts(lab: Lab) -> dict:
+    return json.loads((lab.data / "facts.json").read_text())
+
+
+def teacher_facts(lab: Lab) -> dict:
+    return json.loads((lab.teacher / "teacher.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+def experiment(lab: Lab, folder: Path, **changes) -> Experiment:
+    return Experiment(lab.trial_job(), lab.unit("kd", **changes), seed=1, out=folder, trace=io.StringIO())
 
 
 def report(folder: Path) -> dict:
