@@ -898,9 +898,10 @@ def _online(settings: config.Settings) -> dict[str, str]:
 
 
 def _bundled_data() -> tuple[Path, ...]:
-    """Data sets that ship inside packages and hold test labels of embedded tasks."""
+    """Data sets that ship inside packages, ours among them, and contain test labels of embedded tasks."""
     found = importlib.util.find_spec("sklearn")
-    return (Path(found.origin).parent / "datasets" / "data",) if found and found.origin else ()
+    digits = (Path(found.origin).parent / "datasets" / "data",) if found and found.origin else ()
+    return (*digits, config.EMBEDDED)
 
 
 def _fresh(folder: Path) -> Path:
