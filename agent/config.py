@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "baselines" / "tasks.toml"
 SCALES = ROOT / "baselines" / "scales.toml"
 METHODS = ROOT / "baselines" / "methods" / "cards"
+EMBEDDED = ROOT / "baselines" / "embedded"
+"""Rows of tasks that ship with kdagent, test labels among them."""
 EFFECTS = ROOT / "baselines" / "effects.json"
 TRAIN_FILES = ROOT / "templates" / "train"
 
@@ -22,7 +24,7 @@ class Settings:
     cache: Path
     """Prepared data and teachers, keyed by content; can be deleted at any time."""
     arrow: Path
-    """The embedded text task, read from the installed packages once."""
+    """Data sets as they were read from files, in a format that is read faster."""
     base_url: str
     model: str
     api_key: str
