@@ -1,8 +1,7 @@
-"""What several commands share: options from arguments, and what is refused before a run exists."""
+"""From parsed arguments to the settings and options of a run, and what is refused before a run exists."""
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 
 def _standard_input() -> str:
-    """At most a megabyte of it; bytes that are no UTF-8 are left for the check of the idea to refuse."""
+    """At most a megabyte of it; bytes that are not UTF-8 are left for the check of the idea to refuse."""
     return sys.stdin.buffer.read(1 << 20).decode(errors="surrogateescape") if sys.stdin else ""
 
 
@@ -68,11 +67,6 @@ def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "budget.tokens": arguments.max_tokens,
     }
     return {path: value for path, value in flags.items() if value is not None} | dict(arguments.set)
-
-
-def settings_of(arguments: argparse.Namespace) -> config.Settings:
-    settings = config.Settings.read()
-    return replace(settings, runs=Path(arguments.runs_dir).absolute()) if arguments.runs_dir else settings
 
 
 def refuse_early(options: Options, settings: config.Settings) -> "Backend":

@@ -1,39 +1,45 @@
-"""Commands that re-check a run: verify, replay, report."""
+"""`kdagent replay`: a run again from its record; 0 where it matches, 1 where it does not, 6 where the record does not
+fit, 7 where something that it takes is missing."""
 
-import argparse
-import json
-from dataclasses import replace
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
-from agent.commands.common import absolute, refuse_early, settings_of
-from agent.errors import UsageError
-from agent.loop.session import Drive, resume_command
-from agent.plan.options import Options
-from agent.plan.read import paces_of
-from agent.record import runs
-from agent.record.paths import RunPaths
-from agent.results.read import results_of
-from sandbox.output import printable
+from agent.commands.command import Command
+from agent.commands.common import ISOLATION, one_run, text
+
+if TYPE_CHECKING:
+    from agent.plan.options import Options
+
+LEVELS = ("report", "agent", "full", "live")
 
 
-def resume_replay(drive: Drive) -> int:
-    """Go on with a replay that was stopped."""
-    from agent.recheck import replay
+def arguments(parser: ArgumentParser) -> None:
+    one_run(parser)
+    about = "report: render it; agent: play the record, train nothing; full (default): train; live: ask a model again"
+    parser.add_argument("--level", choices=LEVELS, default="full", help=about)
+    text(parser, "--data-dir", metavar="DIR", help="where the data are now")
+    text(parser, "--data", metavar="PATH", help="where your own data are now")
+    text(parser, "--model", metavar="NAME", help="at level live: the model to ask")
+    text(parser, "--base-url", metavar="URL", help="at level live: its endpoint")
+    parser.add_argument("--isolation", choices=ISOLATION, help="default: as the run was")
+    parser.add_argument("--yes", action="store_true", help="train the code of an imported run")
 
-    if drive.options.replay in ("report", "agent"):
-        problem = f"run {drive.paths.id} is a replay at level {drive.options.replay}, which takes seconds"
-        raise UsageError(problem, f"replay it again: kdagent replay {runs.read(drive.paths)['parent']}")
-    original = runs.find(drive.settings.runs, runs.read(drive.paths)["parent"])
-    return replay.replay(original, drive.paths, drive).go()
 
+def run(arguments: Namespace) -> int:
+    from dataclasses import replace
 
-def replay_run(arguments: argparse.Namespace) -> int:
-    """A run again from its record; 0 where it matches, 1 where it does not, 6 where the record does not fit."""
-    from agent.recheck import replay
+    from agent.commands.options import refuse_early
+    from agent.commands.settings import settings_of
+    from agent.errors import UsageError
+    from agent.loop.session import Drive
+    from agent.plan.options import Options
+    from agent.plan.read import paces_of
+    from agent.recheck import replay as replays
+    from agent.record import runs
 
     settings, level = settings_of(arguments), arguments.level
     original = runs.find(settings.runs, arguments.run)
-    replay.replayable(original)
+    replays.replayable(original)
     record, trains = runs.read(original), level in ("full", "live")
     if "imported" in record and trains and not arguments.yes:
         problem = f"run {original.id} was imported, and level {level} runs its train.py, isolated"
@@ -43,12 +49,16 @@ def replay_run(arguments: argparse.Namespace) -> int:
     runs.check_folder(settings.runs, "--runs-dir")
     backend = refuse_early(options, settings) if trains else None
     made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)
-    return replay.replay(original, made, Drive(made, options, settings, arguments.json, backend)).go()
+    return replays.replay(original, made, Drive(made, options, settings, arguments.json, backend)).go()
 
 
-def replay_options(options: Options, arguments: argparse.Namespace, foreign: bool) -> Options:
+def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "Options":
     """The options of the replay. Somebody else's run chooses neither how it is fenced in, nor which files of ours are
     read, nor who is sent our key."""
+    from dataclasses import replace
+
+    from agent.commands.options import absolute
+
     if foreign:
         options = replace(options, isolation="auto", data_dir="", data="", model="", base_url="")
     return replace(
@@ -64,38 +74,4 @@ def replay_options(options: Options, arguments: argparse.Namespace, foreign: boo
     )
 
 
-def report(arguments: argparse.Namespace) -> int:
-    """Render the report again from results.json."""
-    from agent.results import review
-
-    paths = runs.find(settings_of(arguments).runs, arguments.run)
-    if not results_of(paths):
-        status = runs.read(paths)["status"]
-        raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"go on with: {resume_command(paths)}")
-    review.write(paths)
-    if arguments.json:
-        print(json.dumps({"schema": 1, "run": paths.id, "report": str(paths.report)}))
-    else:
-        print(paths.report)
-    return 0
-
-
-def verify(arguments: argparse.Namespace) -> int:
-    """Hold a run, or a copy of its folder anywhere, against its own record; 1 when something differs."""
-    from dataclasses import asdict
-
-    from agent.recheck.verify import verify
-
-    copied = Path(arguments.run).absolute()
-    paths = (
-        RunPaths(copied) if (copied / "run.json").is_file() else runs.find(settings_of(arguments).runs, arguments.run)
-    )
-    if runs.in_use(paths):
-        raise UsageError(f"run {paths.id} is in use by another kdagent process", "wait for it, or stop it first")
-    found = verify(paths)
-    if arguments.json:
-        print(json.dumps({"schema": 1, "verified": not found.findings} | asdict(found)))
-    else:
-        for line in (*found.findings, *(f"not checked: {note}" for note in found.notes), found.verdict):
-            print(printable(str(line)))
-    return int(bool(found.findings))
+COMMAND = Command("rerun a run from its record and compare the two", arguments, run)
