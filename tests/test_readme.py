@@ -80,3 +80,8 @@ def headings(path: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     lines = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in lines}
+
+
+def test_files_named_in_the_glossary_are_there() -> None:
+    named = re.findall(r"`([\w/.-]+/[\w.-]*)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 30 and [name for name in named if not (ROOT / name).exists()] == []
