@@ -27,7 +27,7 @@ class RunPaths:
 
     @property
     def facts(self) -> Path:
-        """What preparing the data found, per track."""
+        """Facts of the prepared data, per track."""
         return self.folder / "facts.json"
 
     @property
@@ -61,7 +61,7 @@ class RunPaths:
 
     @property
     def replay(self) -> Path:
-        """How like the run it replays this one is, where it replays one."""
+        """How closely this run matches the one it replays, where it replays one."""
         return self.folder / "replay.json"
 
     @property
@@ -70,7 +70,7 @@ class RunPaths:
 
     @property
     def review(self) -> Path:
-        """What people said about the plan and the report."""
+        """Reviews of the plan and the report."""
         return self.folder / "review.json"
 
     @property
@@ -85,7 +85,7 @@ class RunPaths:
 
     @property
     def clock(self) -> Path:
-        """Seconds spent so far, over every process that went on with the run."""
+        """Seconds spent so far, over every process that worked on the run."""
         return self.folder / "clock.json"
 
     @property
@@ -98,12 +98,12 @@ class RunPaths:
 
     @property
     def jobs(self) -> Path:
-        """What each process was told, and the train.py it ran."""
+        """The job file of each process, and the train.py it ran."""
         return self.folder / "jobs"
 
     @property
     def scratch(self) -> Path:
-        """Where sandboxed processes write; what is worth keeping is taken in from there."""
+        """Where sandboxed processes write; files worth keeping are taken in from there."""
         return self.folder / "scratch"
 
     def label_file(self, track: str, split: str) -> Path:
