@@ -1,4 +1,4 @@
-"""What an isolation backend is: it turns a job into a launch and does nothing else; the supervisor starts it."""
+"""An isolation backend turns a job into a launch and does nothing else; the supervisor starts it."""
 
 from typing import Literal, Protocol
 
@@ -26,7 +26,7 @@ class Backend(Protocol):
         """How many probes of the self-test it contained, e.g. "8 of 8"."""
 
     def problem(self) -> str | None:
-        """What it lacks on this machine, as far as that can be known without starting a process."""
+        """The reason why it cannot work on this machine, as far as that can be known without starting a process."""
 
     def launch(self, job: Job, limits: Limits) -> Launch:
         """Has no side effects. Raises LaunchError when the job names a missing path or a refused variable."""

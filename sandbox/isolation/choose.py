@@ -1,6 +1,6 @@
 """The choice between the backends, strongest first.
 
-Nothing falls back silently: what works is tried with real probes, and a plain process must be asked for by name (on
+Nothing falls back silently: a backend is tried with real probes, and a plain process must be asked for by name (on
 macOS there is nothing else).
 """
 
@@ -25,7 +25,7 @@ _HINTS = {
     "Operation not permitted": "in a container, start it with the right to make namespaces",
     "Landlock": "run a kernel of 6.12 or later with landlock in its list of security modules (lsm=)",
 }
-"""What to do next, by a part of the problem. Source of the messages: bubblewrap 0.8."""
+"""The hint for a problem, by a part of its message. Source of the messages: bubblewrap 0.8."""
 
 
 def choose(preference: Preference = "auto") -> Backend:

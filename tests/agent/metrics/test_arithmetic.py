@@ -327,7 +327,7 @@ def test_python_dictionaries_and_numbers_in_quotes_are_read_too(reported: Any, t
     [
         ("", "cannot be read"),
         ("{", "cannot be read"),
-        ("[1]", "holds a list"),
+        ("[1]", "contains a list"),
         ("'a", "cannot be read"),
         ('{"a": 1}', "has no metric"),
         ('{"eval_loss": [1]}', "has no metric"),
