@@ -16,7 +16,7 @@ from agent.errors import ModelError
 from agent.llm.conversation import Message, Reply
 from agent.llm.edits import NO_FURTHER_EDIT
 from agent.llm.reply import REFUSED, code_blocks, problems
-from agent.plan.cards import cards
+from agent.plan.cards import Card, cards
 from agent.plan.proposal import Proposal
 from agent.render import TEMPLATES, fence
 
@@ -25,20 +25,17 @@ DEFAULT = "kd_selective"
 TRAINING = ("learning_rate", "batch_size", "epochs")
 
 TOPIC = re.compile(
-    r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|dark knowledge|soft (?:label|target)"
-    r"|fine-?tun|\blogits?\b|hidden (?:state|layer)|attention map"
-    r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|resnet|mobilenet)|\b(?:[dprc]kd|crd|dml|tmkd)\b"
+    r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|fine-?tun|\b(?:bert|distilbert|resnet|mobilenet)"
     r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
-    r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label)"
-    r"|\bborn[- ]again\b|\bteacher assistants?\b|\bself[- ]distil"
-    r"|\bmutual learning\b|\bstudents? that (?:learn|teach)\b|\bpeers that (?:learn|teach)\b"
+    r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label|embedding)"
+    r"|\b(?:students|peers) that (?:learn|teach)\b|\btrain\w* (?:the|a) student\b"
     r"|\b(?:the|a|small|compact|tiny|convolutional) student(?:'s|s)?\b.{0,80}\bteacher"
     r"|\bteacher\b.{0,80}\b(?:the|a|small|compact|tiny|convolutional) student\b"
-    r"|\btrain\w* (?:the|a) student\b|\btransfer set\b|\battention transfer\b|\bteacher and student (?:embedding|logit)"
     r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer"
-    r"|\bminiplm\b|\bdifference[ -]sampl|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
+    r"|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
     re.IGNORECASE,
 )
+"""What names the field and no method of it: the words for a method are on its card."""
 BEYOND = (
     "reinforcement learning",
     "object detection",
@@ -125,7 +122,7 @@ class Recipes:
 
 def _plan(facts: dict[str, Any]) -> str:
     idea, fixed = facts["idea"], facts["fixed_by_user"]
-    if why := _refusal(idea):
+    if not fixed.get("method") and (why := _refusal(idea)):
         return f"{REFUSED} {why}"
     settings = _settings(idea)
     method = fixed.get("method") or _method(idea, settings, {track["kind"] for track in facts["tracks"]})
@@ -148,12 +145,16 @@ def _refusal(idea: str) -> str:
     can = "the embedded recipes fine-tune and distil classifiers"
     if beyond := [word for word in BEYOND if _said(idea, re.escape(word))]:
         return f"{can}; {beyond[0]} is beyond them: leave it out, or connect a language model with --base-url"
-    named = re.search(r"\bteacher", idea, re.IGNORECASE) and any(_names(idea, c.good_for) for c in cards().values())
-    return (
-        ""
-        if named or TOPIC.search(idea)
-        else f"{can}; this idea names neither distillation nor a teacher and its student"
-    )
+    named = TOPIC.search(idea) or any(_is_about(idea, card) for card in cards().values())
+    return "" if named else f"{can}; this idea names neither distillation nor a teacher and its student"
+
+
+def _is_about(idea: str, card: Card) -> bool:
+    """Whether an idea names the method as nothing else is named. A word that everyday language has too must stand
+    beside a teacher, or alone."""
+    terms = [word for word in card.good_for if word not in card.everyday]
+    beside = re.search(r"\bteacher", idea, re.IGNORECASE) and _names(idea, card.everyday)
+    return bool(_names(idea, terms) or beside or idea.strip().lower() in card.everyday)
 
 
 def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:

@@ -103,6 +103,29 @@ def test_an_idea_beyond_the_library_is_refused_with_a_reason(idea, reason):
     assert error.value.exit_code == 2
 
 
+PHRASES = [(name, phrase) for name, card in cards().items() for phrase in card.good_for]
+
+
+@pytest.mark.parametrize("name", [*cards()])
+def test_a_named_method_takes_any_idea_and_its_own_name(name):
+    tracks = [track | {"kind": kind} for track in TRACKS for kind in cards()[name].kinds]
+    for idea in (name, *cards()[name].good_for, "bake a cake", "federated reinforcement learning"):
+        assert ask(idea, tracks, {"method": name}).method == name
+
+
+@pytest.mark.parametrize(("name", "phrase"), PHRASES)
+def test_each_phrase_of_a_card_alone_is_an_idea(name, phrase):
+    ask(phrase, [TRACKS[0] | {"kind": kind} for kind in cards()[name].kinds])
+
+
+def test_a_word_of_everyday_language_makes_no_idea_but_names_the_method_of_one():
+    for sentence in ("the angle of the sun", "my assistant is away", "patiently waiting for peers", "I am at loss"):
+        with pytest.raises(UsageError, match="names neither"):
+            ask(sentence)
+    assert ask("distil the angle").method == "rkd"
+    assert all({*card.everyday} <= {*card.good_for} for card in cards().values())
+
+
 def test_what_the_user_fixed_stays(tmp_path):
     proposal = ask("efficient KD for small models", fixed={"method": "kd", "temperature": 8.0, "seeds": [1]})
     assert (proposal.method, settings(proposal)) == ("kd", {"temperature": 8.0})
