@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "baselines" / "tasks.toml"
 SCALES = ROOT / "baselines" / "scales.toml"
 METHODS = ROOT / "baselines" / "methods.toml"
+SETTINGS = ROOT / "baselines" / "methods" / "settings.toml"
 EFFECTS = ROOT / "baselines" / "effects.json"
 TRAIN_FILES = ROOT / "templates" / "train"
 

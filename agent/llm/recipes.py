@@ -6,7 +6,8 @@ says so. An idea that the library has no method for is refused.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,11 @@ from agent.llm.edits import NO_FURTHER_EDIT
 from agent.llm.reply import REFUSED, code_blocks, problems
 from agent.plan.cards import Card, cards
 from agent.plan.proposal import Proposal
+from agent.plan.settings import declared
 from agent.render import TEMPLATES, fence
 
 LAST_LAYERS = 3
 DEFAULT = "kd_selective"
-TRAINING = ("learning_rate", "batch_size", "epochs")
-
 TOPIC = re.compile(
     r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|fine-?tun|\b(?:bert|distilbert|resnet|mobilenet)"
     r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
@@ -58,38 +58,19 @@ BEYOND = (
 )
 RULED_OUT = re.compile(r"\b(?:no|not|without|never|instead of|rather than)\s+(?:\w+[ -]+){0,2}$", re.IGNORECASE)
 
-NUMBER = r"(\d+(?:\.\d+)?(?:e-?\d+)?|\.\d+)"
-IS = r"\s*(?:=|:|of|is)?\s*"
-VALUES = {
-    "temperature": rf"(?:\b(?:temperature|temp|tau)|τ){IS}{NUMBER}|(?-i:\bT)\s*[=:]\s*{NUMBER}",
-    "alpha": rf"(?:\balpha|α){IS}{NUMBER}",
-    "beta": rf"(?:\bbeta|β){IS}{NUMBER}",
-    "learning_rate": rf"\b(?:lr|learning[ -]rate){IS}{NUMBER}",
-    "batch_size": rf"\bbatch(?:[ -]size)?{IS}{NUMBER}",
-    "epochs": rf"{NUMBER}[ -]*epochs?\b|\bepochs{IS}{NUMBER}",
-}
 COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-LAYERS = rf"\b(?:last|final|top)[ -](\d+|{'|'.join(COUNTS)})[ -](?:\w+[ -])?(?:layer|block|stage|state)s?\b"
-WORTH = r"(?:critical|(?:most|more) (?:important|critical|influential|useful|valuable)|important)"
-CHOICES = {
-    "layer_map": {
-        "critical": rf"\b{WORTH} (?:(?:teacher|hidden)(?:'s)? )?(?:layer|block)s?\b"
-        rf"|\b(?:layer|block)s? that (?:matter|count|hurt|cost)s?\b",
-        "last1": r"\b(?:last|final) (?:hidden )?(?:layer|block)\b",
-        "last_stretched": r"\bstretch",
-        "skip": r"\bskip\b(?! connection)|every other layer|\bevenly|\buniformly|\bpkd\b|\btinybert\b",
-    },
-    "signal": {
-        "relation": r"\brelation(?:s|al)?\b(?=.{0,60}\blayers\b)",
-        "crd": r"\bcontrast\w*(?=.{0,60}\blayers\b)",
-        "attention": r"\battention\b|\btinybert\b|\bminilm\b",
-        "cls": r"\bcls\b|\bpkd\b|\bpatient (?:kd|knowledge)",
-        "cos": r"\bcosine\b",
-        "hidden": r"\bhidden\b|\bintermediate\b|\bfitnets?\b|\bhints?\b|\bfeatures?\b",
-    },
+SIGNS = {
+    "NUMBER": r"(\d+(?:\.\d+)?(?:e-?\d+)?|\.\d+)",
+    "COUNT": rf"(\d+|{'|'.join(COUNTS)})",
+    "IS ": r"\s*(?:=|:|of|is)?\s*",
 }
-INIT = r"(?:initiali[sz]\w*|warm[ -]start\w*|cop(?:y|ied|ying)|start\w* from)\b[^,.;]*\bteacher[^,.;]*|teacher initiali"
-STARTS = {"first": r"\b(?:first|lower|bottom)\b", "last": r"\b(?:last|top|upper)\b", "alternate": r""}
+"""What stands for a value in the words of a setting."""
+TRAINING = {
+    "learning_rate": (r"\b(?:lr|learning[ -]rate)IS NUMBER",),
+    "batch_size": (r"\bbatch(?:[ -]size)?IS NUMBER",),
+    "epochs": (r"NUMBER[ -]*epochs?\b", r"\bepochsIS NUMBER"),
+}
+"""The words of an idea for how a student is trained; those for a setting of a method stand where it is declared."""
 
 
 class Recipes:
@@ -177,19 +158,30 @@ def _names(idea: str, words: Sequence[str]) -> bool:
 
 def _settings(idea: str) -> dict[str, Any]:
     """What the idea says in so many words. Values stay text: the proposal's own checks read them."""
-    values = {name: _said(idea, pattern) for name, pattern in VALUES.items()}
-    settings: dict[str, Any] = {name: next(filter(None, at.groups())) for name, at in values.items() if at}
-    for field, choices in CHOICES.items():
-        named = [choice for choice, pattern in choices.items() if _said(idea, pattern)]
-        settings |= {field: named[0]} if named else {}
-    if settings.get("layer_map") == "last1":
-        settings["layers"] = 1
-    if at := _said(idea, LAYERS):
-        count = at[1].lower()
-        settings["layers"] = COUNTS.index(count) + 1 if count in COUNTS else count
-    if at := _said(idea, INIT):
-        settings["init_layers"] = next(start for start, words in STARTS.items() if re.search(words, at[0], re.I))
-    return settings
+    words = {name: setting.patterns for name, setting in declared().items()} | TRAINING
+    said = {name: value for name, patterns in words.items() if (value := _value(idea, patterns)) is not None}
+    implied: dict[str, Any] = {}
+    for name, value in said.items():
+        implied |= declared()[name].implies.get(str(value), {}) if name in declared() else {}
+    return implied | said
+
+
+def _value(idea: str, patterns: Mapping[str, str] | tuple[str, ...]) -> str | int | None:
+    """The value that one of the patterns finds: its own, or what stands in place of NUMBER or COUNT."""
+    if isinstance(patterns, Mapping):
+        return next((choice for choice, pattern in patterns.items() if _said(idea, _signed(pattern))), None)
+    at = _said(idea, "|".join(map(_signed, patterns))) if patterns else None
+    if not at:
+        return None
+    found = next(filter(None, at.groups()))
+    return COUNTS.index(found.lower()) + 1 if found.lower() in COUNTS else found
+
+
+@cache
+def _signed(pattern: str) -> str:
+    for sign, meant in SIGNS.items():
+        pattern = pattern.replace(sign, meant)
+    return pattern
 
 
 def _default_layers(tracks: Sequence[dict[str, Any]]) -> int:

@@ -30,6 +30,7 @@ from agent.plan.options import Options
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
 from agent.plan.rules import Lint, foreseen, lint
+from agent.plan.settings import declared
 from agent.record import hashes
 from agent.record.clock import Clock
 from agent.record.events import EventLog
@@ -114,7 +115,7 @@ class Steps:
             "tracks": [_track_facts(name, settings) for name, settings in tracks.items()],
             "fixed_by_user": _fixed(draft, next(iter(tracks))),
         }
-        prompt = render("prompts/plan.md.j2", idea=self.options.idea, facts=facts)
+        prompt = render("prompts/plan.md.j2", idea=self.options.idea, settings=declared(), facts=facts)
         return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
 
     def _pace(self, draft: Draft, plan: Plan, facts: dict[str, Any]) -> None:

@@ -42,6 +42,8 @@ class Card:
     """Its settings, each with the value it has unless somebody says otherwise."""
     proposal: Mapping[str, str]
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Declarations of the settings that it brings along (agent/plan/settings.py); other methods may have them too."""
     everyday: tuple[str, ...] = ()
     """Those of `good_for` that everyday language has too: by themselves they do not make an idea one of this field."""
     assistant: bool = False

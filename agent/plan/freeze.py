@@ -9,7 +9,7 @@ from agent.plan.assistant import assistant
 from agent.plan.cards import cards
 from agent.plan.defaults import kind_of_track
 from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SCALED, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
-from agent.plan.method import FIRST, Method
+from agent.plan.method import STATED, Method
 from agent.plan.options import Options
 from agent.plan.plan import Origin, Plan, written
 from agent.plan.proposal import Proposal
@@ -123,7 +123,7 @@ def _track(
 
 
 def _is_stated(field: str, method: dict[str, Any]) -> bool:
-    return field in FIRST or (method["name"] in cards() and field in cards()[method["name"]].defaults)
+    return field in STATED or (method["name"] in cards() and field in cards()[method["name"]].defaults)
 
 
 def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:

@@ -13,10 +13,12 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from agent.frozen import Record
 from agent.plan.cards import Kind
-from agent.plan.method import FIRST, Count, Method, Positive, Temperature
+from agent.plan.method import STATED, Method
 
 Origin = Literal["user", "model", "default"]
 Metric = Literal["accuracy", "precision", "recall", "f1", "inference_ms", "size_mb"]
+
+Count = Annotated[int, Field(ge=1)]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
     "accuracy": True,
@@ -141,14 +143,14 @@ class Generator(Record):
     """Texts that are drawn, before filters leave some out."""
     steps: Count = 400
     """Of its training: too few and its texts are noise, too many and they are copies."""
-    learning_rate: Positive = 0.003
+    learning_rate: Annotated[float, Field(gt=0)] = 0.003
     layers: Annotated[int, Field(ge=0)] = 2
     """Zero, as a width of zero: that of the checkpoint, until it was looked at."""
     width: Annotated[int, Field(ge=0, multiple_of=2)] = 64
     top_k: Count = 50
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """A token is drawn from the likeliest `top_k`, and of these from the fewest that hold this share."""
-    temperature: Temperature = 1.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Above one, texts are more varied and more often nonsense."""
 
     @model_validator(mode="after")
@@ -301,7 +303,7 @@ class Plan(Record):
 
 def _stated(method: dict[str, Any]) -> dict[str, Any]:
     usual = Method(name=method["name"]).model_dump(mode="json")
-    return {name: value for name, value in method.items() if name in FIRST or value != usual[name]}
+    return {name: value for name, value in method.items() if name in STATED or value != usual[name]}
 
 
 def written(generator: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from agent.plan.method import Method
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
 from agent.plan.proposal import Proposal
+from agent.plan.settings import declared
 
 WIDE = {"bert": 256, "distilbert": 256, "roberta": 256, "resnet": 64}
 """Models of these widths and more train faster in bf16 where a processor multiplies in it, and as well; much narrower
@@ -142,7 +143,8 @@ def leave_out(made: Draft, options: Options) -> list[str]:
 
 def _kinds(method: dict[str, Any]) -> tuple[str, ...]:
     """Kinds of rows for which a method and its choices are defined."""
-    return Method(**{name: method[name] for name in ("name", "signal", "layer_map")}).kinds
+    bound = [name for name, setting in declared().items() if setting.kinds]
+    return Method(**{name: method[name] for name in ("name", *bound)}).kinds
 
 
 def merge(made: Draft, proposal: Proposal) -> None:

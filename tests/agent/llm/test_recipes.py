@@ -15,6 +15,7 @@ from agent.llm.reply import parse_proposal
 from agent.plan.cards import cards
 from agent.plan.method import Method
 from agent.plan.proposal import Proposal
+from agent.plan.settings import declared
 from agent.render import render
 
 TRACKS = [
@@ -27,7 +28,7 @@ TRAIN = Path(__file__).parents[3] / "templates" / "train"
 
 def ask(idea: str, tracks=TRACKS, fixed=None) -> Proposal:
     facts = {"idea": idea, "scale": "demo", "methods": [*cards()], "tracks": tracks, "fixed_by_user": fixed or {}}
-    prompt = render("prompts/plan.md.j2", idea=idea, facts=facts)
+    prompt = render("prompts/plan.md.j2", idea=idea, settings=declared(), facts=facts)
     return parse_proposal(Recipes().complete("plan", [Message("user", prompt)]).text)
 
 
@@ -193,7 +194,7 @@ def test_finished_files_read_the_settings_of_their_card_and_no_other():
 
 
 def test_the_prompts_own_examples_are_accepted():
-    plan = render("prompts/plan.md.j2", idea="KD", facts={}).rpartition("# Facts")[0]
+    plan = render("prompts/plan.md.j2", idea="KD", settings=declared(), facts={}).rpartition("# Facts")[0]
     assert parse_proposal(plan.replace("REFUSED", "")).method == "kd"
     start = (TRAIN / "student_only.py").read_text()
     prompt = render("prompts/edit.md.j2", idea="KD", plan_summary="", contract="", source="pass", feedback=[], facts={})
@@ -215,5 +216,5 @@ def test_earlier_attempts_are_in_the_edit_prompt():
 
 def test_facts_are_readable_json():
     facts = {"methods": {name: dict(card.defaults) for name, card in cards().items()}}
-    prompt = render("prompts/plan.md.j2", idea="KD", facts=facts)
+    prompt = render("prompts/plan.md.j2", idea="KD", settings=declared(), facts=facts)
     assert json.loads(prompt.rpartition("```json\n")[2].rpartition("```")[0]) == facts
