@@ -19,8 +19,8 @@ from baselines.pace import STEPS, WARM, Turns, turns
 from benchmarks import setting
 from benchmarks.machine import described
 from benchmarks.measure import ratio
+from benchmarks.page import DOCS, put
 from benchmarks.setting import Setting
-from tests.page import DOCS, put
 
 THREADS, BATCH, LONGEST = 1, 16, 64
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from agent import config
 from benchmarks.machine import described
+from benchmarks.page import DOCS, put
 from benchmarks.setting import ROOT
-from sandbox.child import MEMORY
-from tests.page import DOCS, put
+from sandbox.isolation.child_setup import MEMORY
 
 IDEAS = ("efficient KD for small models", "decoupled knowledge distillation")
 MOST = {"alone": 1.25, "second": 0.5}

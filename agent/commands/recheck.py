@@ -13,7 +13,7 @@ from agent.plan.read import paces_of
 from agent.record import runs
 from agent.record.paths import RunPaths
 from agent.results.read import results_of
-from sandbox.output import printable
+from sandbox.printable import printable
 
 
 def resume_replay(drive: Drive) -> int:

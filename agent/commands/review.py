@@ -10,7 +10,7 @@ from agent.errors import ReviewPending, UsageError
 from agent.loop.session import REJECTED, Drive, resume_command
 from agent.record import hashes, runs
 from agent.record.paths import RunPaths
-from sandbox.output import printable
+from sandbox.printable import printable
 
 
 def review_run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from agent import config
 from agent.errors import UsageError
 from agent.record import runs
 from agent.record.files import file_hash
-from sandbox.output import printable
+from sandbox.printable import printable
 
 if TYPE_CHECKING:
     from agent.cache.inventory import Entry

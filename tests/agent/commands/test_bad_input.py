@@ -34,8 +34,8 @@ What each mistake prints, as `tests/agent/commands/test_bad_input.py` found it. 
 SETTINGS = """
 ## Settings of methods
 
-Each is declared once, with what it may be (`kdagent methods show NAME`); `kdagent run 'efficient KD' --task digits` with
-a value outside it ends with exit code 2 and the hint to choose another one.
+Each is declared once, with what it may be (`kdagent methods show NAME`). A value outside it ends
+`kdagent run 'efficient KD' --task digits` with exit code 2 and the hint to choose another value.
 
 | setting | what it may be | options | message |
 |---|---|---|---|

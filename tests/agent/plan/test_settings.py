@@ -20,7 +20,7 @@ from agent.plan.settings import Setting, declared, shared
 from agent.render import render
 from tests.agent.plan.test_planner import options, planned, proposal
 
-PLAYED = Path(__file__).parents[2] / "records" / "played"
+PLAYED = Path(__file__).parents[2] / "campaigns" / "records" / "played"
 
 
 def outside(setting: Setting) -> Any:

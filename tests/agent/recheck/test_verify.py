@@ -18,7 +18,7 @@ from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from tests.agent.command import ROOT, Kdagent
 from tests.agent.gates import Gates
-from tests.mutation.mutations import KINDS, sample
+from tests.campaigns.mutation.mutations import KINDS, sample
 
 Event = dict[str, Any]
 TRIAL = "trials/attempt-1/digits/0"
@@ -157,7 +157,7 @@ def test_altered_digit_of_the_report_is_named_with_its_line_and_column(paths: Ru
 
 @pytest.mark.slow
 def test_every_mutation_is_found_and_placed(paths: RunPaths) -> None:
-    """A few of each kind; `python -m tests.mutation` makes a thousand."""
+    """A few of each kind; `python -m tests.campaigns.mutation` makes a thousand."""
     tried = sample(paths, 4 * len(KINDS), seed=1)
     made = [each for group in tried.values() for each in group]
     assert [each for each in made if not each.found] == []

@@ -1,0 +1,32 @@
+"""What an isolation backend is: it turns a job into a launch and does nothing else; the supervisor starts it."""
+
+from typing import Literal, Protocol
+
+from sandbox.isolation.job import Job, Launch, Limits
+
+Preference = Literal["auto", "bwrap", "landlock", "process"]
+
+
+class Backend(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def level(self) -> int:
+        """0 protects nothing from hostile code, 3 all that `protects` lists."""
+
+    @property
+    def protects(self) -> tuple[str, ...]: ...
+
+    @property
+    def not_protected(self) -> tuple[str, ...]: ...
+
+    @property
+    def selftest(self) -> str:
+        """How many probes of the self-test it contained, e.g. "8 of 8"."""
+
+    def problem(self) -> str | None:
+        """What it lacks on this machine, as far as that can be known without starting a process."""
+
+    def launch(self, job: Job, limits: Limits) -> Launch:
+        """Has no side effects. Raises LaunchError when the job names a missing path or a refused variable."""
