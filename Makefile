@@ -12,7 +12,7 @@ install: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdagent needs Python 3.11 or later")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m baselines.docstrings "$(CACHE)/arrow" # the embedded text task, read from the packages once
+	$(BIN)/python -m baselines.data.docstrings "$(CACHE)/arrow" # the embedded text task, read from the packages once
 	touch $@
 
 run: install
