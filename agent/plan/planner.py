@@ -15,7 +15,7 @@ from agent.plan.draft import FROM_CHECKPOINT, TRACK_PARTS, Draft, full_path, put
 from agent.plan.freeze import freeze
 from agent.plan.method import Method
 from agent.plan.options import Options
-from agent.plan.plan import Plan, Track
+from agent.plan.plan import Budget, Plan, Track
 from agent.plan.proposal import Proposal
 from agent.plan.settings import declared
 from agent.record.pace import Pace
@@ -34,18 +34,8 @@ def draft(options: Options) -> Draft:
     values: dict[str, Any] = {
         "tracks": {name: preset_of(options, scale, name) for name in tracks(options)},
         "seeds": scale["seeds"],
-        "attempts": 1,
-        "budget": {
-            "seconds": scale["seconds"],
-            "trial_seconds": scale["trial_seconds"],
-            "memory_mb": scale["memory_mb"],
-            "disk_mb": scale["disk_mb"],
-            "checkpoints": scale["checkpoints"],
-            "tokens": 200_000,
-        },
-        "primary_metric": "accuracy",
-        "least_effect": 0.005,
-        "level": 0.05,
+        **{name: Plan.usual()[name] for name in ("attempts", "primary_metric", "least_effect", "level")},
+        "budget": {name: scale[name] for name in Budget.model_fields if name in scale} | {"tokens": Budget().tokens},
         "benchmark": "",
     }
     made = Draft(values, {})

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from agent.jobs.probe import measure
 
+from agent.jobs.probe import measure
 from tests.baselines.lab import METHOD, STEPS, here
 
 pytestmark = pytest.mark.slow
