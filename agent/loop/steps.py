@@ -24,6 +24,7 @@ from agent.llm.edits import apply
 from agent.llm.gateway import Gateway
 from agent.llm.reply import parse_proposal
 from agent.plan import planner
+from agent.plan.arms import ALONE, ARMS
 from agent.plan.cards import cards
 from agent.plan.draft import Draft
 from agent.plan.freeze import freeze
@@ -41,7 +42,7 @@ from agent.record.paths import attempt_name
 from agent.record.prepared import Facts, Prepared, read_facts
 from agent.render import render
 from agent.results import review
-from agent.results.derive import REFERENCE_FILES, Assembly, code_hash, decision
+from agent.results.derive import Assembly, code_hash, decision
 from agent.results.report import render_report
 from agent.results.schema import Attempt, Results
 from sandbox.checks.check import check
@@ -49,7 +50,7 @@ from sandbox.folder import remove
 from sandbox.workspace import Workspace
 
 PILOT_STEPS = 4
-TEACHERS = "student_only"  # the train.py that trains them
+TEACHERS = ALONE.file  # the train.py that trains them
 BETWEEN = "between the phases"
 CNNS = ("resnet", "mobilenetv2")
 COMPILED = (
@@ -178,10 +179,10 @@ class Steps:
     def make_workspace(self) -> dict[str, str]:
         """One commit per reference arm, before anything trains."""
         workspace = self._workspace()
-        start = workspace.commit("start", _train_file("student_only"), "Plain fine-tuning, where every idea starts")
+        start = workspace.commit("start", _train_file(ALONE.file), "Plain fine-tuning, where every idea starts")
         commits = {"start": start.id}
         for arm in self.plan.reference_arms:
-            source = _train_file(REFERENCE_FILES[arm])
+            source = _train_file(ARMS[arm].file)
             commits[arm] = workspace.commit(arm, source, f"Reference arm {arm}", parent=start.id).id
         self.events.once("workspace", commits=commits)
         return commits
@@ -209,10 +210,10 @@ class Steps:
         return teachers
 
     def _reference(self, name: str, commit: str) -> Arm:
-        alone = name in ("student_only", "all_labels")
-        methods = {track.name: {} if alone else track.vanilla.settings for track in self.plan.tracks}
-        shown = {"reveal_transfer": name == "all_labels", "generated": name in self.plan.on_generated}
-        return Arm(name, commit, methods, teacher=not alone, ours=True, **shown)
+        arm = ARMS[name]
+        methods = {track.name: track.vanilla.settings if arm.teacher else {} for track in self.plan.tracks}
+        shown = {"reveal_transfer": arm.reveal_transfer, "generated": name in self.plan.on_generated}
+        return Arm(name, commit, methods, teacher=arm.teacher, ours=True, **shown)
 
     def _note_trials(self, arms: Sequence[str]) -> None:
         """One event per finished trial, with the hash of its files."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from agent.frozen import Record
+from agent.plan.arms import ALONE, ARMS, DISTILLED
 from agent.plan.cards import Kind
 from agent.plan.method import STATED, Method
 
@@ -245,7 +246,7 @@ class Plan(Record):
     """Smallest difference of the primary metric worth a claim."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     reference_arms: tuple[str, ...]
-    benchmark: str = "vanilla_kd"
+    benchmark: str = DISTILLED.name
     """The reference arm the proposed arm must beat; student_only is always compared too."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 1
     budget: Budget = Budget()
@@ -264,7 +265,7 @@ class Plan(Record):
 
     @model_validator(mode="after")
     def _has_what_it_is_compared_with(self) -> "Plan":
-        for arm in ("student_only", self.benchmark):
+        for arm in (ALONE.name, self.benchmark):
             if arm not in self.reference_arms:
                 raise ValueError(f"reference_arms lack {arm}: without it neither gap nor gain can be stated")
         return self
@@ -273,7 +274,7 @@ class Plan(Record):
     def on_generated(self) -> tuple[str, ...]:
         """Reference arms that learn from the generated rows as the proposed arm does; none where there are none."""
         there = any(track.task.generated_rows for track in self.tracks)
-        return tuple(arm for arm in self.reference_arms if there and arm in ("generated_kd", "pseudo_label"))
+        return tuple(arm for arm in self.reference_arms if there and arm in ARMS and ARMS[arm].generated)
 
     @property
     def hash(self) -> str:

@@ -14,6 +14,7 @@ from agent.config import ROOT
 from agent.errors import TrainingError
 from agent.frozen import Known
 from agent.llm.conversation import Conversation, Exchange
+from agent.plan.arms import ALONE, ARMS
 from agent.plan.compiling import told
 from agent.plan.headroom import more_headroom
 from agent.plan.options import Options
@@ -54,15 +55,6 @@ from sandbox.workspace import Workspace
 
 Status = Literal["complete", "partial", "failed", "cancelled"]
 Outcome = Literal["kept", "discarded", "rejected"]
-
-REFERENCE_FILES = {
-    "student_only": "student_only",
-    "vanilla_kd": "kd",
-    "generated_kd": "kd",
-    "pseudo_label": "pseudo_label",
-    "all_labels": "student_only",
-}
-"""Reference arm → its train.py in templates/train/."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +176,7 @@ class Assembly:
             majority_accuracy=majority,
             comparisons=self._comparisons(scores, checks),
             guards=checks,
-            gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
+            gap=_gap(track, teacher, scores[ALONE.name]) if scores[ALONE.name] else None,
             published=() if self._options.data else published(track.task.name),
         )
 
@@ -241,7 +233,7 @@ class Assembly:
         failures = [f"seed {r.folder.name}: {r.failure[:300]}" for r in records if r.failure]
         return Arm(
             name=arm,
-            method=REFERENCE_FILES.get(arm, track.method.name),
+            method=ARMS[arm].file if arm in ARMS else track.method.name,
             commit=self.kept.commit if self.kept and arm == "proposed" else self.commits[arm],
             summaries=summaries(scores) if scores else {},
             trials=tuple(Trial(seed=seed, scores=each.metrics) for seed, each in zip(finished, scores, strict=True)),
