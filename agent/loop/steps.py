@@ -44,7 +44,7 @@ from agent.render import render
 from agent.results import review
 from agent.results.derive import Assembly, code_hash, decision
 from agent.results.report import render_report
-from agent.results.schema import Attempt, Results
+from agent.results.schema import SCHEMA, Attempt, Results
 from sandbox.checks.check import check
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
@@ -354,6 +354,7 @@ class Steps:
         isolation = {name: getattr(backend, name) for name in ("level", "selftest", "protects", "not_protected")}
         return {
             "version": __version__,
+            "results": SCHEMA,
             "code": code_hash(),
             "training_code": training_code(),
             "source": {"name": source.name, "model": source.model},

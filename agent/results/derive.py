@@ -77,7 +77,7 @@ class Assembly:
         seen, exchanges = self.observed, Conversation(self.paths.conversation)
         status, reason = self._status()
         measured = Measured(
-            schema=1,
+            schema=self._schema,
             run=self._run["id"],
             status=status,
             status_reason=reason,
@@ -125,6 +125,11 @@ class Assembly:
         return self.said("measured")[0]
 
     @property
+    def _schema(self) -> Literal[1, 2]:
+        """The schema that the results were written in: a record is held against the text of its time."""
+        return 1 if self.observed.get("results", 1) == 1 else 2
+
+    @property
     def commits(self) -> dict[str, str]:
         """The commit of every arm but the proposed one, and of the start."""
         found: dict[str, str] = self.said("workspace")[-1]["commits"]
@@ -162,7 +167,7 @@ class Assembly:
         scores = {arm: self._scores(name, track, "test") for arm, name in names.items()}
         teacher, majority = self._teacher(track), majority_accuracy(self.labels(track, "test"))
         seen = self._evidence(track, records) if self.kept else None
-        rows = fields(seen) if seen else ()
+        rows = fields(seen, self._schema) if seen else ()
         checks = guards(seen, rows) if seen else ()
         return TrackResult(
             name=track.name,
