@@ -12,6 +12,8 @@ TASKS = ROOT / "baselines" / "tasks.toml"
 SCALES = ROOT / "baselines" / "scales.toml"
 METHODS = ROOT / "baselines" / "methods" / "cards"
 SETTINGS = ROOT / "baselines" / "methods" / "settings.toml"
+EMBEDDED = ROOT / "baselines" / "embedded"
+"""Rows of tasks that ship with kdagent, test labels among them."""
 EFFECTS = ROOT / "baselines" / "effects.json"
 TRAIN_FILES = ROOT / "templates" / "train"
 
@@ -23,7 +25,7 @@ class Settings:
     cache: Path
     """Prepared data and teachers, keyed by content; can be deleted at any time."""
     arrow: Path
-    """The embedded text task, read from the installed packages once."""
+    """Data sets as they were read from files, in a format that is read faster."""
     base_url: str
     model: str
     api_key: str

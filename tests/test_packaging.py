@@ -1,5 +1,6 @@
 """What an installation must hold. Skipped parts would fail a user later, so nothing here is skipped."""
 
+import hashlib
 import subprocess
 import sys
 from importlib.metadata import entry_points, packages_distributions, version
@@ -47,3 +48,10 @@ def test_every_scale_names_known_tasks_and_settings() -> None:
     for scale in config.cards(config.SCALES).values():
         for track in scale["tracks"]:
             assert track in tasks and scale[track]["method"] and scale[track]["sizes"]
+
+
+def test_rows_of_the_embedded_text_task_ship_with_their_notices() -> None:
+    card = config.cards(config.TASKS)["docstrings"]
+    rows = config.EMBEDDED / card["rows"]
+    assert hashlib.sha256(rows.read_bytes()).hexdigest() == card["sha256"]
+    assert rows.stat().st_size < 1.5e6 and (config.ROOT / card["license"].rsplit(": ")[1]).is_file()

@@ -1,30 +1,35 @@
 """The embedded text task: which library does this sentence come from?
 
-First docstring paragraphs of the installed torch, transformers, scipy and scikit-learn, and the standard library: real
-sentences written by people, there wherever kdagent is installed. Sources are read with `ast`, never imported. Words
-that name a library are masked, duplicates dropped and the four classes balanced. What comes out depends on the
-installed versions, so its content hash belongs in every record.
+First docstring paragraphs of torch, transformers, scipy and scikit-learn, and the standard library: real sentences
+written by people. They were read once, from the versions that the file's first line names, and ship with kdagent, so
+that the rows are the same everywhere and next year. Sources were read with `ast`, never imported; words that name a
+library were masked, duplicates dropped and the four classes balanced.
 
-    python -m baselines.data.docstrings CACHE      reads them ahead of the first run
+    python -m baselines.data.docstrings FILE      writes such a file from the installed versions, and prints its SHA-256
 """
 
 import ast
-import gc
+import gzip
 import hashlib
 import importlib.util
-import json
-import os
+import platform
 import random
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
+import baselines
+from baselines.errors import BaselineError, reason
+
+EMBEDDED = Path(baselines.__file__).parent / "embedded"
+"""A folder of its own, since it is hidden from trials: the labels of the test rows lie in it."""
 LABELS = ("torch", "transformers", "scipy and scikit-learn", "standard library")
 PACKAGES = (("torch",), ("transformers",), ("scipy", "sklearn"))
 SHORTEST, LONGEST = 25, 300  # characters; shorter ones say nothing, longer ones are cut lists of parameters
+BEGINNING = "# docstrings of "  # of the file; the versions follow
 
 NAMES = re.compile(
     r"\b(pytorch|torch|hugging ?face|transformers?|scipy|scikit[- ]learn|sklearn|numpy|np|python"
@@ -34,38 +39,54 @@ NAMES = re.compile(
 BLANKS = re.compile(r"\s+")
 
 
-def rows(cache: Path) -> list[tuple[str, int]]:
-    """Every (text, label) of the task, balanced, in an order that depends on the texts alone.
+def read(card: dict) -> tuple[str, list[tuple[str, int]]]:
+    """The versions that the texts were read from, and every (text, label) in the order of the file that `card` names.
 
-    Reading 130 MB of sources takes a while, so the rows are kept in `cache` for as long as no source changes.
+    Raises BaselineError where the file is not the one whose SHA-256 the card gives.
     """
-    files = [(path, label) for label, folders in enumerate(_folders()) for folder in folders for path in _files(folder)]
-    return _kept(files, cache)
+    file = EMBEDDED / card["rows"]
+    try:
+        packed = file.read_bytes()
+    except OSError as error:
+        raise BaselineError(f"cannot read the rows of a task: {reason(error)}", "install kdagent again") from error
+    if (found := hashlib.sha256(packed).hexdigest()) != card["sha256"]:
+        problem = f"{file} has the SHA-256 {found[:12]}…, and the task's card gives {card['sha256'][:12]}…"
+        raise BaselineError(problem, "install kdagent again: its rows are not those it was released with")
+    first, _, *lines = gzip.decompress(packed).decode().splitlines()
+    return first.removeprefix(BEGINNING), [(text, int(label)) for text, label in (line.split("\t") for line in lines)]
 
 
-def _kept(files: list[tuple[Path, int]], cache: Path) -> list[tuple[str, int]]:
-    state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path, _ in files]
-    kept = cache / f"docstrings-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}.json"
-    if kept.exists():
-        return [(text, label) for text, label in json.loads(kept.read_text())]
-    found = _read_all(files)
-    cache.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(found))
-    part.rename(kept)
-    return found
+# ── how the file was made ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read_all(files: list[tuple[Path, int]]) -> list[tuple[str, int]]:
-    with ProcessPoolExecutor(max_workers=2, initializer=gc.disable) as pool:  # trees are large and short-lived
-        found = pool.map(_read, files, chunksize=64)
-        texts = {}
-        clashes = set()
-        for label, paragraphs in found:
-            for text in paragraphs:
-                if texts.setdefault(text, label) != label:
-                    clashes.add(text)
-    return _balanced([(text, label) for text, label in texts.items() if text not in clashes])
+def write(file: Path) -> str:
+    """Writes the rows of the installed versions to `file`. Returns its SHA-256."""
+    lines = [BEGINNING + _versions(), "text\tlabel", *(f"{text}\t{label}" for text, label in _balanced(_installed()))]
+    file.write_bytes(gzip.compress("\n".join([*lines, ""]).encode(), mtime=0))
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _versions() -> str:
+    libraries = ("torch", "transformers", "scipy", "scikit-learn")
+    named = [f"{name} {version(name).split('+')[0]}" for name in libraries]  # without the build ("+cpu")
+    return ", ".join([*named, f"Python {platform.python_version()}"])
+
+
+def _installed() -> list[tuple[str, int]]:
+    return _unique(
+        (text, label)
+        for label, folders in enumerate(_folders())
+        for folder in folders
+        for path in _files(folder)
+        for text in _texts(path)
+    )
+
+
+def _unique(found: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Each text once, and none that stands in the sources of two classes."""
+    labels: dict[str, int] = {}
+    clashes = {text for text, label in found if labels.setdefault(text, label) != label}
+    return [(text, label) for text, label in labels.items() if text not in clashes]
 
 
 def _folders() -> list[list[Path]]:
@@ -78,13 +99,12 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if not skipped & set(path.relative_to(folder).parts))
 
 
-def _read(job: tuple[Path, int]) -> tuple[int, list[str]]:
-    path, label = job
+def _texts(path: Path) -> list[str]:
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return label, []
-    return label, [text for text in map(_masked, _docstrings(tree)) if SHORTEST <= len(text) <= LONGEST]
+    except (SyntaxError, ValueError):
+        return []
+    return [text for text in map(_masked, _docstrings(tree)) if SHORTEST <= len(text) <= LONGEST]
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
@@ -112,4 +132,4 @@ def _balanced(found: list[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 if __name__ == "__main__":
-    rows(Path(sys.argv[1]))
+    print(write(Path(sys.argv[1])))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from agent import config
-from agent.commands.catalogue import _settings
+from agent.commands.methods import method_settings
 from agent.errors import PlanError
 from agent.llm.recipes import _value
 from agent.plan import planner
@@ -69,7 +69,7 @@ def test_it_can_be_planned_proposed_and_read_about(setting: Setting) -> None:
     assert setting.name in Proposal.model_fields
     prompt = render("prompts/plan.md.j2", idea="KD", settings=declared(), facts={})
     assert f"- `{setting.name}` ({setting.range}" in prompt and setting.meaning in prompt
-    assert _settings(method)[setting.name] == {
+    assert method_settings(method)[setting.name] == {
         "default": value, "type": setting.type, "range": setting.range, "unit": setting.unit, "meaning": setting.meaning
     }  # fmt: skip
 

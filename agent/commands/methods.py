@@ -1,30 +1,26 @@
-"""Commands that list what the library has: tasks and methods."""
+"""`kdagent methods`: list the methods the library knows, or show the card of one."""
 
-import argparse
 import json
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from agent import config
+from agent.commands.command import Command
+from agent.commands.common import common
 from agent.errors import UsageError
 
 
-def tasks(arguments: argparse.Namespace) -> int:
-    found = config.cards(config.TASKS)
-    if arguments.json:
-        print(json.dumps({"schema": 1, "tasks": found}))
-        return 0
-    for name, card in found.items():
-        where = "embedded, works offline" if card["embedded"] else f"--data-dir, or the hub ({card['hub']})"
-        print(f"{name:<15} {card['kind']:<8} {card['title']}: {card['about']} [{where}]")
-    print("your own        --data FILE.csv, FILE.parquet, or a folder of images with one sub-folder per class")
-    return 0
+def arguments(parser: ArgumentParser) -> None:
+    common(parser)
+    parser.add_argument("words", nargs="*", metavar="show NAME", help="all that is known of one method")
 
 
-def methods(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
+    from agent import config
+
     found = config.cards(config.METHODS)
     if arguments.words:
         name = _shown(arguments.words, [*found])
-        found = {name: found[name] | {"settings": _settings(name), "measured": _measured(name)}}
+        found = {name: found[name] | {"settings": method_settings(name), "measured": _measured(name)}}
     if arguments.json:
         print(json.dumps({"schema": 1, "methods": found}))
     elif arguments.words:
@@ -47,7 +43,7 @@ def _shown(words: list[str], known: list[str]) -> str:
     return words[1]
 
 
-def _settings(method: str) -> dict[str, dict[str, Any]]:
+def method_settings(method: str) -> dict[str, dict[str, Any]]:
     """Each setting that a method has: its default there, what it may be, and what it means."""
     from agent.plan.cards import cards
     from agent.plan.settings import declared
@@ -62,5 +58,10 @@ def _settings(method: str) -> dict[str, dict[str, Any]]:
 
 def _measured(name: str) -> list[dict[str, Any]]:
     """What `make effects` wrote down about a method."""
+    from agent import config
+
     known: list[dict[str, Any]] = json.loads(config.EFFECTS.read_text())["claims"]
     return [claim for claim in known if name in claim["methods"]]
+
+
+COMMAND = Command("list the methods; `methods show NAME` describes one", arguments, run)
