@@ -8,6 +8,7 @@ from agent.plan.cards import cards
 from agent.plan.draft import Draft
 from agent.plan.options import Options
 from agent.plan.plan import Plan
+from agent.plan.settings import declared
 from agent.render import render
 
 CNNS = ("resnet", "mobilenetv2")
@@ -32,7 +33,7 @@ def plan_prompt(options: Options, draft: Draft) -> list[Message]:
         "tracks": [_track_facts(name, settings) for name, settings in tracks.items()],
         "fixed_by_user": _fixed(draft, next(iter(tracks))),
     }
-    return _messages(render("prompts/plan.md.j2", idea=options.idea, facts=facts))
+    return _messages(render("prompts/plan.md.j2", idea=options.idea, settings=declared(), facts=facts))
 
 
 def edit_prompt(plan: Plan, attempt: int, source: str, problem: str, history: Sequence[Feedback]) -> list[Message]:

@@ -17,7 +17,7 @@ from agent.record.paths import attempt_name
 from agent.results import review
 from agent.results.derive import Assembly, code_hash
 from agent.results.report import render_report
-from agent.results.schema import Results
+from agent.results.schema import SCHEMA, Results
 
 BETWEEN = "between the phases"
 
@@ -44,6 +44,7 @@ class Conclusion:
         isolation = {name: getattr(runner.backend, name) for name in ("level", "selftest", "protects", "not_protected")}
         return {
             "version": __version__,
+            "results": SCHEMA,
             "code": code_hash(),
             "training_code": training_code(),
             "source": {"name": source.name, "model": source.model},

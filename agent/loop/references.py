@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from agent.jobs.arm import Arm
 from agent.jobs.shard_job import Inputs
 from agent.loop.context import Context, train_file
+from agent.plan.arms import ALONE, ARMS
 from agent.record.files import file_hash
-from agent.results.derive import REFERENCE_FILES
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
 
-TEACHERS = "student_only"  # the train.py that trains them
+TEACHERS = ALONE.file  # the train.py that trains them
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class References:
     def commit(self) -> dict[str, str]:
         """One commit per reference arm, before anything trains."""
         workspace = self._workspace()
-        start = workspace.commit("start", train_file("student_only"), "Plain fine-tuning, where every idea starts")
+        start = workspace.commit("start", train_file(ALONE.file), "Plain fine-tuning, where every idea starts")
         commits = {"start": start.id}
         for arm in self.run.plan.reference_arms:
-            source = train_file(REFERENCE_FILES[arm])
+            source = train_file(ARMS[arm].file)
             commits[arm] = workspace.commit(arm, source, f"Reference arm {arm}", parent=start.id).id
         self.run.events.once("workspace", commits=commits)
         return commits
@@ -54,10 +54,10 @@ class References:
         return teachers
 
     def _arm(self, name: str, commit: str) -> Arm:
-        plan, alone = self.run.plan, name in ("student_only", "all_labels")
-        methods = {track.name: {} if alone else track.vanilla.settings for track in plan.tracks}
-        shown = {"reveal_transfer": name == "all_labels", "generated": name in plan.on_generated}
-        return Arm(name, commit, methods, teacher=not alone, ours=True, **shown)
+        plan, arm = self.run.plan, ARMS[name]
+        methods = {track.name: track.vanilla.settings if arm.teacher else {} for track in plan.tracks}
+        shown = {"reveal_transfer": arm.reveal_transfer, "generated": name in plan.on_generated}
+        return Arm(name, commit, methods, teacher=arm.teacher, ours=True, **shown)
 
     def hold(self) -> None:
         """Before a run goes on: what it takes from the cache is still what an earlier process of it took."""

@@ -14,6 +14,7 @@ from agent.config import ROOT
 from agent.errors import TrainingError
 from agent.frozen import Known
 from agent.llm.conversation import Conversation, Exchange
+from agent.plan.arms import ALONE, ARMS
 from agent.plan.compiling import told
 from agent.plan.headroom import more_headroom
 from agent.plan.options import Options
@@ -55,15 +56,6 @@ from sandbox.workspace import Workspace
 Status = Literal["complete", "partial", "failed", "cancelled"]
 Outcome = Literal["kept", "discarded", "rejected"]
 
-REFERENCE_FILES = {
-    "student_only": "student_only",
-    "vanilla_kd": "kd",
-    "generated_kd": "kd",
-    "pseudo_label": "pseudo_label",
-    "all_labels": "student_only",
-}
-"""Reference arm → its train.py in templates/train/."""
-
 
 @dataclass(frozen=True)
 class Assembly:
@@ -85,7 +77,7 @@ class Assembly:
         seen, exchanges = self.observed, Conversation(self.paths.conversation)
         status, reason = self._status()
         measured = Measured(
-            schema=1,
+            schema=self._schema,
             run=self._run["id"],
             status=status,
             status_reason=reason,
@@ -133,6 +125,11 @@ class Assembly:
         return self.said("measured")[0]
 
     @property
+    def _schema(self) -> Literal[1, 2]:
+        """The schema that the results were written in: a record is held against the text of its time."""
+        return 1 if self.observed.get("results", 1) == 1 else 2
+
+    @property
     def commits(self) -> dict[str, str]:
         """The commit of every arm but the proposed one, and of the start."""
         found: dict[str, str] = self.said("workspace")[-1]["commits"]
@@ -170,7 +167,7 @@ class Assembly:
         scores = {arm: self._scores(name, track, "test") for arm, name in names.items()}
         teacher, majority = self._teacher(track), majority_accuracy(self.labels(track, "test"))
         seen = self._evidence(track, records) if self.kept else None
-        rows = fields(seen) if seen else ()
+        rows = fields(seen, self._schema) if seen else ()
         checks = guards(seen, rows) if seen else ()
         return TrackResult(
             name=track.name,
@@ -184,7 +181,7 @@ class Assembly:
             majority_accuracy=majority,
             comparisons=self._comparisons(scores, checks),
             guards=checks,
-            gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
+            gap=_gap(track, teacher, scores[ALONE.name]) if scores[ALONE.name] else None,
             published=() if self._options.data else published(track.task.name),
         )
 
@@ -241,7 +238,7 @@ class Assembly:
         failures = [f"seed {r.folder.name}: {r.failure[:300]}" for r in records if r.failure]
         return Arm(
             name=arm,
-            method=REFERENCE_FILES.get(arm, track.method.name),
+            method=ARMS[arm].file if arm in ARMS else track.method.name,
             commit=self.kept.commit if self.kept and arm == "proposed" else self.commits[arm],
             summaries=summaries(scores) if scores else {},
             trials=tuple(Trial(seed=seed, scores=each.metrics) for seed, each in zip(finished, scores, strict=True)),
