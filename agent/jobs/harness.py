@@ -45,6 +45,7 @@ from agent.plan.read import plan_of
 from agent.plan.rules import MOST_LOGITS
 from agent.record.files import file_hash, write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from sandbox import intake, supervisor
 from sandbox.errors import IntakeRejected
 from sandbox.folder import reclaim, remove
@@ -670,9 +671,8 @@ class Harness:
             raise DataError(f"disk full: {module} could not write its files", "free some space and resume the run")
         if outcome.status == "timeout" and self.remaining <= 0:
             problem = f"time budget: {self.progress.clock.spent:.0f} s are spent, {self.seconds:g} s were planned"
-            raise OutOfTime(
-                problem, f"allow more in a new plan: kdagent review {self.paths.id} --edit budget.seconds=N"
-            )
+            amend = command("review", self.paths.id, "--edit", "budget.seconds=N", folder=self.paths.folder.parent)
+            raise OutOfTime(problem, f"allow more in a new plan: {amend}")
         last = outcome.tail.strip().splitlines()[-1:] or ["it said nothing"]
         raise TrainingError(f"{module} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
 

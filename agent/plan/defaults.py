@@ -12,6 +12,7 @@ from agent.plan.draft import ASSISTANT, OURS
 from agent.plan.method import Method
 from agent.plan.options import Options
 from agent.plan.plan import Generator
+from agent.record.printed import command
 
 LONGEST_IDEA = 4000  # characters
 
@@ -20,7 +21,7 @@ def check_idea(idea: str) -> str:
     """The idea on one line. Raises UsageError for an empty one or one that is no sentence any more."""
     sentence = " ".join(idea.split())
     if not sentence:
-        example = 'kdagent run "efficient KD for small models"'
+        example = command("run", "efficient KD for small models")
         raise UsageError("the idea is empty", f"say what to try, for example: {example}")
     if len(sentence) > LONGEST_IDEA:
         problem = f"the idea has {len(sentence):,} characters, {LONGEST_IDEA:,} are the most"
