@@ -15,6 +15,7 @@ from agent.plan.plan import Generator
 from agent.record.printed import command
 
 LONGEST_IDEA = 4000  # characters
+LONGEST_NAME = 60  # bytes
 
 
 def check_idea(idea: str) -> str:
@@ -35,12 +36,18 @@ def check_idea(idea: str) -> str:
 def tracks(options: Options) -> list[str]:
     """Names of the tracks. Raises UsageError for a task nobody knows."""
     if options.data:
-        return [re.sub(r"\W+", "_", Path(options.data).stem.lower())[:40].strip("_") or "own"]
+        return [_name(Path(options.data).stem)]
     known = config.cards(config.TASKS)
     for name in options.tasks:
         if name not in known:
             raise UsageError(f"unknown task {name!r:.80}", f"known: {', '.join(known)}; or --data for your own")
     return list(options.tasks) or list(scale_card(options)["tracks"])
+
+
+def _name(stem: str) -> str:
+    """A track's name from that of the user's file, short enough for the paths of an archive."""
+    words = re.sub(r"\W+", "_", stem.lower())[:40]
+    return words.encode()[:LONGEST_NAME].decode(errors="ignore").strip("_") or "own"
 
 
 def scale_card(options: Options) -> dict[str, Any]:
