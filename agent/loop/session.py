@@ -1,7 +1,6 @@
 """A run driven to its next stop: held by one process, stoppable, its status true whatever happens."""
 
 import json
-import shlex
 import signal
 import sys
 import threading
@@ -24,12 +23,14 @@ from agent.errors import (
     TrainingError,
     UsageError,
 )
+from agent.loop.going_on import next_command
 from agent.plan.options import Options
 from agent.plan.read import plan_of
 from agent.record import hashes, runs
 from agent.record.clock import Clock
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from agent.results.read import results_of
 from sandbox.errors import KdagentError
 
@@ -113,8 +114,8 @@ class Drive:
         state = advance(steps, self.paths.state)
         if "review" in state["waiting"] and not review.decided(self.paths) and not self.options.plan_only:
             with steps.run.runner.progress.clock.stopped():
-                approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
-            review.add(self.paths, "approve" if approved else "reject", how, review.author())
+                how = "with --yes" if self.options.yes else self._ask()
+            review.add(self.paths, "approve", how, review.author())
             advance(steps, self.paths.state)
 
     def _stopped(self) -> int:
@@ -123,7 +124,7 @@ class Drive:
             return self._ended(found)
         if self.options.plan_only:
             hashes.stop(self.paths, "planned", "")
-            self._finish(f"planned; go on with: {resume_command(self.paths)} --yes")
+            self._finish(f"planned; go on with: {next_command(self.paths, '--yes')}")
         else:
             hashes.stop(self.paths, "cancelled", REJECTED)
             self._finish(REJECTED)
@@ -134,15 +135,17 @@ class Drive:
         self._finish(found.status_reason)
         return TrainingError.exit_code if found.status == "failed" else 0
 
-    def _ask(self) -> bool:
-        """Ask the person in front of the terminal. Raises ReviewPending where there is none."""
-        if self.as_json or not sys.stdin or not sys.stdin.isatty():
-            raise ReviewPending("the plan waits for approval")
-        with _on_signal(signal.default_int_handler):  # nothing runs that would have to stop first
-            try:
-                return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
-            except EOFError:
-                raise ReviewPending("the plan waits for approval") from None
+    def _ask(self) -> str:
+        """How the person in front of the terminal approves. Raises ReviewPending where nobody does: the plan waits on,
+        as only `kdagent review` rejects it for good."""
+        answer = ""
+        if not self.as_json and sys.stdin and sys.stdin.isatty():
+            # Ctrl-C ends it at once: nothing runs that would have to stop first
+            with _on_signal(signal.default_int_handler), suppress(EOFError):
+                answer = input("train this plan? [y/N] ").strip().lower()
+        if answer in ("y", "yes"):
+            return "at the terminal"
+        raise ReviewPending("the plan waits for approval")
 
     # ── what the steps need ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,17 +227,14 @@ def _noted(paths: RunPaths) -> Iterator[None]:
         with suppress(OSError, KdagentError):  # a full disk or a damaged log must not hide why
             hashes.stop(paths, status, reason)
         if isinstance(error, KdagentError) and type(error) not in LASTING:
-            approve = " --yes" * isinstance(error, ReviewPending)
-            again = f"go on with: {resume_command(paths)}{approve}"
+            again = _approve(paths) if isinstance(error, ReviewPending) else f"go on with: {next_command(paths)}"
             error.hint = f"{error.hint}; {again}" if error.hint else again
         raise
 
 
-def resume_command(paths: RunPaths) -> str:
-    """The command that goes on with a run."""
-    folder = paths.folder.parent
-    elsewhere = "" if folder == config.Settings.read().runs else f" --runs-dir {shlex.quote(str(folder))}"
-    return f"kdagent resume {paths.id}{elsewhere}"
+def _approve(paths: RunPaths) -> str:
+    reject = command("review", paths.id, "--reject", folder=paths.folder.parent)
+    return f"approve it with: {next_command(paths, '--yes')}; reject it for good with: {reject}"
 
 
 def source(options: Options, settings: config.Settings) -> "Source":

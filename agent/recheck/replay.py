@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
+from agent.loop.going_on import next_command
 from agent.loop.session import Drive, console_progress, source
 from agent.plan.read import plan_of
 from agent.recheck import similarity
@@ -147,7 +148,9 @@ def replayable(original: RunPaths) -> None:
     """Raises NoReplay for a run that has not come to its end."""
     if not original.results.exists() or not original.plan.exists():
         status = runs.read(original)["status"]
-        raise NoReplay(f"run {original.id} is {status}: it has no results to replay", "resume it first")
+        raise NoReplay(
+            f"run {original.id} is {status}: it has no results to replay", f"go on with: {next_command(original)}"
+        )
 
 
 def same_plan(original: RunPaths, plan: "Plan") -> None:

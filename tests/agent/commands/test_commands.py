@@ -45,14 +45,18 @@ class Terminal:
         return self.process.returncode, err.decode()
 
 
-@pytest.mark.parametrize(("answer", "code", "status"), [(b"n\n", 0, "cancelled"), (b"\x04", 8, "awaiting_review")])
-def test_plan_that_is_not_approved_is_not_trained(kdagent: Kdagent, answer: bytes, code: int, status: str) -> None:
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"])
+def test_plan_that_is_not_approved_waits_and_is_not_trained(kdagent: Kdagent, answer: bytes) -> None:
     terminal = Terminal(kdagent)
     os.write(terminal.person, answer)
-    assert terminal.end()[0] == code
+    code, err = terminal.end()
     [folder] = kdagent.runs.iterdir()
-    assert json.loads((folder / "run.json").read_text())["status"] == status
+    assert code == 8
+    assert f"approve it with: kdagent resume {folder.name} --yes; reject it for good with: kdagent review" in err
+    assert json.loads((folder / "run.json").read_text())["status"] == "awaiting_review"
     assert not (folder / "repository").exists()
+    assert kdagent("review", folder.name).code == 8 and kdagent("resume", folder.name).code == 8
+    assert kdagent("review", folder.name, "--approve").code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
