@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from agent import __version__
 from agent.errors import UsageError
 from sandbox.errors import KdagentError
+from sandbox.isolation.names import ISOLATION
 
 EPILOG = """examples:
   kdagent run "efficient KD for small models" --yes
@@ -43,7 +44,6 @@ COMMANDS = {
     "lint": "what is wrong with reported metrics, by their own arithmetic",
 }
 RUN = "a run's id, a unique beginning of it, @last, or @last~2"
-ISOLATION = ("auto", "bwrap", "landlock", "process")
 STATUS = ("planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled", "unreadable")
 VERDICTS = ("better", "worse", "inconclusive", "invalid")
 TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -1,13 +1,19 @@
-"""What an isolation backend is: it turns a job into a launch and does nothing else; the supervisor starts it."""
+"""What an isolation backend is: it turns a job into a launch and does nothing else; the supervisor starts it.
 
-from typing import Literal, Protocol
+A new one is a file of this room, its name in names.py, and a row of BACKENDS in choose.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 from sandbox.isolation.job import Job, Launch, Limits
 
-Preference = Literal["auto", "bwrap", "landlock", "process"]
-
 
 class Backend(Protocol):
+    """A frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
     @property
     def name(self) -> str: ...
 
@@ -20,6 +26,10 @@ class Backend(Protocol):
 
     @property
     def not_protected(self) -> tuple[str, ...]: ...
+
+    @property
+    def hints(self) -> Mapping[str, str]:
+        """What to do next, by a part of the problem."""
 
     @property
     def selftest(self) -> str:

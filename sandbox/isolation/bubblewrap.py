@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +41,17 @@ class Bubblewrap:
         "graphics cards: passing one is written down but was never tried",
         "processor time and timing side channels",
     )
+    hints: ClassVar[Mapping[str, str]] = {  # source of the messages: bubblewrap 0.8
+        "not installed": "install it, for example: apt install bubblewrap util-linux",
+        **seccomp.HINTS,
+        "namespaces exceeded": "allow user namespaces: sysctl user.max_user_namespaces=10000",
+        "No permissions to create": "allow user namespaces: in a container, start it with them; "
+        "else ask its administrator",
+        "setting up uid map": "on Ubuntu, give bwrap an AppArmor profile that grants `userns`",
+        "RTM_NEWADDR": "on Ubuntu, give bwrap an AppArmor profile that grants `userns`",
+        "mount proc": "in a nested container, start the outer one with an unmasked /proc",
+        "Operation not permitted": "in a container, start it with the right to make namespaces",
+    }
     selftest: str = "not run"
 
     def problem(self) -> str | None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +41,11 @@ class Landlock:
         "graphics cards: passing one is written down but was never tried",
         "processor time and timing side channels",
     )
+    hints: ClassVar[Mapping[str, str]] = {
+        **seccomp.HINTS,
+        "Operation not permitted": "in a container, start it with the right to use Landlock",
+        "Landlock": "run a kernel of 6.12 or later with landlock in its list of security modules (lsm=)",
+    }
     selftest: str = "not run"
 
     def problem(self) -> str | None:

@@ -30,6 +30,7 @@ class Process:
         "kernel flaws: system calls are not filtered",
         "a process that detaches itself outlives the job where kdagent is killed, and on macOS in any case",
     )
+    hints: ClassVar[Mapping[str, str]] = {}
     selftest: str = "not run"
 
     def problem(self) -> str | None:
