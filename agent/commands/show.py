@@ -9,6 +9,7 @@ from agent.plan.read import plan_of
 from agent.plan.table import plan_table, say
 from agent.record import runs
 from agent.record.paths import RunPaths
+from agent.record.prepared import read_facts
 from agent.results.read import results_of
 from agent.results.schema import Results
 
@@ -26,7 +27,7 @@ def show_run(paths: RunPaths, as_json: bool) -> None:
     if imported := record.get("imported"):
         say(console, f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
     if plan:
-        plan_table(console, plan, json.loads(paths.facts.read_text()))
+        plan_table(console, plan, read_facts(paths))
     if results:
         _scores(console, results)
         say(console, f"\n{results.verdict}: {results.conclusion}\nreport: {paths.report}")

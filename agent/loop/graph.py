@@ -20,6 +20,7 @@ from langgraph.types import interrupt  # noqa: E402
 
 from agent.loop.steps import REPAIRS, Steps  # noqa: E402
 from agent.results import review  # noqa: E402
+from agent.results.schema import Attempt  # noqa: E402
 
 
 class State(TypedDict, total=False):
@@ -35,6 +36,7 @@ class State(TypedDict, total=False):
     problem: str
     dev_score: float | None
     history: list[dict[str, Any]]
+    """Attempts as plain values, which is all that a checkpoint may hold."""
     kept: int
     exhausted: bool
     verdict: str
@@ -63,7 +65,7 @@ class Flow:
 
     def edit(self, state: State) -> State:
         base = self._base(state)
-        source = self.steps.edit(state["attempt"], base, state.get("problem", ""), state["history"])
+        source = self.steps.edit(state["attempt"], base, state.get("problem", ""), _attempts(state))
         if not source:
             return {"exhausted": True}
         return {"commit": self.steps.commit(state["attempt"], source, base), "problem": ""}
@@ -87,9 +89,11 @@ class Flow:
 
     def decide(self, state: State) -> State:
         score = None if state.get("problem") else state["dev_score"]
-        entry = self.steps.decide(state["attempt"], state["commit"], score, state.get("problem", ""), state["history"])
-        kept = entry["number"] if entry["outcome"] == "kept" else state["kept"]
-        history = [*state["history"], entry]
+        attempt = self.steps.decide(
+            state["attempt"], state["commit"], score, state.get("problem", ""), _attempts(state)
+        )
+        kept = attempt.number if attempt.outcome == "kept" else state["kept"]
+        history = [*state["history"], attempt.model_dump()]
         return {"attempt": state["attempt"] + 1, "repairs": 0, "problem": "", "kept": kept, "history": history}
 
     def compare(self, state: State) -> State:
@@ -180,3 +184,7 @@ def advance(steps: Steps, checkpoint: Path) -> dict[str, Any]:
         graph.invoke(start, thread, durability="sync")  # type: ignore[call-overload]
         state = graph.get_state(thread)  # type: ignore[arg-type]
         return dict(state.values) | {"waiting": state.next}
+
+
+def _attempts(state: State) -> list[Attempt]:
+    return [Attempt.model_validate(each) for each in state["history"]]

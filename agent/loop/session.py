@@ -99,9 +99,10 @@ class Drive:
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         from agent.plan.table import plan_table
+        from agent.record.prepared import read_facts
 
         if not self.as_json:
-            plan_table(steps.harness.progress.console, plan, json.loads(self.paths.facts.read_text()))
+            plan_table(steps.runner.progress.console, plan, read_facts(self.paths))
 
     def _train(self, steps: "Steps", plan: "Plan") -> int:
         # LangGraph takes the checkpoint that is the last by the clock, which may have gone back: the log knows better.
@@ -122,7 +123,7 @@ class Drive:
         steps.hold()
         state = advance(steps, self.paths.state)
         if "review" in state["waiting"] and not review.decided(self.paths):
-            with steps.harness.progress.clock.stopped():
+            with steps.runner.progress.clock.stopped():
                 approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
             review.add(self.paths, "approve" if approved else "reject", how, review.author())
             advance(steps, self.paths.state)
@@ -145,8 +146,9 @@ class Drive:
     # ── what the steps need ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _steps(self, cancelled: threading.Event, clock: Clock) -> "Steps":
-        from agent.cache.trials import Stock
+        from agent.cache.trials import TrialStore
         from agent.jobs.harness import Harness
+        from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
         from agent.loop.steps import Steps
@@ -158,10 +160,10 @@ class Drive:
         gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
         known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
         progress.say(f"run {self.paths.id}\nisolation: {known}")
-        stock = None if self.options.replay else Stock(self.settings.cache / "trials", self.paths.id)
-        harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds, stock)
+        store = None if self.options.replay else TrialStore(self.settings.cache / "trials", self.paths.id)
+        runner = Runner(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Steps(self.paths, self.options, self.settings, gateway, harness)
+        return Steps(self.options, gateway, Harness(runner, store), runner)
 
     def _budget(self) -> "Budget":
         """The plan's, or what it is going to be."""

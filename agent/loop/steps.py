@@ -14,8 +14,10 @@ from agent.cache import entries
 from agent.cache.keys import training_code
 from agent.errors import EditError, NoFurtherEdit, PlanError
 from agent.jobs.arm import Arm
-from agent.jobs.harness import Harness
+from agent.jobs.harness import Jobs
 from agent.jobs.machine import environment
+from agent.jobs.runner import Runner
+from agent.jobs.shard_job import Inputs
 from agent.jobs.teachers import teacher_hashes
 from agent.llm.conversation import Message
 from agent.llm.edits import apply
@@ -23,7 +25,6 @@ from agent.llm.gateway import Gateway
 from agent.llm.reply import parse_proposal
 from agent.plan import planner
 from agent.plan.cards import cards
-from agent.plan.compiling import Pace
 from agent.plan.draft import Draft
 from agent.plan.freeze import freeze
 from agent.plan.options import Options
@@ -34,12 +35,14 @@ from agent.record import hashes
 from agent.record.clock import Clock
 from agent.record.events import EventLog
 from agent.record.files import file_hash, write_whole
-from agent.record.paths import RunPaths
+from agent.record.pace import Pace
+from agent.record.paths import attempt_name
+from agent.record.prepared import Facts, Prepared, read_facts
 from agent.render import render
 from agent.results import review
-from agent.results.derive import REFERENCE_FILES, Assembly, attempt_name, code_hash, decision
+from agent.results.derive import REFERENCE_FILES, Assembly, code_hash, decision
 from agent.results.report import render_report
-from agent.results.schema import Results
+from agent.results.schema import Attempt, Results
 from sandbox.checks.check import check
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
@@ -59,13 +62,14 @@ REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt 
 class Steps:
     """Everything the steps need. State that must survive a crash is on disk, not here."""
 
-    paths: RunPaths
     options: Options
-    settings: config.Settings
     gateway: Gateway
-    harness: Harness
+    jobs: Jobs
+    runner: Runner
+    """What the jobs are started with: the run's folder, its clock and its isolation."""
 
     def __post_init__(self) -> None:
+        self.paths = self.runner.paths
         self.events = EventLog(self.paths.events)
 
     # ── plan ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,12 +84,12 @@ class Steps:
         left_out = planner.leave_out(draft, self.options)
         self._refuse(foreseen(freeze(draft, self.options, proposal, {})))
         names = draft.values["tracks"]
-        facts = self.harness.prepare(names, {name: self._source(name) for name in names})
-        self._pace(draft, freeze(draft, self.options, proposal, facts), facts)
-        plan = freeze(draft, self.options, proposal, facts)
-        warnings = left_out + self._lint(plan, facts)
-        write_whole(self.paths.facts, json.dumps({"tracks": facts, "warnings": warnings}, indent=1))
-        self.harness.keep_labels(facts)
+        prepared = self.jobs.prepare(names, {name: self._source(name) for name in names})
+        prepared = self._pace(draft, freeze(draft, self.options, proposal, prepared), prepared)
+        plan = freeze(draft, self.options, proposal, prepared)
+        warnings = left_out + self._lint(plan, prepared)
+        write_whole(self.paths.facts, Facts(prepared, tuple(warnings)).text())
+        self.jobs.keep_labels(prepared)
         text = json.dumps(plan.model_dump(mode="json", by_alias=True), indent=1)
         known = (
             self.paths.run.name,
@@ -117,14 +121,13 @@ class Steps:
         prompt = render("prompts/plan.md.j2", idea=self.options.idea, facts=facts)
         return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
 
-    def _pace(self, draft: Draft, plan: Plan, facts: dict[str, Any]) -> None:
-        """Where it is open whether students are compiled, that is measured, and settled in the draft."""
+    def _pace(self, draft: Draft, plan: Plan, prepared: dict[str, Prepared]) -> dict[str, Prepared]:
+        """Where it is open whether students are compiled, that is measured, noted, and settled in the draft."""
         tracks, known = planner.open_to_compiling(draft, plan), self.options.paces
         paces = {track.name: Pace(**known[track.name]) for track in tracks if track.name in known}
-        paces |= self.harness.paces([track for track in tracks if track.name not in known], facts)
-        for name, pace in paces.items():
-            facts[name]["pace"] = pace.model_dump()
+        paces |= self.jobs.paces([track for track in tracks if track.name not in known], prepared)
         planner.compile_where_it_pays(draft, plan, paces)
+        return prepared | {name: prepared[name].model_copy(update={"pace": pace}) for name, pace in paces.items()}
 
     def _source(self, name: str) -> dict[str, Any]:
         if self.options.data:
@@ -134,9 +137,9 @@ class Steps:
             return {"name": name}
         return {"name": name, "data_dir": str(Path(self.options.data_dir).absolute())}
 
-    def _lint(self, plan: Plan, facts: dict[str, Any]) -> list[str]:
+    def _lint(self, plan: Plan, prepared: dict[str, Prepared]) -> list[str]:
         """Warnings, shown and kept. Raises PlanError for the first refusal."""
-        found = lint(plan, facts)
+        found = lint(plan, prepared)
         self._refuse(found)
         return [_line(each) for each in found]
 
@@ -150,20 +153,23 @@ class Steps:
         return Plan.model_validate_json(self.paths.plan.read_text())
 
     @property
-    def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.paths.facts.read_text())["tracks"]
-        return found
+    def prepared(self) -> dict[str, Prepared]:
+        """Every track's rows and models, as they were planned with."""
+        return read_facts(self.paths).tracks
+
+    def _inputs(self, teachers: dict[str, str]) -> Inputs:
+        return Inputs(self.prepared, teachers)
 
     def hold(self) -> None:
         """Before a run goes on: what it takes from the cache is still what an earlier process of it took."""
         if self.events.count("measured"):
             return  # it takes no more
-        self.harness.hold(self.plan, self.facts, _train_file(TEACHERS) if self.events.count("teachers") else "")
+        self.jobs.hold(self.plan, self.prepared, _train_file(TEACHERS) if self.events.count("teachers") else "")
         self._note_remade()
 
     def _note_remade(self) -> None:
         """On record: what in the cache was not what had been written."""
-        for what in self.harness.remade:
+        for what in self.jobs.remade:
             self.events.once("made again", what=what)
 
     # ── workspace and reference arms ────────────────────────────────────────────────────────────────────────────────
@@ -190,14 +196,14 @@ class Steps:
 
     def train_references(self, commits: dict[str, str]) -> dict[str, str]:
         """Teachers and every reference arm. Returns the teachers' folders."""
-        plan, facts = self.plan, self.facts
-        teachers = self.harness.teachers(plan, facts, _train_file(TEACHERS))
+        plan, prepared = self.plan, self.prepared
+        teachers = self.jobs.teachers(plan, prepared, _train_file(TEACHERS))
         self._note_remade()
-        weights = self.harness.keep_teachers(plan, facts, teachers)
+        weights = self.jobs.keep_teachers(plan, prepared, teachers)
         if not self.events.count("teachers", weights=weights):
             self.events.append("teachers", weights=weights, **self._fresh("trials/teacher/", "trials/assistant/"))
         arms = [self._reference(arm, commits[arm]) for arm in plan.reference_arms]
-        self.harness.train(plan, arms, facts, teachers, ours=True)
+        self.jobs.train(plan, arms, Inputs(prepared, teachers))
         self._note_trials([arm.name for arm in arms])
         return teachers
 
@@ -205,7 +211,7 @@ class Steps:
         alone = name in ("student_only", "all_labels")
         methods = {track.name: {} if alone else track.vanilla.settings for track in self.plan.tracks}
         shown = {"reveal_transfer": name == "all_labels", "generated": name in self.plan.on_generated}
-        return Arm(name, commit, methods, teacher=not alone, **shown)
+        return Arm(name, commit, methods, teacher=not alone, ours=True, **shown)
 
     def _note_trials(self, arms: Sequence[str]) -> None:
         """One event per finished trial, with the hash of its files."""
@@ -227,7 +233,7 @@ class Steps:
 
     # ── an attempt ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def edit(self, attempt: int, base: str, problem: str, history: list[dict[str, Any]]) -> str:
+    def edit(self, attempt: int, base: str, problem: str, history: Sequence[Attempt]) -> str:
         """The source of one attempt, or "" when the source of edits has no more to offer."""
         source = Workspace.open(self.paths.repository).read(base)
         prompt = self._edit_prompt(attempt, source, problem, history)
@@ -243,9 +249,11 @@ class Steps:
         except NoFurtherEdit:
             return ""
 
-    def _edit_prompt(self, attempt: int, source: str, problem: str, history: list[dict[str, Any]]) -> list[Message]:
+    def _edit_prompt(self, attempt: int, source: str, problem: str, history: Sequence[Attempt]) -> list[Message]:
         plan = self.plan
-        feedback = [{"attempt": h["number"], "outcome": h["outcome"], "dev_score": h["dev_score"]} for h in history]
+        feedback: list[dict[str, Any]] = [
+            {"attempt": h.number, "outcome": h.outcome, "dev_score": h.dev_score} for h in history
+        ]
         if problem:
             feedback.append(
                 {
@@ -268,7 +276,7 @@ class Steps:
     def commit(self, attempt: int, source: str, base: str) -> str:
         """The attempt's commit, made before it trains."""
         commit = Workspace.open(self.paths.repository).commit(
-            f"attempt-{attempt}", source, f"Attempt {attempt}", parent=base
+            attempt_name(attempt), source, f"Attempt {attempt}", parent=base
         )
         self.events.once("attempt", number=attempt, commit=commit.id, tree=commit.tree)
         return commit.id
@@ -282,13 +290,13 @@ class Steps:
     def pilot(self, attempt: int, commit: str, teachers: dict[str, str]) -> str:
         """A few steps on every track; why they failed, or ""."""
         arm = self._attempt_arm(attempt, commit)
-        problem = self.harness.pilot(self.plan, arm, self.facts, teachers, PILOT_STEPS)
+        problem = self.jobs.pilot(self.plan, arm, self._inputs(teachers), PILOT_STEPS)
         self.events.once("piloted", number=attempt, commit=commit, problem=problem)
         return problem
 
     def train_attempt(self, attempt: int, commit: str, teachers: dict[str, str]) -> None:
         arm = self._attempt_arm(attempt, commit)
-        self.harness.train(self.plan, [arm], self.facts, teachers)
+        self.jobs.train(self.plan, [arm], self._inputs(teachers))
         self._note_trials([arm.name])
 
     def _attempt_arm(self, attempt: int, commit: str) -> Arm:
@@ -300,26 +308,27 @@ class Steps:
         return self.plan.tracks[0].method.card.teacher
 
     def predict_dev(self, attempt: int, teachers: dict[str, str]) -> None:
-        self.harness.predict(self.plan, [attempt_name(attempt)], self.facts, "dev", teachers)
+        self.jobs.predict(self.plan, [attempt_name(attempt)], self._inputs(teachers), "dev")
 
     def score_dev(self, attempt: int) -> float | None:
         """Mean primary metric on dev rows over tracks and seeds; None when a trial failed."""
         return self._assembly.dev_score(attempt)
 
     def decide(
-        self, attempt: int, commit: str, dev_score: float | None, problem: str, history: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+        self, attempt: int, commit: str, dev_score: float | None, problem: str, history: Sequence[Attempt]
+    ) -> Attempt:
         """Whether the attempt is kept: the best on the dev rows so far."""
         outcome, reason = decision(dev_score, history)
         reason = problem.strip()[:500] if dev_score is None and problem.strip() else reason
-        entry = {"number": attempt, "commit": commit, "dev_score": dev_score, "outcome": outcome, "reason": reason}
+        decided = Attempt(number=attempt, commit=commit, dev_score=dev_score, outcome=outcome, reason=reason)
+        entry = decided.model_dump(exclude={"summary"})
         if not self.events.count("decided", **entry):
             self.events.append("decided", **entry, **self._fresh(f"trials/{attempt_name(attempt)}/"))
-        return entry
+        return decided
 
     def time_left(self) -> bool:
         """Whether another attempt may begin; where none may, that is on record."""
-        left = self.harness.remaining > 0
+        left = self.runner.remaining > 0
         if not left:
             self.events.once("out of time", decided=self.events.count("decided"))
         return left
@@ -331,7 +340,7 @@ class Steps:
         assistant = ["assistant"] if any(track.assistant for track in self.plan.tracks) else []
         arms = ["teacher", *assistant, *self.plan.reference_arms, *([attempt_name(kept)] if kept else [])]
         new = [arm for arm in arms if not self.events.count("test predicted", arm=arm)]
-        self.harness.predict(self.plan, new, self.facts, "test", teachers)
+        self.jobs.predict(self.plan, new, self._inputs(teachers), "test")
         for arm in new:
             self.events.append("test predicted", arm=arm, **self._fresh(f"trials/{arm}/"))
         if not self.events.count("measured"):
@@ -339,7 +348,7 @@ class Steps:
 
     def _observed(self, teachers: dict[str, str]) -> dict[str, Any]:
         """What of the results cannot be derived from the run's files."""
-        backend, source = self.harness.backend, self.gateway.source
+        backend, source = self.runner.backend, self.gateway.source
         isolation = {name: getattr(backend, name) for name in ("level", "selftest", "protects", "not_protected")}
         return {
             "version": __version__,
@@ -348,10 +357,10 @@ class Steps:
             "source": {"name": source.name, "model": source.model},
             "environment": {name: known.model_dump() for name, known in environment().items()},
             "isolation": {"backend": backend.name} | isolation,
-            "seconds": _rounded(self.harness.progress.clock),
-            "late": self.harness.remaining <= 0,
-            "teachers": teacher_hashes(self.plan, self.facts, teachers),
-            "data": {name: entries.hashes(Path(facts["folder"])) for name, facts in self.facts.items()},
+            "seconds": _rounded(self.runner.progress.clock),
+            "late": self.runner.remaining <= 0,
+            "teachers": teacher_hashes(self.plan, self.prepared, teachers),
+            "data": {name: entries.hashes(Path(known.folder)) for name, known in self.prepared.items()},
         }
 
     def conclude(self) -> Results:

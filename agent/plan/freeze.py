@@ -1,5 +1,6 @@
 """Freezing a draft: the plan with its arms, its benchmark and the origin of every value."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,14 +14,15 @@ from agent.plan.method import FIRST, Method
 from agent.plan.options import Options
 from agent.plan.plan import Origin, Plan, written
 from agent.plan.proposal import Proposal
+from agent.record.prepared import Prepared
 
 
-def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, Any]) -> Plan:
-    """The plan. `facts` are those of the prepared data, per track; without them sizes are the wished ones."""
+def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[str, Prepared]) -> Plan:
+    """The plan. Without `prepared` rows and models, per track, sizes are the wished ones."""
     names = made.values["tracks"]
     values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
     records = {
-        name: _track(name, kind_of_track(options, name), settings, facts.get(name), made.origins)
+        name: _track(name, kind_of_track(options, name), settings, prepared.get(name), made.origins)
         for name, settings in names.items()
     }
     methods = {settings["method"]["name"] for settings in names.values()}
@@ -89,21 +91,21 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
 
 
 def _track(
-    name: str, kind: str, settings: dict[str, Any], facts: dict[str, Any] | None, origins: dict[str, Origin]
+    name: str, kind: str, settings: dict[str, Any], prepared: Prepared | None, origins: dict[str, Origin]
 ) -> dict[str, Any]:
     sizes = settings["sizes"]
     wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
     more = {"transfer": sizes["transfer_rows"], "generated": sizes["generated_rows"]}
-    rows = facts["rows"] if facts else wished | more
+    rows = prepared.rows if prepared else wished | more
     task = {
         "name": name,
-        "kind": facts["task"]["kind"] if facts else kind,
-        "source": facts["source"] if facts else "",
-        "revision": facts["revision"] if facts else "",
-        "labels": facts["task"]["labels"] if facts else [],
-        "hash": facts["hash"] if facts else "",
-        "encoded": facts["encoded"] if facts else "",
-        "notes": facts["notes"] if facts else [],
+        "kind": prepared.task.kind if prepared else kind,
+        "source": prepared.source if prepared else "",
+        "revision": prepared.revision if prepared else "",
+        "labels": prepared.task.labels if prepared else (),
+        "hash": prepared.hash if prepared else "",
+        "encoded": prepared.encoded if prepared else "",
+        "notes": prepared.notes if prepared else (),
         "train_rows": rows["train"],
         "transfer_rows": rows["transfer"],
         "generated_rows": rows.get("generated", 0),
@@ -117,7 +119,8 @@ def _track(
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
     stated = rows.get("generated") or any(path.startswith(f"tracks.{name}.generator.") for path in origins)
-    found = {size: value for size, value in (facts or {}).get("generated", {}).items() if size in ("layers", "width")}
+    written_by = (prepared.generated if prepared else None) or {}
+    found = {size: value for size, value in written_by.items() if size in ("layers", "width")}
     parts["generator"] = settings["generator"] | found if stated else None
     return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
 

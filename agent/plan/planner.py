@@ -9,7 +9,7 @@ from typing import Any
 from agent import config
 from agent.errors import PlanError
 from agent.plan.cards import NOUNS, cards
-from agent.plan.compiling import LONG, Pace
+from agent.plan.compiling import LONG
 from agent.plan.defaults import preset_of, scale_card, tracks
 from agent.plan.draft import FROM_CHECKPOINT, TRACK_PARTS, Draft, full_path, put_everywhere
 from agent.plan.freeze import freeze
@@ -17,6 +17,7 @@ from agent.plan.method import Method
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
 from agent.plan.proposal import Proposal
+from agent.record.pace import Pace
 
 WIDE = {"bert": 256, "distilbert": 256, "roberta": 256, "resnet": 64}
 """Models of these widths and more train faster in bf16 where a processor multiplies in it, and as well; much narrower

@@ -83,17 +83,16 @@ class Rehearse(Replay):
     """Level agent: up to the last decision, on what the recorded trials left."""
 
     def _steps(self, cancelled: "threading.Event", clock: Clock) -> "Steps":
+        from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
-        from agent.recheck.playback import Recollection, Rehearsal
+        from agent.recheck.playback import RecordedJobs, Rehearsal
         from sandbox.isolation.process import Process
 
         progress, budget = console_progress(True, clock), self._budget()
-        harness = Recollection(
-            self.paths, self.settings, Process(), progress, cancelled, budget.seconds, None, self.original
-        )
+        runner = Runner(self.paths, self.settings, Process(), progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Rehearsal(self.paths, self.options, self.settings, gateway, harness)
+        return Rehearsal(self.options, gateway, RecordedJobs(self.original, self.paths), runner)
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         """It is the recorded one."""

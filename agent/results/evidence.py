@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.plan.plan import Plan, Track
 from agent.record.paths import RunPaths
+from agent.record.prepared import ModelFacts, Who
 from agent.record.probe import Probe
 from sandbox import intake
 from sandbox.errors import IntakeRejected
@@ -90,7 +91,7 @@ class Evidence:
     """Accuracy of always answering the most frequent class."""
     overlap: int
     """Training, transfer, generated and dev rows that equal a test row."""
-    models: dict[str, dict[str, Any]]
+    models: dict[Who, ModelFacts]
     """Class and parameters of teacher and student, as they were built before the plan was frozen."""
     answers: dict[str, tuple[int, int]]
     """Split → rows and classes of the predicted logits."""

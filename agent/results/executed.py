@@ -206,24 +206,26 @@ def _outside(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     digest = task.hash[:12]
     yield sheet.row("task.hash", digest, digest if evidence.data_same else "other files", where="outside")
     student = _same(_model(record.prediction) for record in evidence.proposed)
-    yield sheet.row("student", _model(evidence.models["student"]), student, where="outside")
-    yield sheet.row("teacher", _model(evidence.models["teacher"]), _model(evidence.teacher_prediction), where="outside")
+    yield sheet.row("student", evidence.models["student"].called, student, where="outside")
+    yield sheet.row("teacher", evidence.models["teacher"].called, _model(evidence.teacher_prediction), where="outside")
     if evidence.track.assistant:
         assistant = _model(evidence.assistant.prediction)
-        yield sheet.row("assistant", _model(evidence.models["assistant"]), assistant, where="outside")
+        yield sheet.row("assistant", evidence.models["assistant"].called, assistant, where="outside")
     method = evidence.track.method
     if "features" in method.card.uses and "layers" not in method.unused:
         probed = evidence.probe.layers if evidence.probe else None
-        layers = method.card.layers(method.settings, evidence.models["student"]["layers"])
+        layers = method.card.layers(method.settings, evidence.models["student"].layers)
         yield sheet.row("teacher layers in the loss", layers, len(probed) if probed else None, where="outside")
         if evidence.critical:
             chosen = ", ".join(map(str, evidence.critical))
             yield sheet.row("critical teacher layers", chosen, ", ".join(probed) if probed else None, where="outside")
 
 
-def _model(facts: dict[str, Any]) -> str | None:
+def _model(prediction: dict[str, Any]) -> str | None:
     """The class that the weights loaded into, and its size."""
-    return f"{facts['class']}, {facts['parameters']:,} parameters" if "class" in facts else None
+    if "class" not in prediction:
+        return None
+    return f"{prediction['class']}, {prediction['parameters']:,} parameters"
 
 
 def _measured(plan: Plan, tracks: Sequence[TrackResult]) -> Iterator[str]:

@@ -153,11 +153,17 @@ class TrackResult(Fact):
 class Attempt(Fact):
     number: int
     commit: str
-    summary: str
+    summary: str = ""
+    """The method that it is an edit for; absent while the run goes on."""
     outcome: Literal["kept", "discarded", "rejected"]
     dev_score: float | None
     """Mean primary metric on dev rows; absent when nothing was trained."""
     reason: str
+
+    @classmethod
+    def decided_fields(cls) -> tuple[str, ...]:
+        """The fields that the event of its decision holds."""
+        return tuple(name for name in cls.model_fields if name != "summary")
 
 
 class Code(Fact):

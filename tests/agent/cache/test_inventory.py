@@ -13,7 +13,7 @@ import pytest
 
 from agent.cache import entries
 from agent.cache.inventory import inventory
-from agent.cache.trials import Stock
+from agent.cache.trials import TrialStore
 from agent.cli import main
 from agent.record import runs
 from agent.record.paths import RunPaths
@@ -43,7 +43,7 @@ def stocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key in (TEACHER, OTHER):
         entries.note(folder / "teachers" / key, {"track": "digits", "arm": "teacher", "rows": 1200} | MODEL)
     made = trial(tmp_path / "trials" / "vanilla_kd" / "digits" / "3", arm="vanilla_kd", seed=3)
-    Stock(folder / "trials", "2026-a").give({"seed": 3}, made)
+    TrialStore(folder / "trials", "2026-a").give({"seed": 3}, made)
     with entries.alone(folder / "paces" / PACE):
         (folder / "paces" / PACE).mkdir()
     entries.note(folder / "paces" / PACE, {"track": "digits"})

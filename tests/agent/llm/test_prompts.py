@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from agent import config
 from agent.jobs.pilot import without_paths
+from agent.jobs.runner import Runner
 from agent.llm.conversation import Conversation, Request
 from agent.loop.steps import Steps
 from agent.plan import planner
 from agent.plan.freeze import freeze
 from agent.plan.options import Options
 from agent.record.paths import RunPaths
+from agent.results.schema import Attempt
 from tests.agent.gates import Gates
 from tests.agent.plan.test_planner import proposal
 
@@ -35,7 +37,8 @@ def steps(folder: Path, idea: str) -> Steps:
     options = Options(idea=idea, tasks=("digits",), data_dir="", yes=True)
     environment = {"KDAGENT_CACHE": str(folder / "cache"), "KDAGENT_RUNS": str(folder)}
     nothing = cast(Any, None)
-    return Steps(RunPaths(folder), options, config.Settings.read(environment), nothing, nothing)
+    runner = Runner(RunPaths(folder), config.Settings.read(environment), nothing, nothing, nothing, 0.0)
+    return Steps(options, nothing, nothing, runner)
 
 
 def key(purpose: str, messages: Any) -> str:
@@ -54,12 +57,12 @@ def test_plan_prompts_are_the_same_from_two_folders(tmp_path: Path, names: list[
 @pytest.mark.slow
 def test_edit_prompts_are_the_same_from_two_folders(gates: Gates, tmp_path: Path) -> None:
     keys, base = set(), gates.record["done"]["id"]
-    history = [{"number": 1, "outcome": "kept", "dev_score": 0.1 + 0.2}]
+    history = [Attempt(number=1, commit="c", outcome="kept", dev_score=0.1 + 0.2, reason="")]
     for place in ("short", "a much longer name/of a folder"):
         made = steps(tmp_path / place / base, "soft labels")
         shutil.copytree(gates.paths.folder, made.paths.folder)
         source = (config.TRAIN_FILES / "student_only.py").read_text()
-        problem = without_paths(crash(made.paths.jobs / "pilot"), made.paths.folder, made.settings.cache)
+        problem = without_paths(crash(made.paths.jobs / "pilot"), made.paths.folder, made.runner.settings.cache)
         messages = made._edit_prompt(2, source, problem, history)
         keys.add(key("edit", messages))
         assert not PRIVATE.search(messages[1].content) and str(tmp_path) not in messages[1].content
@@ -99,8 +102,9 @@ def test_recorded_requests_hold_no_folder_time_or_host(gates: Gates) -> None:
 
 def test_other_settings_of_the_machine_do_not_reach_a_prompt(tmp_path: Path) -> None:
     made = steps(tmp_path, "soft labels")
-    other = replace(made.settings, cache=tmp_path / "elsewhere", api_key="sk-secret", base_url="http://other/v1")
-    again = Steps(made.paths, made.options, other, made.gateway, made.harness)
+    known = made.runner.settings
+    other = replace(known, cache=tmp_path / "elsewhere", api_key="sk-secret", base_url="http://other/v1")
+    again = Steps(made.options, made.gateway, made.jobs, replace(made.runner, settings=other))
     first, second = (each._plan_prompt(planner.draft(each.options)) for each in (made, again))
     assert key("plan", first) == key("plan", second)
 

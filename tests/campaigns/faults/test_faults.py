@@ -39,6 +39,7 @@ from sandbox.checks.check import check
 from sandbox.checks.undefined_names import undefined
 from sandbox.workspace import Workspace
 from tests.agent.metrics.test_arithmetic import BENCHMARK, RESULTS
+from tests.agent.prepared import prepared
 from tests.agent.results.test_report import failing_track, measured, plan, section, track_result
 from tests.baselines.lab import TEMPLATES, TRAINS
 from tests.campaigns.faults.table import COUNT, FAULTS, fault, table, write
@@ -77,7 +78,7 @@ def lints(
     made = freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": "kd"}), {})
     return {
         each.field.removeprefix(f"tracks.{task}."): f"{each.level}: {each.message}"
-        for each in lint(made, {task: {"models": models}})
+        for each in lint(made, {task: prepared(models)})
     }
 
 
