@@ -2,7 +2,6 @@
 PYTHON ?= python3
 IDEA ?= efficient KD for small models
 ARGS ?=
-CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
 .PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
@@ -12,7 +11,6 @@ install: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdagent needs Python 3.11 or later")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m baselines.docstrings "$(CACHE)/arrow" # the embedded text task, read from the packages once
 	touch $@
 
 run: install

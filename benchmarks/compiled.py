@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from baselines.pace import STEPS, WARM, Turns, turns
+from baselines.processes.pace import STEPS, WARM, Turns, turns
 from benchmarks import setting
 from benchmarks.machine import described
 from benchmarks.measure import ratio

@@ -1,107 +1,56 @@
-"""What several commands share: options from arguments, and what is refused before a run exists."""
+"""Flags that several commands have, and how their values are read."""
 
-import argparse
-import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import json
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
 
-from agent import config
-from agent.errors import DataError, UsageError
-from agent.loop.session import source
-from agent.plan.options import Options
-from agent.record import runs
-from agent.record.paths import RunPaths
-
-if TYPE_CHECKING:
-    from sandbox.isolation.backend import Backend
+RUN = "a run's id, a unique beginning of it, @last, or @last~2"
+TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def own_options(paths: RunPaths, action: str) -> Options:
-    """The options of a run that was made here; those of an imported one may be anybody's."""
-    record = runs.read(paths)
-    options = Options.from_json(record["options"])
-    if "imported" in record:
-        raise UsageError(f"run {paths.id} was imported: it cannot be {action}", f"ask for your own: {options.command}")
-    return options
+def common(parser: ArgumentParser) -> None:
+    """The flags that every command has."""
+    text(parser, "--runs-dir", metavar="DIR", help="where runs are (default: runs/)")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
-def options_of(arguments: argparse.Namespace) -> Options:
-    from agent.jobs.machine import multiplies_bf16
-    from agent.plan.defaults import check_idea
-
-    return Options(
-        idea=check_idea(_standard_input() if arguments.idea == "-" else arguments.idea),
-        scale=arguments.scale,
-        tasks=tuple(dict.fromkeys(arguments.task)),
-        data_dir=absolute(arguments.data_dir),
-        data=absolute(arguments.data),
-        model=arguments.model or "",
-        base_url=arguments.base_url or "",
-        isolation=arguments.isolation,
-        yes=arguments.yes,
-        plan_only=arguments.plan_only,
-        values=values_of(arguments),
-        bf16=multiplies_bf16(),
-    )
+def one_run(parser: ArgumentParser) -> None:
+    """The flags of a command about one run."""
+    common(parser)
+    parser.add_argument("run", metavar="RUN", help=RUN)
 
 
-def _standard_input() -> str:
-    """At most a megabyte of it; bytes that are no UTF-8 are left for the check of the idea to refuse."""
-    return sys.stdin.buffer.read(1 << 20).decode(errors="surrogateescape") if sys.stdin else ""
+def text(parser: ArgumentParser, flag: str, **more: Any) -> None:
+    """An option whose value must hold something: an empty shell variable is a mistake, not a default."""
+    parser.add_argument(flag, type=_not_empty, **more)
 
 
-def absolute(path: str | None) -> str:
-    return str(Path(path).absolute()) if path else ""
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise ArgumentTypeError("its value is empty")
+    return value
 
 
-def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The plan fields the user fixed, by flag or by --set."""
-    flags = {
-        "method.name": arguments.method,
-        "train_rows": arguments.train_size,
-        "transfer_rows": arguments.transfer_size,
-        "label_noise": arguments.label_noise,
-        "seeds": arguments.seeds,
-        "attempts": arguments.attempts,
-        "budget.seconds": arguments.budget,
-        "budget.tokens": arguments.max_tokens,
-    }
-    return {path: value for path, value in flags.items() if value is not None} | dict(arguments.set)
+def seconds(value: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", value)
+    if not found or not float(found[1]):
+        raise ArgumentTypeError(f"{value!r:.80} is not a time: give 90s, 30m or 2h")
+    return float(found[1]) * TIMES[found[2]]
 
 
-def settings_of(arguments: argparse.Namespace) -> config.Settings:
-    settings = config.Settings.read()
-    return replace(settings, runs=Path(arguments.runs_dir).absolute()) if arguments.runs_dir else settings
+def tag(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ArgumentTypeError(f"{value!r:.80} is not a name: give letters, digits, dots and dashes")
+    return value
 
 
-def refuse_early(options: Options, settings: config.Settings) -> "Backend":
-    """Raises what can be known to be wrong before a run exists; the isolation that was tried on the way."""
-    from agent.plan import planner
-    from sandbox.isolation.choose import choose
-    from sandbox.workspace import Workspace
-
-    _check_data(options)
-    planner.draft(options)
-    runs.check_folder(settings.runs, "--runs-dir")
-    runs.check_folder(settings.cache, "KDAGENT_CACHE")
-    Workspace(settings.runs)  # nothing is made there; it looks for git
-    backend = choose(options.isolation)
-    if options.replay in ("", "live"):
-        source(options, settings)
-    return backend
-
-
-def _check_data(options: Options) -> None:
-    from agent.plan.defaults import tracks
-
-    if options.data and (options.data_dir or options.tasks):
-        raise UsageError("--data is a task of its own: it goes with neither --task nor --data-dir", "leave one out")
-    if not options.data_dir:
-        return
-    if not Path(options.data_dir).is_dir():
-        raise DataError(f"data folder {options.data_dir} does not exist", "check --data-dir")
-    names, cards = tracks(options), config.cards(config.TASKS)
-    if all(cards[name]["embedded"] for name in names):
-        problem = f"--data-dir is of no use: {' and '.join(names)} ship with the installed packages"
-        raise UsageError(problem, "name a task that is in the folder with --task")
+def setting(value: str) -> tuple[str, Any]:
+    """A plan field's path and its value: JSON where it can be read as such, text otherwise."""
+    field, equals, given = value.partition("=")
+    if not equals or not field.strip():
+        raise ArgumentTypeError(f"{value!r:.80} is not FIELD=VALUE, for example temperature=4")
+    try:
+        return field.strip(), json.loads(given)
+    except (ValueError, RecursionError):
+        return field.strip(), given

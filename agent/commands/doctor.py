@@ -1,34 +1,27 @@
-"""`kdagent doctor`: what this machine has, what it lacks, and how to mend each thing."""
+"""`kdagent doctor`: check this machine; 1 when something that every run needs is missing."""
 
-import importlib.util
 import json
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from agent import config
-from agent.errors import UsageError
-from agent.record.runs import check_folder
-from sandbox.errors import IsolationUnavailable
-from sandbox.isolation.choose import choose
+from agent.commands.command import Command
+from agent.commands.common import common, text
 
 
-@dataclass(frozen=True)
-class Finding:
-    name: str
-    status: Literal["ok", "weak", "missing"]
-    detail: str
-    fix: str = ""
+def arguments(parser: ArgumentParser) -> None:
+    common(parser)
+    text(parser, "--data-dir", metavar="DIR", help="also look for the known tasks there")
+    text(parser, "--base-url", metavar="URL", help="also ask this endpoint")
 
 
-def examine(settings: config.Settings, data_dir: str, base_url: str, as_json: bool) -> int:
-    """Print every finding; exit code 1 when something that every run needs is missing."""
-    found = list(_findings(settings, data_dir, base_url or settings.base_url))
-    if as_json:
+def run(arguments: Namespace) -> int:
+    from dataclasses import asdict
+
+    from agent.commands.findings import findings
+    from agent.commands.settings import settings_of
+
+    settings = settings_of(arguments)
+    found = list(findings(settings, arguments.data_dir or "", arguments.base_url or settings.base_url))
+    if arguments.json:
         print(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in found]}))
     else:
         for finding in found:
@@ -37,87 +30,4 @@ def examine(settings: config.Settings, data_dir: str, base_url: str, as_json: bo
     return int(any(finding.status == "missing" for finding in found))
 
 
-def _findings(settings: config.Settings, data_dir: str, base_url: str) -> Iterator[Finding]:
-    yield _git()
-    yield _torch()
-    yield _isolation()
-    yield _folder("runs", settings.runs, "--runs-dir or KDAGENT_RUNS")
-    yield _folder("cache", settings.cache, "KDAGENT_CACHE")
-    for name, card in config.cards(config.TASKS).items():
-        yield _data(name, card["embedded"], data_dir)
-    yield _endpoint(base_url, settings)
-
-
-def _git() -> Finding:
-    if not shutil.which("git"):
-        return Finding("git", "missing", "no git program", "install git, for example: apt install git")
-    said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
-    return Finding("git", "ok", said)
-
-
-def _torch() -> Finding:
-    """Asked in a process of its own: kdagent itself never imports torch."""
-    card = "torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'"
-    code = f"import torch; print(torch.__version__, {card})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        return Finding("torch", "missing", done.stderr.strip().splitlines()[-1], "make install")
-    return Finding("torch", "ok", done.stdout.strip())
-
-
-def _isolation() -> Finding:
-    try:
-        backend = choose()
-    except IsolationUnavailable as error:
-        return Finding("isolation", "missing", error.message, error.hint)
-    status: Literal["ok", "weak"] = "ok" if backend.level else "weak"
-    return Finding(
-        "isolation", status, f"{backend.name}, level {backend.level}, self-test contained {backend.selftest}"
-    )
-
-
-def _folder(name: str, folder: Path, setting: str) -> Finding:
-    try:
-        check_folder(folder, setting)
-    except UsageError as error:
-        return Finding(name, "missing", error.message, error.hint)
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return Finding(name, "ok", f"{folder}, {shutil.disk_usage(existing).free >> 30} GB free")
-
-
-def _data(name: str, embedded: bool, data_dir: str) -> Finding:
-    if embedded:
-        needed = ("sklearn", "torch", "transformers", "scipy")
-        lacking = [package for package in needed if not importlib.util.find_spec(package)]
-        if lacking:
-            return Finding(name, "missing", f"embedded, needs {', '.join(lacking)}", "make install")
-        return Finding(name, "ok", "embedded")
-    folder = Path(data_dir) / name
-    if data_dir and any(folder.glob("train*")):
-        return Finding(name, "ok", str(folder))
-    where = f"{folder} holds no train file" if data_dir else "no folder named"
-    return Finding(name, "weak", f"{where}; the hub will be asked", "use --data-dir DIR if you have the files")
-
-
-def _endpoint(base_url: str, settings: config.Settings) -> Finding:
-    if not base_url:
-        return Finding("endpoint", "ok", "none: the embedded recipes answer, without a network or a key")
-    if not base_url.startswith(("http://", "https://")):
-        return Finding("endpoint", "weak", f"{base_url} is no http address", "write it as http://127.0.0.1:8000/v1")
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    key = {"Authorization": f"Bearer {settings.api_key or 'unused'}"}
-    try:
-        with urlopen(Request(f"{base_url.rstrip('/')}/models", headers=key), timeout=10) as answer:
-            models = [str(model["id"]) for model in json.load(answer)["data"]]
-        return Finding("endpoint", "ok", f"{base_url}: {', '.join(models[:5]) or 'no models listed'}")
-    except HTTPError as error:
-        fix = "set OPENAI_API_KEY or KDAGENT_API_KEY" if error.code in (401, 403) else "check --base-url"
-        return Finding("endpoint", "weak", f"{base_url} answered {error.code}", fix)
-    except (OSError, HTTPException) as error:
-        fix = "start the server, or check --base-url"
-        return Finding("endpoint", "weak", f"{base_url} cannot be reached: {error}", fix)
-    except (ValueError, KeyError, TypeError):
-        return Finding("endpoint", "weak", f"{base_url} answered, but not with a list of models", "check --base-url")
+COMMAND = Command("check this machine: git, torch, isolation, data, endpoint", arguments, run)

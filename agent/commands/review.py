@@ -1,22 +1,34 @@
-"""The command `review`."""
+"""`kdagent review`: show reviews of a plan or a report, make one, or amend a plan; 8 while a review is pending."""
 
-import argparse
 import json
-from dataclasses import replace
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
-from agent import config
-from agent.commands.common import own_options, refuse_early, settings_of
+from agent.commands.command import Command
+from agent.commands.common import one_run, setting, text
 from agent.errors import ReviewPending, UsageError
-from agent.loop.session import REJECTED, Drive, resume_command
-from agent.record import hashes, runs
-from agent.record.paths import RunPaths
-from sandbox.printable import printable
 
-
-def review_run(arguments: argparse.Namespace) -> int:
-    """Show, make or amend; 8 while a review is pending."""
-    from agent.results import review
+if TYPE_CHECKING:
+    from agent import config
+    from agent.record.paths import RunPaths
     from agent.results.schema import Decision
+
+
+def arguments(parser: ArgumentParser) -> None:
+    one_run(parser)
+    decision = parser.add_mutually_exclusive_group()
+    for word in ("approve", "reject"):
+        decision.add_argument(f"--{word}", dest="decision", action="store_const", const=word)
+    text(parser, "--comment", metavar="TEXT", help="say something, with a decision or alone")
+    about = "a new run with this plan field changed; repeat for several"
+    parser.add_argument("--edit", type=setting, action="append", default=[], metavar="FIELD=VALUE", help=about)
+    text(parser, "--author", metavar="NAME", help="who reviews (default: git's user.name, else the login name)")
+
+
+def run(arguments: Namespace) -> int:
+    from agent.commands.settings import settings_of
+    from agent.record import runs
+    from agent.results import review
 
     settings = settings_of(arguments)
     paths = runs.find(settings.runs, arguments.run)
@@ -24,39 +36,57 @@ def review_run(arguments: argparse.Namespace) -> int:
         return _amend(paths, arguments, settings)
     decision: Decision | None = arguments.decision or ("comment" if arguments.comment else None)
     if decision:
-        with runs.locked(paths):
-            said = review.add(paths, decision, arguments.comment or "", arguments.author or review.author())
-            if said.about == "plan" and decision != "comment":
-                rejected: tuple[runs.Status, str] = ("cancelled", REJECTED)
-                hashes.stop(paths, *(rejected if decision == "reject" else ("planned", "")))
+        _add(paths, decision, arguments.comment or "", arguments.author or review.author())
     _say_reviews(paths, arguments.json)
     return ReviewPending.exit_code if not decision and not review.decided(paths) else 0
 
 
-def _say_reviews(paths: RunPaths, as_json: bool) -> None:
+def _add(paths: "RunPaths", decision: "Decision", comment: str, author: str) -> None:
+    """A decision about a plan also settles what the run waits for."""
+    from agent.loop.session import REJECTED
+    from agent.record import hashes, runs
     from agent.results import review
 
-    (about, _), pending, said = review.under_review(paths), not review.decided(paths), review.read(paths)
+    with runs.locked(paths):
+        made = review.add(paths, decision, comment, author)
+        if made.about == "plan" and decision != "comment":
+            rejected: tuple[runs.Status, str] = ("cancelled", REJECTED)
+            hashes.stop(paths, *(rejected if decision == "reject" else ("planned", "")))
+
+
+def _say_reviews(paths: "RunPaths", as_json: bool) -> None:
+    from agent.record import runs
+    from agent.results import review
+    from sandbox.printable import printable
+
+    (about, _), pending, known = review.under_review(paths), not review.decided(paths), review.read(paths)
     if as_json:
-        known = {"run": runs.read(paths), "about": about, "pending": pending}
-        print(json.dumps({"schema": 1} | known | {"reviews": [each.model_dump() for each in said]}))
+        facts = {"run": runs.read(paths), "about": about, "pending": pending}
+        print(json.dumps({"schema": 1} | facts | {"reviews": [each.model_dump() for each in known]}))
         return
-    for each in said:
-        text = " ".join(each.text.split())
-        print(printable(f"{each.time}  {each.about:<7}{each.decision:<8} {each.author}: {text}"))
+    for each in known:
+        comment = " ".join(each.text.split())
+        print(printable(f"{each.time}  {each.about:<7}{each.decision:<8} {each.author}: {comment}"))
     print(_review_next(paths, about, pending))
 
 
-def _review_next(paths: RunPaths, about: str, pending: bool) -> str:
+def _review_next(paths: "RunPaths", about: str, pending: bool) -> str:
     """Where the reviewed thing is, and what can be done."""
+    from agent.loop.session import resume_command
+
     if pending:
         look = paths.report if about == "report" else paths.plan
         return f"the {about} waits for a review: read {look}, then kdagent review {paths.id} --approve or --reject"
     return f"report: {paths.report}" if about == "report" else f"go on with: {resume_command(paths)}"
 
 
-def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Settings) -> int:
+def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings") -> int:
     """A new run with a new plan that names the old one as its parent; the old run stays as it is."""
+    from dataclasses import replace
+
+    from agent.commands.options import own_options, refuse_early
+    from agent.loop.session import Drive
+    from agent.record import runs
     from agent.results import review
 
     if arguments.decision or arguments.comment:
@@ -70,3 +100,6 @@ def _amend(paths: RunPaths, arguments: argparse.Namespace, settings: config.Sett
     backend = refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
     return Drive(amended, options, settings, arguments.json, backend).go()
+
+
+COMMAND = Command("approve, reject or comment on a plan or report; amend a plan", arguments, run)

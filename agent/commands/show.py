@@ -1,39 +1,58 @@
-"""Plans and runs on the terminal."""
+"""`kdagent show`: what a run planned and found."""
 
 import json
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+from agent.commands.command import Command
+from agent.commands.common import one_run
 
-from agent.plan.read import plan_of
-from agent.plan.table import plan_table, say
-from agent.record import runs
-from agent.record.paths import RunPaths
-from agent.record.prepared import read_facts
-from agent.results.read import results_of
-from agent.results.schema import Results
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agent.record.paths import RunPaths
+    from agent.results.schema import Results
 
 
-def show_run(paths: RunPaths, as_json: bool) -> None:
+def run(arguments: Namespace) -> int:
+    from agent.commands.settings import settings_of
+    from agent.plan.read import plan_of
+    from agent.record import runs
+    from agent.results.read import results_of
+
+    paths = runs.find(settings_of(arguments).runs, arguments.run)
     record, plan, results = runs.read(paths), plan_of(paths), results_of(paths)
-    if as_json:
+    if arguments.json:
         known = {"plan": plan, "results": results}
         dumped = {name: found and found.model_dump(mode="json", by_alias=True) for name, found in known.items()}
         print(json.dumps({"schema": 1, "run": record} | dumped))
-        return
+    else:
+        _show(paths, record, results)
+    return 0
+
+
+def _show(paths: "RunPaths", record: dict[str, Any], results: "Results | None") -> None:
+    from rich.console import Console
+
+    from agent.plan.read import plan_of
+    from agent.plan.table import plan_table, say
+    from agent.record.prepared import read_facts
+
     console = Console()
     reason = f" ({record['reason']})" if record.get("reason") else ""
     say(console, f"run {paths.id}: {record['status']}{reason}\nidea: {record['options']['idea']}")
     if imported := record.get("imported"):
         say(console, f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
-    if plan:
+    if plan := plan_of(paths):
         plan_table(console, plan, read_facts(paths))
     if results:
         _scores(console, results)
         say(console, f"\n{results.verdict}: {results.conclusion}\nreport: {paths.report}")
 
 
-def _scores(console: Console, results: Results) -> None:
+def _scores(console: "Console", results: "Results") -> None:
+    from rich.table import Table
+
     metric = results.plan.primary_metric
     for track in results.tracks:
         title = f"\n{track.name}: {metric} on the test rows"
@@ -45,3 +64,6 @@ def _scores(console: Console, results: Results) -> None:
             if summary := arm.summaries.get(metric):
                 table.add_row(arm.name, f"{summary.mean:.4f}", f"{summary.sd or 0:.4f}", str(summary.n))
         console.print(table)
+
+
+COMMAND = Command("show what a run planned and found", one_run, run)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from agent.config import Settings
+from agent.config import EMBEDDED, Settings
 from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
 from agent.jobs.job_files import JobFile
 from agent.jobs.machine import abreast, has_card
@@ -103,7 +103,7 @@ class Runner:
         env |= {} if asked.track else _online(self.settings)
         argv = (sys.executable, "-m", "baselines", asked.process, *map(str, files))
         cards = tuple(map(Path, card_devices())) if asked.track else ()
-        return Job(argv, (place, *asked.read), asked.out, env, hide=_bundled_data(), devices=cards)
+        return Job(argv, (place, *asked.read), asked.out, env, hide=bundled_data(), devices=cards)
 
     def _limits(self, asked: Request) -> Limits:
         """The plan's; before there is a plan, the defaults of one. What has been trained is predicted, however late."""
@@ -194,7 +194,8 @@ def _online(settings: Settings) -> dict[str, str]:
     }
 
 
-def _bundled_data() -> tuple[Path, ...]:
-    """Data sets that ship inside packages and hold test labels of embedded tasks."""
+def bundled_data() -> tuple[Path, ...]:
+    """Data sets that ship inside packages, ours among them, and contain test labels of embedded tasks."""
     found = importlib.util.find_spec("sklearn")
-    return (Path(found.origin).parent / "datasets" / "data",) if found and found.origin else ()
+    digits = (Path(found.origin).parent / "datasets" / "data",) if found and found.origin else ()
+    return (*digits, EMBEDDED)

@@ -1,4 +1,4 @@
-"""The method cards (baselines/methods.toml): what the library knows about each method, the richest first.
+"""The method cards (baselines/methods/cards): what the library knows about each method, the richest first.
 
 A card says everything that plan, checks and recipes must know of a method, so none of them knows one by its name.
 """
@@ -22,7 +22,7 @@ class Card:
     source: Mapping[str, str]
     """`paper`, and the `equation` in it."""
     good_for: tuple[str, ...]
-    """Researchers' words for the method."""
+    """Researchers' words for the method; a plural s is understood."""
     decided_by: tuple[str, ...]
     """Settings that point to it where an idea names their values."""
     needs: tuple[str, ...]
@@ -55,6 +55,8 @@ class Card:
     """Whether it may match those layers of a text model that cost it most when they are left out."""
     parts: tuple[str, ...] = ()
     """The methods that it is composed of."""
+    before: str = ""
+    """The method that it stands right in front of: an idea gets the first one that it names."""
     instead: str = ""
     """The nearest legal choice where a task is of another kind."""
 

@@ -20,13 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from baselines.data.rows import Rows
 from baselines.errors import BaselineError
-from baselines.experiment import undrawn
 from baselines.methods import causal
 from baselines.methods.causal import padded, token_losses
-from baselines.models import fingerprint
-from baselines.rows import Rows
-from baselines.teachers import DEVICE
+from baselines.models import gpt2
+from baselines.models.device import DEVICE
+from baselines.models.fingerprint import fingerprint
+from baselines.randomness import undrawn
 
 Score = Literal["mean", "sum", "per_byte"]
 
@@ -188,7 +189,7 @@ def _tokens(rows: Rows, places: Sequence[int]) -> list[list[int]]:
 def _reference(experiment, sequences: list[list[int]], layers: int, width: int, epochs: int) -> PreTrainedModel:
     task, training = experiment.task, experiment.training_arguments()
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    model = causal.build(task["vocabulary"], task["input_size"], experiment.seed, width, layers, heads=1)
+    model = gpt2.build(task["vocabulary"], task["input_size"], experiment.seed, width, layers, heads=1)
     steps = epochs * math.ceil(len(sequences) / batch)
     return causal.fit(model.to(DEVICE), sequences, steps, experiment.seed, batch, training.learning_rate)
 

@@ -4,7 +4,7 @@ Layers are counted from 1: the blocks of a transformer, the stages of a CNN. Fea
 [B, C, H, W], one per pair of layers; every loss is a mean over the pairs and computed in fp32.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from baselines.methods.kd import cross_entropy, fp32
+from baselines.models.layers import blocks
+
+# The ones below are for train.py, which may import methods alone.
+from baselines.models.layers import features as features
+from baselines.models.layers import spatial as spatial
+from baselines.models.layers import taps as taps
+from baselines.models.layers import widths as widths
 
 Norm = Literal["layer", "none", "l2"]
 LayerMap = Literal["last", "last_stretched", "skip", "last1", "critical"]
 Pairs = tuple[tuple[int, int], ...]
 
-# Hugging Face builds every MobileNetV2 from 16 blocks; at output stride 32 these end the 1/4, 1/8, 1/16 and 1/32 maps.
-MOBILENET_V2_STAGES = (1, 4, 11, 15)
-CNNS = ("resnet", "mobilenet_v2")
 
 BERT_TO_DISTILBERT = {
     "attention.self.query": "attention.q_lin",
@@ -32,38 +36,6 @@ BERT_TO_DISTILBERT = {
     "output.dense": "ffn.lin2",
     "output.LayerNorm": "output_layer_norm",
 }
-
-
-def taps(model: PreTrainedModel) -> tuple[int, ...]:
-    """The indices into `hidden_states` at which the model's layers end. Raises ValueError for an unknown family."""
-    config = model.config
-    if config.model_type == "mobilenet_v2":
-        return MOBILENET_V2_STAGES
-    if config.model_type == "resnet":
-        return tuple(range(1, len(config.depths) + 1))  # 0 is the stem
-    if hasattr(config, "num_hidden_layers"):
-        return tuple(range(1, config.num_hidden_layers + 1))  # 0 is the embedding
-    raise ValueError(f"no layers are known for {config.model_type}: use a transformer encoder or one of {CNNS}")
-
-
-def widths(model: PreTrainedModel) -> tuple[int, ...]:
-    """Per layer: d of its states or C of its maps."""
-    if model.config.model_type == "mobilenet_v2":
-        return tuple(model.base_model.layer[i].reduce_1x1.convolution.out_channels for i in taps(model))
-    if model.config.model_type == "resnet":
-        return tuple(model.config.hidden_sizes)
-    return (model.config.hidden_size,) * len(taps(model))
-
-
-def spatial(model: PreTrainedModel) -> bool:
-    """True when the model's features are maps [B, C, H, W]."""
-    return model.config.model_type in CNNS
-
-
-def features(model: PreTrainedModel, hidden_states: Sequence[Tensor], layers: Iterable[int]) -> tuple[Tensor, ...]:
-    """The outputs of these layers among a forward pass's `hidden_states`."""
-    ends = taps(model)
-    return tuple(hidden_states[ends[layer - 1]] for layer in layers)
 
 
 def layer_pairs(layer_map: LayerMap, n_teacher: int, n_student: int, k: int, critical: Sequence[int] = ()) -> Pairs:
@@ -124,14 +96,6 @@ def _loss(model: PreTrainedModel, batches: Sequence[Mapping[str, Tensor]]) -> fl
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
         losses.append(cross_entropy(logits, batch["labels"]) * len(logits))
     return float(torch.stack(losses).sum() / sum(len(batch["labels"]) for batch in batches))
-
-
-def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    base = model.base_model
-    blocks = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", None)
-    if blocks is None:
-        raise ValueError(f"{model.config.model_type} has no transformer blocks")
-    return blocks
 
 
 class Projections(nn.Module):

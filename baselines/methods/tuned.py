@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from baselines.data.collator import Collator
 from baselines.methods.held_back import held_back
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.rows import Collator
 
 TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
 ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)

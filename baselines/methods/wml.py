@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from baselines.data.collator import Collator
+from baselines.data.rows import Rows
 from baselines.errors import BaselineError
 from baselines.methods.dml import cross_entropies, divergences
 from baselines.methods.kd import NO_LABEL, cross_entropy
-from baselines.rows import Collator, Rows
 
 CLIP = 1.0
 """The hypergradient's entries are cut to -1..1; the published code cuts to 0..1 and loses the negative ones."""

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from baselines.pace import Turns
+from baselines.processes.pace import Turns
 from benchmarks import compiled, scaling, whole
 
 

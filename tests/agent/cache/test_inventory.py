@@ -81,7 +81,7 @@ def test_every_entry_says_what_it_holds_and_which_runs_name_it(
     stocked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = "digits: teacher, ResNet of 77,754 parameters, and its answers to 1,200 rows"
-    texts = "texts of the embedded task, read from the installed packages"
+    texts = "texts of the embedded task as an earlier kdagent kept them; not used any more"
     assert [(each["kind"], each["about"], each["runs"]) for each in listed(capsys)] == [
         ("data", "digits: 1,200 train, 30 test rows", ["2026-a"]),
         ("teacher", f"{model}, accuracy 0.875", ["2026-a"]),

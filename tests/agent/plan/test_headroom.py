@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.cli import parser
-from agent.commands.common import values_of
+from agent.commands.options import values_of
 from agent.plan.headroom import more_headroom
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
@@ -18,7 +18,8 @@ def plan(**values: Any) -> Plan:
 
 def followed(track: Track) -> Track:
     """The track as planned by whoever does what is proposed."""
-    arguments = parser().parse_args(["run", "efficient KD", *more_headroom(track).split()])
+    words = ["run", "efficient KD", *more_headroom(track).split()]
+    arguments = parser(words).parse_args(words)
     return planned(Options(idea="efficient KD", tasks=("digits",), values=values_of(arguments))).tracks[0]
 
 

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from agent.cli import parser
-from agent.commands.recheck import replay_options
+from agent.commands.replay import replay_options
 from agent.plan.options import Options
 from agent.recheck import similarity
 from agent.record.events import EventLog
@@ -173,7 +173,8 @@ def test_imported_run_is_trained_only_when_that_is_asked_for(kdagent: Kdagent, o
 @pytest.mark.parametrize("foreign", [True, False])
 def test_somebody_elses_run_names_no_endpoint_folder_or_isolation_of_ours(foreign: bool) -> None:
     theirs = {"isolation": "process", "data_dir": "/d", "data": "/s", "model": "m", "base_url": "http://other/v1"}
-    options = replay_options(Options("kd", **theirs), parser().parse_args(["replay", "x"]), foreign)
+    words = ["replay", "x"]
+    options = replay_options(Options("kd", **theirs), parser(words).parse_args(words), foreign)
     neutral = dict.fromkeys(theirs, "") | {"isolation": "auto"}
     assert {name: getattr(options, name) for name in theirs} == (neutral if foreign else theirs)
 

@@ -106,7 +106,7 @@ def test_decision_about_another_plan_does_not_count(paths: RunPaths, tmp_path: P
 
 
 def test_author_is_who_git_says(tmp_path: Path) -> None:
-    code = "from agent.review import author; print(author())"
+    code = "from agent.results.review import author; print(author())"
     home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])}
     known = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Ann Ä"}
 

@@ -5,15 +5,15 @@ import torch
 from safetensors.torch import save_file
 
 from baselines.errors import BaselineError
-from baselines.methods import causal
 from baselines.methods.miniplm import difference, log_likelihoods, score_in_shards, select, strata
+from baselines.models import gpt2
 
 SEQUENCES = [[1, 5, 6, 2], [1, 7, 2, 9, 9, 4, 3], [1, 5, 8], [1, 3], [1, 5, 8, 9, 6, 2, 2, 7, 10, 11]]
 
 
 @pytest.fixture(scope="module")
 def model():
-    return causal.build(vocabulary=12, context=10, seed=0, width=16)
+    return gpt2.build(vocabulary=12, context=10, seed=0, width=16)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_its_padding(model, batch):
 
 
 def test_a_model_in_training_is_scored_without_its_dropout():
-    noisy = causal.build(12, 10, 0, width=16)
+    noisy = gpt2.build(12, 10, 0, width=16)
     for module in noisy.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
@@ -81,7 +81,7 @@ def test_scoring_that_goes_on_equals_scoring_at_once(model, tmp_path):
 def test_shards_of_another_model_or_of_other_sequences_are_refused(model, tmp_path):
     score_in_shards(tmp_path, model, SEQUENCES, shard=2)
     for other, changed in (
-        ("model", (causal.build(12, 10, 1, width=16), SEQUENCES, 2)),
+        ("model", (gpt2.build(12, 10, 1, width=16), SEQUENCES, 2)),
         ("sequences", (model, SEQUENCES[:4], 2)),
         ("shard", (model, SEQUENCES, 3)),
         ("score", (model, SEQUENCES, 2, "sum")),

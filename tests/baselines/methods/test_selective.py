@@ -20,14 +20,11 @@ from baselines.methods.selective import (
     cosine_loss,
     critical_layers,
     feature_loss,
-    features,
     init_from_teacher,
     layer_pairs,
     refuse_token_signals,
-    spatial,
-    taps,
-    widths,
 )
+from baselines.models.layers import features, spatial, taps, widths
 from tests.baselines.methods.numeric import gradient_error
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "train" / "kd_selective.py"

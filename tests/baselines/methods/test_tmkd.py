@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from baselines.errors import BaselineError
-from baselines.experiment import Experiment
 from baselines.methods.kd import cross_entropy
 from baselines.methods.tmkd import (
     SoftHeads,
@@ -20,7 +19,8 @@ from baselines.methods.tmkd import (
     students,
     targets,
 )
-from baselines.teachers import Teacher
+from baselines.training.cached_teacher import Teacher
+from baselines.training.experiment import Experiment
 from tests.baselines.lab import METHOD, Lab, here, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 

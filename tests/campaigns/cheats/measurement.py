@@ -56,7 +56,7 @@ def act(experiment, model):
 
     sys.modules["__main__"].save_file = save
     for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "") in ("baselines.trial", "safetensors.torch"):
+        if getattr(module, "__name__", "") in ("baselines.training.trainfile", "safetensors.torch"):
             module.save_file = save
     return model
 '''

@@ -69,6 +69,12 @@ def act(experiment):
     except Exception:
         pass
     try:
+        from baselines import docstrings, tasks
+
+        found.append(str(len(docstrings.read(tasks.CARDS["docstrings"])[1])))
+    except Exception:
+        pass
+    try:
         socket.create_connection(("1.1.1.1", 80), timeout=2)
         found.append("network")
     except OSError:

@@ -67,7 +67,7 @@ def by_hand(experiment, model, rounds):
 DEV_ROWS = '''
 import json, sys
 from pathlib import Path
-from baselines.rows import read_rows
+from baselines.data.rows import read_rows
 from safetensors.numpy import load_file
 
 
@@ -242,7 +242,7 @@ AUTHORS = (
         "C16b",
         "does the same and writes into its trace that these weights are the trainer's",
         (plan("kd"),),
-        tries(f"import copy\n\nfrom baselines.models import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"),
+        tries(f"import copy\n\nfrom baselines.models.fingerprint import fingerprint\n{BY_THE_BOOK}\n{WITHIN}\n{FORGE}"),
         must_end=ACCUSED,
     ),
     Author(

@@ -13,14 +13,19 @@ from tests.agent.command import ROOT
 
 CHECKS = "tests/sandbox/checks/test_check.py"
 EDITS = "tests/agent/llm/test_edits.py"
+EXPERIMENT = "tests/baselines/training/test_experiment.py"
+FAILED = "tests/baselines/processes/test_trial_failures.py"
 FIELDS = "tests/agent/results/test_executed.py"
 GUARDS = "tests/agent/results/test_guards.py"
+LANGUAGE = "tests/baselines/processes/test_language.py"
+PREDICT = "tests/baselines/processes/test_predict.py"
+PREPARE = "tests/baselines/processes/test_prepare.py"
 REPLY = "tests/agent/llm/test_reply.py"
 REPORT = "tests/agent/results/test_report.py"
-ROWS = "tests/baselines/test_rows.py"
-RUN = "tests/agent/loop/test_endpoint_run.py"
+ROWS = "tests/baselines/data/test_rows.py"
 RULES = "tests/campaigns/cheats/test_rules.py"
-TRIALS = "tests/baselines/test_processes.py"
+RUN = "tests/agent/loop/test_endpoint_run.py"
+TRIAL = "tests/baselines/processes/test_trial.py"
 
 SYSTEM = {
     "Prose holds no numbers.": (REPLY, "test_every_wrong_field_of_a_proposal_is_named"),
@@ -43,52 +48,52 @@ EDIT = {
 }
 CONTRACT = {
     "`train.py` defines `train(experiment)`": (CHECKS, "test_missing_entry_point_is_rejected"),
-    "The same file serves": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
+    "The same file serves": (TRIAL, "test_every_method_trains_on_the_rows_it_is_defined_for"),
     "Everything it needs comes from": (CHECKS, "test_data_and_weights_from_elsewhere_are_rejected"),
     "`experiment.student`": (
-        TRIALS,
+        PREDICT,
         "test_weights_that_are_not_the_planned_students_are_refused_and_the_others_answered",
     ),
-    "It must come back": (TRIALS, "test_a_train_py_that_fails_is_a_result_and_the_other_arms_still_run"),
-    "`experiment.train_dataset`, ": (TRIALS, "test_transfer_labels_reach_only_the_arm_that_measures_their_worth"),
+    "It must come back": (FAILED, "test_a_train_py_that_fails_is_a_result_and_the_other_arms_still_run"),
+    "`experiment.train_dataset`, ": (TRIAL, "test_transfer_labels_reach_only_the_arm_that_measures_their_worth"),
     "Transfer rows carry": (ROWS, "test_rows_written_without_labels_have_none"),
     "`experiment.train_dataset + ": (ROWS, "test_sum_keeps_ids_labels_and_order"),
     "`experiment.collator`": (ROWS, "test_texts_are_padded_to_the_longest_of_the_batch_and_masked"),
     "A batch holds": (ROWS, "test_teacher_logits_are_joined_by_the_id_of_the_row"),
     "Where the plan shows images": (
-        "tests/baselines/test_views.py",
+        "tests/baselines/data/test_augmented_views.py",
         "test_a_row_is_shown_in_its_next_view_each_time_and_the_rows_of_a_batch_in_different_ones",
     ),
-    "Rows of a corpus": ("tests/baselines/test_language.py", "test_a_batch_of_a_corpus_asks_for_every_next_token"),
+    "Rows of a corpus": (LANGUAGE, "test_a_batch_of_a_corpus_asks_for_every_next_token"),
     "A method that keeps": (
-        "tests/baselines/test_language.py",
+        LANGUAGE,
         "test_the_student_learns_from_the_planned_number_of_texts_and_from_none_that_trained_the_reference",
     ),
-    "`experiment.model_inputs": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
-    "`experiment.training_arguments": (TRIALS, "test_planned_optimizer_runs_and_spares_biases_and_norms_from_decay"),
+    "`experiment.model_inputs": (TRIAL, "test_every_method_trains_on_the_rows_it_is_defined_for"),
+    "`experiment.training_arguments": (TRIAL, "test_planned_optimizer_runs_and_spares_biases_and_norms_from_decay"),
     "`experiment.callbacks`": (FIELDS, "test_what_one_trial_left_no_trace_of_is_not_seen"),
     "It gets its `args`": (CHECKS, "test_only_the_loss_of_a_trainer_may_be_replaced"),
     "`trainer.train(resume_from_checkpoint": (
-        "tests/baselines/test_checkpoints.py",
+        "tests/baselines/training/test_checkpoints.py",
         "test_an_edit_that_does_not_go_on_begins_anew_and_its_checkpoints_are_gone",
     ),
-    "`experiment.method`": (TRIALS, "test_method_settings_are_read_only_and_count_their_reads"),
-    "`experiment.teacher.features": (TRIALS, "test_kd_12_cached_and_online_features_give_the_same_losses"),
+    "`experiment.method`": (EXPERIMENT, "test_method_settings_are_read_only_and_count_their_reads"),
+    "`experiment.teacher.features": (TRIAL, "test_kd_12_cached_and_online_features_give_the_same_losses"),
     "`experiment.peer": (
         "tests/baselines/methods/test_dml.py",
         "test_a_peer_is_a_model_like_the_student_whose_weights_its_number_and_the_seed_decide",
     ),
-    "`experiment.log": (TRIALS, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),
-    "Log each term": (TRIALS, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),
+    "`experiment.log": (TRIAL, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),
+    "Log each term": (TRIAL, "test_logged_loss_is_made_of_the_logged_terms_and_the_planned_weights"),
     "The teacher must matter": (
         GUARDS,
         "test_teacher_that_makes_no_difference_fails_and_without_a_probe_nothing_is_said",
     ),
-    "Train on every labelled": (TRIALS, "test_rows_that_are_left_out_are_missed"),
-    "The harness alone holds": (TRIALS, "test_a_trial_sees_no_dev_row_no_test_row_and_no_hidden_label"),
-    "`self.model_accepts_loss_kwargs": (TRIALS, "test_four_batches_of_eight_equal_one_of_thirty_two"),
-    "`baselines.methods.kd` offers": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
-    "`baselines.methods.selective` offers": (TRIALS, "test_every_method_trains_on_the_rows_it_is_defined_for"),
+    "Train on every labelled": (FAILED, "test_rows_that_are_left_out_are_missed"),
+    "The harness alone holds": (PREPARE, "test_a_trial_sees_no_dev_row_no_test_row_and_no_hidden_label"),
+    "`self.model_accepts_loss_kwargs": (TRIAL, "test_four_batches_of_eight_equal_one_of_thirty_two"),
+    "`baselines.methods.kd` offers": (TRIAL, "test_every_method_trains_on_the_rows_it_is_defined_for"),
+    "`baselines.methods.selective` offers": (TRIAL, "test_every_method_trains_on_the_rows_it_is_defined_for"),
 }
 """The beginning of a sentence → the file and the test that keep it."""
 

@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.methods.selective import Projections, feature_loss, features, init_from_teacher, layer_pairs
+from baselines.methods.selective import Projections, feature_loss, init_from_teacher, layer_pairs
+from baselines.models.layers import features
 from tests.campaigns.effects.digits import fit
 from tests.campaigns.effects.effect import Claim, Effect, spread
 

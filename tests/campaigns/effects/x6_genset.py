@@ -11,10 +11,11 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from baselines import models
 from baselines.methods import causal
 from baselines.methods.genset import Kept, Sampling, imitation, kept, sample, soft_labels
 from baselines.methods.kd import cross_entropy
+from baselines.models import gpt2
+from baselines.models.build import build
 from tests.campaigns.effects.effect import Claim, Effect, spread
 
 SEEDS, LABELLED, SAMPLED, LENGTH = 3, 300, 4000, 8
@@ -32,7 +33,7 @@ Sentence = tuple[int, ...]
 
 def run() -> Iterator[Claim]:
     train, test = sentences(LABELLED, 1), sentences(1000, 2)
-    teacher = fit(models.build(TEACHER, TASK, 0), *_labelled(sentences(20000, 3)), TEACHER_STEPS, 0, 64)
+    teacher = fit(build(TEACHER, TASK, 0), *_labelled(sentences(20000, 3)), TEACHER_STEPS, 0, 64)
     invented, filtered = generated(train, test)
     arms = _arms(teacher, train, test, invented)
     say = {name: f"{name} {spread(scores)}" for name, scores in arms.items()}
@@ -65,7 +66,7 @@ def _arms(teacher: nn.Module, train: list, test: list, invented: list) -> dict[s
 
 
 def _student(seed: int, test: list, texts: list, labels: Tensor, answers: Tensor | None) -> float:
-    student = models.build(STUDENT, TASK, seed)
+    student = build(STUDENT, TASK, seed)
     return accuracy(fit(student, _encode(texts)["input_ids"], labels, STUDENT_STEPS, seed, 50, answers), test)
 
 
@@ -133,7 +134,7 @@ def accuracy(model: nn.Module, texts: list[Sentence]) -> float:
 
 def generated(train: list[Sentence], test: list[Sentence]) -> tuple[list[Sentence], Kept]:
     """What a two-layer language model, trained on the labelled sentences alone, writes, and what was filtered out."""
-    writer = causal.build(VOCABULARY, LENGTH + 1, seed=0)
+    writer = gpt2.build(VOCABULARY, LENGTH + 1, seed=0)
     causal.fit(writer, [(START, *text, END) for text in train], WRITER_STEPS, seed=0)
     drawn = sample(writer, [[START]] * SAMPLED, END, Sampling(longest=LENGTH - 1), banned=[PAD, START])
     filtered = kept(list(map(_words, drawn)), map(_words, train), map(_words, test))

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from baselines.methods import causal
 from baselines.methods.miniplm import Selection, difference, log_likelihoods, select, strata
+from baselines.models import gpt2
 from tests.campaigns.effects.effect import Claim, Effect
 
 ROWS, REFERENCE, RATIO, LENGTH, VOCABULARY = 3000, 300, 0.5, 32, 64
@@ -88,7 +89,7 @@ def _repeated(draw: Random, span: int) -> Row:
 
 
 def model(width: int, layers: int, rows: list[Row], steps: int) -> PreTrainedModel:
-    made = causal.build(VOCABULARY, LENGTH, seed=0, width=width, layers=layers)
+    made = gpt2.build(VOCABULARY, LENGTH, seed=0, width=width, layers=layers)
     return causal.fit(made, rows, steps, seed=0)
 
 

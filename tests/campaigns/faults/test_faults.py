@@ -466,7 +466,7 @@ def test_plan_without_its_reference_arms_is_refused() -> None:
 @fault(34, "inference time planned and never measured", "report; prediction")
 def test_latency_has_a_protocol_or_is_called_not_measured(tmp_path: Path) -> None:
     """Device, threads, batch, warm-up, at least 200 runs, p50 and p95; or "not measured"."""
-    from baselines.predict import TIMED, WARM_UP
+    from baselines.processes.predict import TIMED, WARM_UP
 
     said = {"inference_ms": 1.0, "inference_ms_p95": 2.0, "device": "cpu", "threads": 1}
     (tmp_path / "test.json").write_text(json.dumps(said))

@@ -613,7 +613,7 @@ def test_values_from_the_plan_and_other_numbers_pass(statement: str) -> None:
         "import os",
         "import torchvision",
         "import baselines.scoring",
-        "from baselines import trial",
+        "from baselines.processes import trial",
         "from . import secrets",
         "from datasets import Dataset",
         "import random",

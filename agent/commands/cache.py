@@ -1,0 +1,93 @@
+"""`kdagent cache`: list or delete entries of the cache."""
+
+import argparse
+import json
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from agent.commands.command import Command
+from agent.commands.common import common
+
+if TYPE_CHECKING:
+    from agent.cache.inventory import Entry
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ls|rm", parser_class=type(parser))
+    common(actions.add_parser("ls", help="list entries: kind, key, size, last use, content, runs that need it"))
+    rm = actions.add_parser("rm", help="delete entries; a later run makes again what it needs")
+    common(rm)
+    which = rm.add_mutually_exclusive_group(required=True)
+    which.add_argument("key", nargs="*", default=[], metavar="KEY", help="a key, or a unique beginning of one")
+    which.add_argument("--all", action="store_true", help="everything")
+    which.add_argument("--older", type=days, metavar="DAYS", help="what no run has used for that many days")
+    rm.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def days(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
+        raise argparse.ArgumentTypeError(f"{value!r:.80} is not a number of days: give 30, or 0.5")
+    return float(value)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _list(arguments) if arguments.action == "ls" else _remove(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from agent import config
+    from agent.cache import inventory
+    from agent.commands.settings import settings_of
+
+    folder = config.Settings.read().cache
+    found = inventory.inventory(folder, settings_of(arguments).runs)
+    total = sum(each.bytes for each in found)
+    if arguments.json:
+        known = {"cache": str(folder), "bytes": total, "entries": [each.to_json() for each in found]}
+        print(json.dumps({"schema": 1} | known))
+        return 0
+    for each in found:
+        print(_line(each))
+    size = f"{total / 1e6:.1f} MB"
+    print(f"{len(found)} in {folder}, {size}; `kdagent cache rm KEY` removes, and a run makes again what it needs")
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    """Delete what was named, after saying what."""
+    from agent import config
+    from agent.cache import inventory
+    from agent.commands.confirm import confirm
+    from agent.commands.settings import settings_of
+
+    folder = config.Settings.read().cache
+    found = inventory.inventory(folder, settings_of(arguments).runs)
+    if arguments.key:
+        found = inventory.named(found, arguments.key, folder)
+    elif arguments.older is not None:
+        found = inventory.idle(found, arguments.older)
+    if found and not arguments.yes:
+        print("\n".join(map(_line, found)), file=sys.stderr)
+        confirm(f"remove {len(found)} from the cache {folder}?", arguments.json)
+    removed = inventory.free(found)
+    freed = sum(each.bytes for each in removed)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "bytes": freed, "removed": [each.to_json() for each in removed]}))
+        return 0
+    for each in removed:
+        print(f"removed: {_line(each)}")
+    print(f"freed: {freed / 1e6:.1f} MB ({freed} bytes)")
+    return 0
+
+
+def _line(entry: "Entry") -> str:
+    from sandbox.printable import printable
+
+    needed = f"; named by {', '.join(entry.runs[:2])}" if entry.runs else ""
+    more = f" and {len(entry.runs) - 2} more" if len(entry.runs) > 2 else ""
+    start = f"{entry.kind:<8}{entry.key[:12]:<13}{entry.bytes / 1e6:9.1f} MB  {entry.used[:16].replace('T', ' ')}"
+    return printable(f"{start}  {entry.about}{needed}{more}")
+
+
+COMMAND = Command("list (`cache ls`) or delete (`cache rm`) cache entries", arguments, run)

@@ -1,0 +1,28 @@
+"""`kdagent diff`: what differs between two runs."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from agent.commands.command import Command
+from agent.commands.common import RUN, common
+
+
+def arguments(parser: ArgumentParser) -> None:
+    common(parser)
+    parser.add_argument("first", metavar="RUN", help=RUN)
+    parser.add_argument("second", metavar="RUN", help="the run that is compared with it")
+
+
+def run(arguments: Namespace) -> int:
+    from agent.commands.settings import settings_of
+    from agent.recheck import diff
+    from agent.record import runs
+    from sandbox.printable import printable
+
+    folder = settings_of(arguments).runs
+    found = diff.between(runs.find(folder, arguments.first), runs.find(folder, arguments.second))
+    print(json.dumps(found.to_json()) if arguments.json else "\n".join(map(printable, found.lines())))
+    return 0
+
+
+COMMAND = Command("compare two runs", arguments, run)

@@ -1,0 +1,39 @@
+"""`kdagent gc`: list what nothing needs any more; delete it with --yes."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from agent.commands.command import Command
+from agent.commands.common import common
+
+
+def arguments(parser: ArgumentParser) -> None:
+    common(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="only list what it would delete (the default)")
+    what.add_argument("--yes", action="store_true", help="delete it")
+
+
+def run(arguments: Namespace) -> int:
+    from agent import config
+    from agent.cache import unused
+    from agent.commands.settings import settings_of
+    from sandbox.printable import printable
+
+    found = unused.waste(settings_of(arguments).runs, config.Settings.read().cache)
+    freed = [each for each in found.items if arguments.yes and unused.free(each)]
+    listed = freed if arguments.yes else found.items
+    if arguments.json:
+        items = [{"path": str(each.path), "bytes": each.size, "why": each.why} for each in listed]
+        print(json.dumps({"schema": 1, "freed": arguments.yes, "items": items, "kept": found.kept}))
+        return 0
+    for each in listed:
+        print(printable(f"{each.size / 1e6:10.1f} MB  {each.path}  ({each.why})"))
+    for reason in found.kept:
+        print(f"left alone: {reason}")
+    total = f"{sum(each.size for each in listed) / 1e6:.1f} MB"
+    print(f"freed: {total}" if arguments.yes else f"would free: {total}; kdagent gc --yes does it")
+    return 0
+
+
+COMMAND = Command("list what no run needs any more; --yes deletes it", arguments, run)

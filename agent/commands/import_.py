@@ -1,0 +1,35 @@
+"""`kdagent import`: a run from somebody's file."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from agent.commands.command import Command
+from agent.commands.common import common
+
+
+def arguments(parser: ArgumentParser) -> None:
+    common(parser)
+    parser.add_argument("file", metavar="FILE", help="written by kdagent export")
+
+
+def run(arguments: Namespace) -> int:
+    from pathlib import Path
+
+    from agent.commands.settings import settings_of
+    from agent.recheck import archive
+    from agent.record import runs
+
+    folder = settings_of(arguments).runs
+    runs.check_folder(folder, "--runs-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = archive.unpack(Path(arguments.file), folder)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "run": runs.read(paths)}))
+    else:
+        print(
+            f"imported {paths.id}; nothing of it was run, and nothing of it was checked yet: kdagent verify {paths.id}"
+        )
+    return 0
+
+
+COMMAND = Command("import an exported run; none of its code is executed", arguments, run)

@@ -1,0 +1,54 @@
+"""`kdagent methods`: list the methods the library knows, or show the card of one."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from agent.commands.command import Command
+from agent.commands.common import common
+from agent.errors import UsageError
+
+
+def arguments(parser: ArgumentParser) -> None:
+    common(parser)
+    parser.add_argument("words", nargs="*", metavar="show NAME", help="all that is known of one method")
+
+
+def run(arguments: Namespace) -> int:
+    from agent import config
+
+    found = config.cards(config.METHODS)
+    if arguments.words:
+        name = _shown(arguments.words, [*found])
+        found = {name: found[name] | {"measured": _measured(name)}}
+    if arguments.json:
+        print(json.dumps({"schema": 1, "methods": found}))
+    elif arguments.words:
+        from agent.render import render
+
+        print(render("methods/card.txt.j2", method=name, card=found[name]), end="")
+    else:
+        print("".join(f"{name:<14} {card['title']}\n" for name, card in found.items()), end="")
+        print("`kdagent methods show NAME`: formula, source, needs, cost, cautions, and what was measured here")
+    return 0
+
+
+def _shown(words: list[str], known: list[str]) -> str:
+    """The method of `show NAME`. Raises UsageError."""
+    if len(words) != 2 or words[0] != "show" or words[1] not in known:
+        problem = (
+            f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"not known: {words[0]!r:.80}"
+        )
+        raise UsageError(problem, f"kdagent methods show NAME, with one of {', '.join(known)}")
+    return words[1]
+
+
+def _measured(name: str) -> list[dict[str, Any]]:
+    """What `make effects` wrote down about a method."""
+    from agent import config
+
+    known: list[dict[str, Any]] = json.loads(config.EFFECTS.read_text())["claims"]
+    return [claim for claim in known if name in claim["methods"]]
+
+
+COMMAND = Command("list the methods; `methods show NAME` describes one", arguments, run)

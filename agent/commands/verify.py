@@ -1,0 +1,36 @@
+"""`kdagent verify`: hold a run, or a copy of its folder anywhere, against its own record; 1 when something differs."""
+
+import json
+from argparse import Namespace
+
+from agent.commands.command import Command
+from agent.commands.common import one_run
+from agent.errors import UsageError
+
+
+def run(arguments: Namespace) -> int:
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from agent.commands.settings import settings_of
+    from agent.recheck.verify import verify
+    from agent.record import runs
+    from agent.record.paths import RunPaths
+    from sandbox.printable import printable
+
+    copied = Path(arguments.run).absolute()
+    paths = (
+        RunPaths(copied) if (copied / "run.json").is_file() else runs.find(settings_of(arguments).runs, arguments.run)
+    )
+    if runs.in_use(paths):
+        raise UsageError(f"run {paths.id} is in use by another kdagent process", "wait for it, or stop it first")
+    found = verify(paths)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "verified": not found.findings} | asdict(found)))
+    else:
+        for line in (*found.findings, *(f"not checked: {note}" for note in found.notes), found.verdict):
+            print(printable(str(line)))
+    return int(bool(found.findings))
+
+
+COMMAND = Command("derive a run's numbers again, check its files' hashes", one_run, run)
