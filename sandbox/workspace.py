@@ -44,6 +44,8 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Commit:
+    """One version of train.py."""
+
     id: str
     tree: str
     """Equal for equal train.py, whatever the parent and the message."""
@@ -70,6 +72,7 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: Path) -> "Workspace":
+        """The repository in `folder`. Raises WorkspaceError where there is none."""
         workspace = cls(folder)
         if not (folder / "HEAD").is_file():
             raise WorkspaceError(f"{folder} is not a git repository", "was the run made here, and is it complete?")

@@ -15,17 +15,20 @@ class Backend(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As a user asks for it; one of names.Name."""
 
     @property
     def level(self) -> int:
         """0 protects nothing from hostile code, 3 all that `protects` lists."""
 
     @property
-    def protects(self) -> tuple[str, ...]: ...
+    def protects(self) -> tuple[str, ...]:
+        """What it keeps safe, one sentence each, as the report shows it."""
 
     @property
-    def not_protected(self) -> tuple[str, ...]: ...
+    def not_protected(self) -> tuple[str, ...]:
+        """What it does not, likewise."""
 
     @property
     def hints(self) -> Mapping[str, str]:
@@ -39,4 +42,8 @@ class Backend(Protocol):
         """What it lacks on this machine, as far as that can be known without starting a process."""
 
     def launch(self, job: Job, limits: Limits) -> Launch:
-        """Has no side effects. Raises LaunchError when the job names a missing path or a refused variable."""
+        """Has no side effects.
+
+        Raises LaunchError when the job names a path that is missing or that its user cannot read, a refused variable,
+        or a layout this backend cannot fence; IsolationUnavailable when its filter of system calls cannot be made.
+        """

@@ -55,6 +55,7 @@ class Bubblewrap:
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """The first of what it needs that is missing: Linux, a program, libseccomp. None when all is there."""
         if sys.platform != "linux":
             return "bubblewrap is for Linux only"
         for program in ("bwrap", _PRLIMIT, _SETPRIV):
@@ -67,6 +68,11 @@ class Bubblewrap:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The `bwrap` command that starts the job in namespaces of its own.
+
+        Raises LaunchError for a missing path, a refused variable, or a file that the job's own user cannot read;
+        IsolationUnavailable when libseccomp is missing.
+        """
         child_setup.check_paths(job)
         variables = child_setup.environment(job, temporary=Path("/tmp"))
         uid = child_setup.unused_uid()

@@ -49,6 +49,7 @@ class Landlock:
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """The first of what it needs that is missing: Linux, a kernel of 6.12, libseccomp. None when all is there."""
         if sys.platform != "linux":
             return "Landlock is part of Linux only"
         version = confine.landlock()
@@ -61,6 +62,11 @@ class Landlock:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The command of confine.py that starts the job under Landlock.
+
+        Raises LaunchError for a missing path, a refused variable, a path in the written folder that is read or hidden,
+        or a folder that the job's own user cannot enter; IsolationUnavailable when libseccomp is missing.
+        """
         child_setup.check_paths(job)
         _check_nesting(job)
         uid = child_setup.unused_uid()

@@ -34,9 +34,14 @@ class Process:
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """None: it works everywhere."""
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The command of confine.py that starts the job under limits alone.
+
+        Raises LaunchError for a missing path or a refused variable.
+        """
         child_setup.check_paths(job)
         policy = {"limits": child_setup.kernel_limits(job, limits), "rules": None}
         return Launch(launcher(policy, "-", job), child_setup.environment(job, temporary=job.write), job.write)
