@@ -36,14 +36,6 @@ def revised(teacher_logits: Tensor, labels: Tensor, eta: float, apply: Literal["
     return torch.where(changed[:, None], corrected, fp32(teacher_logits))
 
 
-def shifted(teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """The other correction (Wen et al. 2021): the label's logit and the largest one change places. An ablation."""
-    target, top = labels.clamp_min(0)[:, None], teacher_logits.argmax(dim=-1, keepdim=True)
-    swapped = teacher_logits.scatter(1, target, teacher_logits.gather(1, top))
-    swapped = swapped.scatter(1, top, teacher_logits.gather(1, target))
-    return torch.where(is_wrong(teacher_logits, labels)[:, None], swapped, teacher_logits)
-
-
 def selected_distillation(
     student_logits: Tensor, answers: Tensor, labels: Tensor, kept: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:

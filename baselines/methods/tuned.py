@@ -15,9 +15,6 @@ from baselines.data.collator import Collator
 from baselines.methods.held_back import held_back
 from baselines.methods.kd import cross_entropy, distillation
 
-TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
-ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-
 
 class Cell(NamedTuple):
     temperature: float
