@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NO_LABEL = -100
+from baselines.data.rows import NO_LABEL
 
 
 def fp32(values: Tensor) -> Tensor:

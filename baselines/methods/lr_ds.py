@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.methods.kd import NO_LABEL, cross_entropy, distillation, fp32, refuse_mismatch
+from baselines.data.rows import NO_LABEL
+from baselines.methods.kd import cross_entropy, distillation, fp32, refuse_mismatch
 
 
 def is_wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:

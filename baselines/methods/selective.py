@@ -115,6 +115,8 @@ class Projections(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, student_features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Of each pair the student's states [B, L, d_s] to [B, L, d_t], or its maps [B, d_s, H, W] to [B, d_t, H, W],
+        in fp32."""
         return tuple(layer(fp32(x)) for layer, x in zip(self.maps, student_features, strict=True))
 
 

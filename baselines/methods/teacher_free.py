@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.methods.kd import NO_LABEL, distillation, fp32
+from baselines.data.rows import NO_LABEL
+from baselines.methods.kd import distillation, fp32
 
 
 def virtual_logits(labels: Tensor, classes: int, correct: float) -> Tensor:

@@ -36,6 +36,7 @@ class SoftHeads(nn.Module):
         self.heads = nn.Linear(width, teachers * classes)
 
     def forward(self, encoding: Tensor) -> Tensor:
+        """h [B, width] to soft logits [N, B, C], in the encoding's own type."""
         return self.heads(encoding).unflatten(-1, (self.teachers, -1)).movedim(1, 0)
 
 

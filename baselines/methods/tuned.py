@@ -17,6 +17,8 @@ from baselines.methods.kd import cross_entropy, distillation
 
 
 class Cell(NamedTuple):
+    """One point of the grid."""
+
     temperature: float
     alpha: float
 
@@ -30,6 +32,8 @@ class Score(NamedTuple):
 
 
 class Choice(NamedTuple):
+    """The cell that was chosen, and the score of every cell."""
+
     temperature: float
     alpha: float
     scores: dict[Cell, Score]
@@ -44,6 +48,7 @@ class Choice(NamedTuple):
 
 
 def grid(temperatures: Sequence[float], alphas: Sequence[float]) -> tuple[Cell, ...]:
+    """Every temperature with every alpha."""
     return tuple(itertools.starmap(Cell, itertools.product(temperatures, alphas)))
 
 
