@@ -10,7 +10,8 @@ from agent.llm.prompts import Feedback, edit_prompt
 from agent.loop.context import Context
 from agent.loop.references import note_trials
 from agent.record.paths import attempt_name
-from agent.results.derive import Assembly, decision
+from agent.results.derive import decision
+from agent.results.run_record import RunRecord
 from agent.results.schema import Attempt
 from sandbox.checks.check import check
 from sandbox.workspace import Workspace
@@ -73,7 +74,7 @@ class Attempts:
 
     def score_dev(self, attempt: int) -> float | None:
         """Mean primary metric on dev rows over tracks and seeds; None when a trial failed."""
-        return Assembly.read(self.run.paths).dev_score(attempt)
+        return RunRecord.read(self.run.paths).dev_score(attempt)
 
     def decide(
         self, attempt: int, commit: str, dev_score: float | None, problem: str, history: Sequence[Attempt]
