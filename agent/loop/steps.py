@@ -19,20 +19,18 @@ from agent.jobs.machine import environment
 from agent.jobs.runner import Runner
 from agent.jobs.shard_job import Inputs
 from agent.jobs.teachers import teacher_hashes
-from agent.llm.conversation import Message
 from agent.llm.edits import apply
 from agent.llm.gateway import Gateway
+from agent.llm.prompts import Tried, edit_prompt, plan_prompt
 from agent.llm.reply import parse_proposal
 from agent.plan import planner
 from agent.plan.arms import ALONE, ARMS
-from agent.plan.cards import cards
 from agent.plan.draft import Draft
 from agent.plan.freeze import freeze
 from agent.plan.options import Options
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
 from agent.plan.rules import Lint, foreseen, lint
-from agent.plan.settings import declared
 from agent.record import hashes
 from agent.record.clock import Clock
 from agent.record.events import EventLog
@@ -40,7 +38,6 @@ from agent.record.files import file_hash, write_whole
 from agent.record.pace import Pace
 from agent.record.paths import attempt_name
 from agent.record.prepared import Facts, Prepared, read_facts
-from agent.render import render
 from agent.results import review
 from agent.results.derive import Assembly, code_hash, decision
 from agent.results.report import render_report
@@ -52,11 +49,6 @@ from sandbox.workspace import Workspace
 PILOT_STEPS = 4
 TEACHERS = ALONE.file  # the train.py that trains them
 BETWEEN = "between the phases"
-CNNS = ("resnet", "mobilenetv2")
-COMPILED = (
-    "\nThe student is compiled: what a hook takes from inside it may be learned from, but neither the gradient of its "
-    "answers with respect to that nor a second derivative can be taken."
-)
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -109,19 +101,7 @@ class Steps:
         """What a model makes of the idea; an amended plan keeps what one had made of it."""
         if self.options.proposal:
             return Proposal(**self.options.proposal)
-        return self.gateway.ask("plan", self._plan_prompt(draft), parse_proposal)
-
-    def _plan_prompt(self, draft: Draft) -> list[Message]:
-        tracks = draft.values["tracks"]
-        facts = {
-            "idea": self.options.idea,
-            "scale": self.options.scale,
-            "methods": _method_facts(),
-            "tracks": [_track_facts(name, settings) for name, settings in tracks.items()],
-            "fixed_by_user": _fixed(draft, next(iter(tracks))),
-        }
-        prompt = render("prompts/plan.md.j2", idea=self.options.idea, settings=declared(), facts=facts)
-        return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
+        return self.gateway.ask("plan", plan_prompt(draft, self.options), parse_proposal)
 
     def _pace(self, draft: Draft, plan: Plan, prepared: dict[str, Prepared]) -> dict[str, Prepared]:
         """Where it is open whether students are compiled, that is measured, noted, and settled in the draft."""
@@ -238,7 +218,8 @@ class Steps:
     def edit(self, attempt: int, base: str, problem: str, history: Sequence[Attempt]) -> str:
         """The source of one attempt, or "" when the source of edits has no more to offer."""
         source = Workspace.open(self.paths.repository).read(base)
-        prompt = self._edit_prompt(attempt, source, problem, history)
+        tried = [Tried(each.number, each.outcome, each.dev_score) for each in history]
+        prompt = edit_prompt(self.plan, source, attempt, tried, problem)
 
         def parse(text: str) -> str:
             edited = apply(text, source)
@@ -250,30 +231,6 @@ class Steps:
             return self.gateway.ask("edit", prompt, parse)
         except NoFurtherEdit:
             return ""
-
-    def _edit_prompt(self, attempt: int, source: str, problem: str, history: Sequence[Attempt]) -> list[Message]:
-        plan = self.plan
-        feedback: list[dict[str, Any]] = [
-            {"attempt": h.number, "outcome": h.outcome, "dev_score": h.dev_score} for h in history
-        ]
-        if problem:
-            feedback.append(
-                {
-                    "attempt": attempt,
-                    "outcome": f"failed before it could train:\n{_both_ends(problem)}",
-                    "dev_score": None,
-                }
-            )
-        prompt = render(
-            "prompts/edit.md.j2",
-            idea=plan.idea,
-            plan_summary=_summary(plan),
-            source=source,
-            contract=render("prompts/contract.md.j2"),
-            feedback=feedback,
-            facts={"method": plan.tracks[0].method.name, "attempt": attempt},
-        )
-        return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
 
     def commit(self, attempt: int, source: str, base: str) -> str:
         """The attempt's commit, made before it trains."""
@@ -394,68 +351,8 @@ def _rounded(clock: Clock) -> dict[str, float]:
     return {name: round(value, 1) for name, value in (phases | {BETWEEN: clock.spent - sum(phases.values())}).items()}
 
 
-def _both_ends(text: str, most: int = 4000) -> str:
-    """The first findings and the last lines of a traceback."""
-    return text if len(text) <= most else f"{text[: most // 2]}\n…\n{text[-most // 2 :]}"
-
-
 def _train_file(name: str) -> str:
     return (config.TRAIN_FILES / f"{name}.py").read_text()
-
-
-def _method_facts() -> dict[str, dict[str, Any]]:
-    """The part of each method card that a language model chooses by."""
-    said = ("title", "summary", "good_for", "cautions", "kinds")
-    chosen = {name: {key: getattr(card, key) for key in said} for name, card in cards().items()}
-    return {name: known | {"settings": cards()[name].defaults} for name, known in chosen.items()}
-
-
-def _track_facts(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a language model is told about a track."""
-    teacher, student, sizes = settings["teacher"], settings["student"], settings["sizes"]
-    return {
-        "name": name,
-        "kind": "image"
-        if student["architecture"] in CNNS
-        else "language"
-        if student["architecture"] == "gpt2"
-        else "text",
-        "teacher": _called(teacher),
-        "student": _called(student),
-        "teacher_layers": teacher["layers"],
-        "student_layers": student["layers"],
-        "train_rows": sizes["train_rows"] or "all",
-        "transfer_rows": sizes["transfer_rows"],
-    }
-
-
-def _called(model: dict[str, Any]) -> str:
-    return model["checkpoint"] or f"{model['architecture']}, {model['layers']} layers, width {model['width']:g}"
-
-
-def _fixed(draft: Draft, track: str) -> dict[str, Any]:
-    """The user's own values, by the names a proposal uses."""
-    start = f"tracks.{track}."
-    fixed = {
-        path.removeprefix(start): draft.value(path)
-        for path, origin in draft.origins.items()
-        if origin == "user" and path.startswith(start)
-    }
-    names = {"method.name": "method"}
-    return {
-        names.get(path, path.split(".")[-1]): value
-        for path, value in fixed.items()
-        if path.split(".")[0] in ("training", "method")
-    }
-
-
-def _summary(plan: Plan) -> str:
-    """The plan as a language model needs it: words, and names of settings instead of their numbers."""
-    method = plan.tracks[0].method
-    return (
-        f"{plan.title}\n\nObjective: {plan.objective}\nHypothesis: {plan.hypothesis}\nMethod: {method.name}\n"
-        f"Settings that `experiment.method` holds: {', '.join(method.settings)}"
-    ) + COMPILED * any(track.training.compiled for track in plan.tracks)
 
 
 def _line(lint_found: Lint) -> str:
