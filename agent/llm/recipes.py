@@ -17,13 +17,14 @@ from agent.errors import ModelError
 from agent.llm.conversation import Message, Reply
 from agent.llm.edits import NO_FURTHER_EDIT
 from agent.llm.reply import REFUSED, code_blocks, problems
+from agent.plan.arms import VANILLA
 from agent.plan.cards import Card, cards
+from agent.plan.draft import OURS
 from agent.plan.proposal import Proposal
 from agent.plan.settings import declared
 from agent.render import TEMPLATES, fence
 
 LAST_LAYERS = 3
-DEFAULT = "kd_selective"
 TOPIC = re.compile(
     r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|fine-?tun|\b(?:bert|distilbert|resnet|mobilenet)"
     r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
@@ -86,11 +87,11 @@ class Recipes:
     def complete(self, purpose: str, messages: Sequence[Message]) -> Reply:
         """Raises ModelError where its one answer was not accepted: asked again, it would say the same."""
         prompt = messages[-1].content
-        blocks = [block.body for block in code_blocks(prompt) if block.info == "json"]
-        if not blocks:
+        blocks = code_blocks(prompt)
+        if not blocks or blocks[-1].info != "json":
             raise ModelError(f"the embedded recipes' only answer to {purpose!r} was not accepted: {prompt}")
-        facts = json.loads(blocks[-1])
-        text = _plan(facts) if purpose == "plan" else self._edit(facts, prompt)
+        facts = json.loads(blocks[-1].body)
+        text = _plan(blocks[0].body.strip(), facts) if purpose == "plan" else self._edit(facts, prompt)
         return Reply(text=text, model=self.model, finish="stop", prompt_tokens=0, completion_tokens=0)
 
     def _edit(self, facts: dict[str, Any], prompt: str) -> str:
@@ -101,8 +102,8 @@ class Recipes:
         return f"The library's finished train.py for {facts['method']}, whole.\n\n{fence(source, 'python')}\n"
 
 
-def _plan(facts: dict[str, Any]) -> str:
-    idea, fixed = facts["idea"], facts["fixed_by_user"]
+def _plan(idea: str, facts: dict[str, Any]) -> str:
+    fixed = facts["fixed_by_user"]
     if not fixed.get("method") and (why := _refusal(idea)):
         return f"{REFUSED} {why}"
     settings = _settings(idea)
@@ -144,7 +145,7 @@ def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
     named = [name for name in cards() if _is_named(idea, settings, name)]
     named = [name for name, card in cards().items() if card.parts and {*card.parts} <= {*named}] + named
     fitting = [name for name in named if kinds <= {*cards()[name].kinds}]
-    return next(iter([*fitting, *named]), DEFAULT if kinds <= {*cards()[DEFAULT].kinds} else "kd")
+    return next(iter([*fitting, *named]), OURS if kinds <= {*cards()[OURS].kinds} else VANILLA)
 
 
 def _is_named(idea: str, settings: dict[str, Any], method: str) -> bool:

@@ -44,6 +44,10 @@ class Card:
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Declarations of the settings that it brings along (agent/plan/settings.py); other methods may have them too."""
+    offers: Mapping[str, str] = field(default_factory=dict)
+    """What an author of train.py is told to import from baselines/methods: call → what it does."""
+    scaled: bool = False
+    """Whether the settings of a scale are meant for it; another method has its own."""
     everyday: tuple[str, ...] = ()
     """Those of `good_for` that everyday language has too: by themselves they do not make an idea one of this field."""
     assistant: bool = False

@@ -12,8 +12,8 @@ TRAINING_FIELDS = tuple(Training.model_fields)
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "test_rows")
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
-OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
-"""The scales' own method, and the methods that their settings are for."""
+OURS = "kd_selective"
+"""The method of the scales, and of an idea that names none."""
 VIEWS = ["views", "mirror"]
 
 

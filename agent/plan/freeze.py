@@ -10,7 +10,7 @@ from agent.plan.arms import VANILLA, Circumstances, benchmark, reference_arms
 from agent.plan.assistant import assistant
 from agent.plan.cards import cards
 from agent.plan.defaults import kind_of_track
-from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SCALED, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
+from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
 from agent.plan.method import STATED, Method
 from agent.plan.options import Options
 from agent.plan.plan import Origin, Plan, written
@@ -62,7 +62,7 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
     card = cards()[wanted["name"]]
     weight = {"beta": card.weights[wanted["signal"]]} if wanted["signal"] in card.weights else {}
     given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
-    if wanted["name"] in SCALED:
+    if card.scaled:
         return {"method": wanted | weight | given, "reference": None}
     own = {**Method(name=OURS).model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
     return {"method": own, "reference": {"name": VANILLA} | settings["reference"]}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from agent import config
 from agent.commands.methods import method_settings
 from agent.errors import PlanError
+from agent.llm.prompts import plan_text
 from agent.llm.recipes import _value
 from agent.plan import planner
 from agent.plan.cards import cards
@@ -17,7 +18,6 @@ from agent.plan.method import STATED, Method
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
 from agent.plan.settings import Setting, declared, shared
-from agent.render import render
 from tests.agent.plan.test_planner import options, planned, proposal
 
 PLAYED = Path(__file__).parents[2] / "campaigns" / "records" / "played"
@@ -67,7 +67,7 @@ def test_it_can_be_planned_proposed_and_read_about(setting: Setting) -> None:
     track = planned(options(), proposal(method=method, **{setting.name: value})).tracks[0]
     assert json.loads(track.method.model_dump_json())[setting.name] == value
     assert setting.name in Proposal.model_fields
-    prompt = render("prompts/plan.md.j2", idea="KD", settings=declared(), facts={})
+    prompt = plan_text("KD", {})
     assert f"- `{setting.name}` ({setting.range}" in prompt and setting.meaning in prompt
     assert method_settings(method)[setting.name] == {
         "default": value, "type": setting.type, "range": setting.range, "unit": setting.unit, "meaning": setting.meaning
