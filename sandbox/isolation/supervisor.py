@@ -23,6 +23,8 @@ _TICK = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
+    """How a job ended."""
+
     status: Status
     """`error` is any failure that no limit caused; `disk` is too many bytes, `files` too many files."""
     returncode: int
