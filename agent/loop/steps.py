@@ -127,7 +127,7 @@ class Steps:
         planner.compile_where_it_pays(draft, plan, paces)
 
     def _source(self, name: str) -> dict[str, Any]:
-        if self.options.data:
+        if self.options.own:
             return {"name": name, "data": str(Path(self.options.data).absolute())}
         card = config.cards(config.TASKS)[name]
         if card["embedded"] or not self.options.data_dir:

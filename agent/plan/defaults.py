@@ -35,8 +35,8 @@ def check_idea(idea: str) -> str:
 
 def tracks(options: Options) -> list[str]:
     """Names of the tracks. Raises UsageError for a task nobody knows."""
-    if options.data:
-        return [_name(Path(options.data).stem)]
+    if options.own:
+        return [options.own_name or _name(Path(options.data).stem)]
     known = config.cards(config.TASKS)
     for name in options.tasks:
         if name not in known:
@@ -61,14 +61,14 @@ def scale_card(options: Options) -> dict[str, Any]:
 
 def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any]:
     """Settings of one track: its own at this scale, or those of the scale's task of the same kind."""
-    if name in scale and not options.data:
+    if name in scale and not options.own:
         preset = copy.deepcopy(scale[name])
     else:
         kind, known = kind_of_track(options, name), config.cards(config.TASKS)
         preset = copy.deepcopy(next(scale[other] for other in known if other in scale and known[other]["kind"] == kind))
         if kind != "language":
             preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
-        if options.data:
+        if options.own:
             preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
     empty = {
         "checkpoint": "",
@@ -95,7 +95,7 @@ def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, A
         "data_seed": 0,
         "label_noise": 0.0,
         "views": 1,
-        "mirror": False if options.data else config.cards(config.TASKS)[name].get("mirror", False),
+        "mirror": False if options.own else config.cards(config.TASKS)[name].get("mirror", False),
         "sizes": {"generated_rows": 0} | preset["sizes"],
         "generator": Generator().model_dump(),
         "teacher": empty | preset["teacher"],
@@ -110,7 +110,9 @@ def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, A
 
 def kind_of_track(options: Options, name: str) -> str:
     """Of the rows that a track is going to have."""
-    return kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
+    if options.own:
+        return options.own_kind or kind_of(Path(options.data))
+    return str(config.cards(config.TASKS)[name]["kind"])
 
 
 def kind_of(path: Path) -> str:

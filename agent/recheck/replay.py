@@ -18,6 +18,7 @@ from agent.loop.going_on import next_command
 from agent.loop.session import Drive, console_progress, source
 from agent.plan.read import plan_of
 from agent.recheck import similarity
+from agent.recheck.data import same_data
 from agent.recheck.similarity import Likeness
 from agent.record import hashes, runs
 from agent.record.clock import Clock
@@ -65,6 +66,7 @@ class Replay(Drive):
         except DataError as error:
             raise NoReplay(error.message, error.hint) from error
         if self.options.replay != "live":
+            same_data(self.original, plan, self.options)
             same_plan(self.original, plan)
         return plan
 

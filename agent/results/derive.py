@@ -183,7 +183,7 @@ class Assembly:
             comparisons=self._comparisons(scores, checks),
             guards=checks,
             gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
-            published=() if self._options.data else published(track.task.name),
+            published=() if self._options.own else published(track.task.name),
         )
 
     def _evidence(self, track: Track, records: dict[str, list[evidence.TrialRecord]]) -> evidence.Evidence:
