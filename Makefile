@@ -4,7 +4,7 @@ IDEA ?= efficient KD for small models
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded demo-spread mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -54,6 +54,9 @@ bench-scaling: install # what more rows, attempts, seeds and epochs cost, in tim
 .bench/installed: .venv/installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
 	touch $@
+
+demo-spread: install # the demo with twenty seeds: whether an arm collapses in one; a quarter of an hour on two idle cores
+	$(BIN)/python -m tests.campaigns.spread $(WRITE)
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.mutation $(WRITE)
