@@ -13,7 +13,7 @@ ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
   $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)): known are $(KNOWN))
 endif
 
-.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded demo-spread mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -63,6 +63,9 @@ bench-scaling: install # what more rows, attempts, seeds and epochs cost, in tim
 .bench/installed: .venv/installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
 	touch $@
+
+demo-spread: install # the demo with twenty seeds: whether an arm collapses in one; a quarter of an hour on two idle cores
+	$(BIN)/python -m tests.campaigns.spread $(WRITE)
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.campaigns.mutation $(WRITE)
