@@ -23,7 +23,7 @@ class RunPaths:
     idea = _Inside("idea.md")
     plan = _Inside("plan.json")
     facts = _Inside("facts.json")
-    """What preparing the data found, per track."""
+    """Facts of the prepared data, per track."""
     events = _Inside("events.jsonl")
     conversation = _Inside("conversation")
     labels = _Inside("labels")
@@ -32,22 +32,22 @@ class RunPaths:
     results = _Inside("results.json")
     report = _Inside("report.md")
     replay = _Inside("replay.json")
-    """How like the run it replays this one is, where it replays one."""
+    """How closely this run matches the one it replays, where it replays one."""
     replay_report = _Inside("replay-report.md")
     review = _Inside("review.json")
-    """What people said about the plan and the report."""
+    """Reviews of the plan and the report."""
     packages = _Inside("requirements.txt")
     """The version of every installed package, as pip takes them."""
     state = _Inside("state.sqlite")
     """LangGraph's checkpoints."""
     clock = _Inside("clock.json")
-    """Seconds spent so far, over every process that went on with the run."""
+    """Seconds spent so far, over every process that worked on the run."""
     lock = _Inside("lock")
     logs = _Inside("logs")
     jobs = _Inside("jobs")
-    """What each process was told, and the train.py it ran."""
+    """The job file of each process, and the train.py it ran."""
     scratch = _Inside("scratch")
-    """Where sandboxed processes write; what is worth keeping is taken in from there."""
+    """Where sandboxed processes write; files worth keeping are taken in from there."""
 
     @property
     def id(self) -> str:

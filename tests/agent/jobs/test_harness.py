@@ -221,7 +221,7 @@ def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else
     harness().hold(place.plan, known, train_file)
     assert entries.hashes(teacher).keys() == before.keys()
     known["own"].files["seen/task.json"] = "0" * 64
-    with pytest.raises(DataError, match=r"own: the data changed since they were planned: seen/task\.json"):
+    with pytest.raises(DataError, match=r"own: the data have changed since the run was planned: seen/task\.json"):
         harness().hold(place.plan, known, train_file)
     with pytest.raises(DataError, match="own: the run was planned by an earlier kdagent"):
         harness().hold(place.plan, {"own": place.prepared}, "")
