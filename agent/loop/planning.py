@@ -52,7 +52,7 @@ class Planning:
     def _source(self, name: str) -> dict[str, Any]:
         """Where the prepare process finds a task's rows."""
         options = self.run.options
-        if options.data:
+        if options.own:
             return {"name": name, "data": str(Path(options.data).absolute())}
         card = config.cards(config.TASKS)[name]
         if card["embedded"] or not options.data_dir:

@@ -19,6 +19,7 @@ from agent.loop.going_on import next_command
 from agent.loop.session import Drive, console_progress, source
 from agent.plan.read import plan_of
 from agent.recheck import similarity
+from agent.recheck.data import same_data
 from agent.recheck.similarity import Likeness
 from agent.record import hashes, runs
 from agent.record.clock import Clock
@@ -64,6 +65,7 @@ class Replay(Drive):
         """Raises DriftError for a plan that is not the recorded one."""
         super()._planned(steps, plan)
         if self.options.replay != "live":
+            same_data(self.original, plan, self.options)
             same_plan(self.original, plan)
 
     def _advance(self, steps: "Steps") -> None:

@@ -75,7 +75,7 @@ class TrackRecord:
             comparisons=self._comparisons(checks),
             guards=checks,
             gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
-            published=() if record.options.data else published(track.task.name),
+            published=() if record.options.own else published(track.task.name),
         )
 
     @cached_property
