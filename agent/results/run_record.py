@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
@@ -37,8 +37,13 @@ class RunRecord:
 
     @property
     def observed(self) -> dict[str, Any]:
-        """What was seen once, when the test rows were predicted."""
+        """Observations made once, when the test rows were predicted."""
         return self.said("measured")[0]
+
+    @property
+    def schema(self) -> Literal[1, 2]:
+        """The schema that the results were written in: a record is verified against the text of its time."""
+        return 1 if self.observed.get("results", 1) == 1 else 2
 
     @property
     def commits(self) -> dict[str, str]:
@@ -48,7 +53,7 @@ class RunRecord:
 
     @property
     def history(self) -> list[Attempt]:
-        """What was decided about each attempt, in their order."""
+        """The decision about each attempt, in order."""
         names, method = Attempt.decided_fields(), self.plan.tracks[0].method.name
         return [Attempt(summary=method, **{name: data[name] for name in names}) for data in self.said("decided")]
 
