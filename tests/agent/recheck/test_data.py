@@ -7,7 +7,7 @@ import pytest
 
 from agent.cli import main
 from agent.errors import NoReplay, UsageError
-from agent.loop.session import Drive
+from agent.loop.session import Session
 from agent.plan.options import Options
 from agent.plan.read import plan_of
 from agent.recheck import replay as replays
@@ -100,7 +100,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[str]:
     """Hashes of the plans that replays get as far as."""
     found: list[str] = []
     monkeypatch.setenv("KDAGENT_CACHE", str(cache))
-    monkeypatch.setattr(Drive, "_train", lambda drive, steps, plan: found.append(plan.hash) or 0)
+    monkeypatch.setattr(Session, "_train", lambda drive, steps, plan: found.append(plan.hash) or 0)
     return found
 
 
