@@ -11,6 +11,7 @@ from typing import Any
 from agent.cache import entries, unused
 from agent.errors import UsageError
 from agent.record import runs
+from agent.record.printed import command
 from sandbox.folder import measure
 
 KINDS = {"data": "data", "teachers": "teacher", "trials": "trial", "paces": "pace", "arrow": "source"}
@@ -95,7 +96,7 @@ def _named(found: Sequence[Entry], name: str, folder: Path) -> Entry:
     if matches:
         some = ", ".join(each.key for each in matches[:3])
         raise UsageError(f"key {name!r:.80} is ambiguous: {len(matches)} begin so ({some})", "give more of the key")
-    raise UsageError(f"no key {name!r:.80} in the cache {folder}", "`kdagent cache ls` lists them")
+    raise UsageError(f"no key {name!r:.80} in the cache {folder}", f"`{command('cache', 'ls')}` lists them")
 
 
 def _runs(folder: Path) -> Iterator[_Run]:

@@ -16,6 +16,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     from agent import config
+    from agent.record.printed import command
 
     found = config.cards(config.METHODS)
     if arguments.words:
@@ -29,17 +30,20 @@ def run(arguments: Namespace) -> int:
         print(render("methods/card.txt.j2", method=name, card=found[name]), end="")
     else:
         print("".join(f"{name:<14} {card['title']}\n" for name, card in found.items()), end="")
-        print("`kdagent methods show NAME`: formula, source, needs, cost, cautions, and what was measured here")
+        show = command("methods", "show", "NAME")
+        print(f"`{show}`: formula, source, needs, cost, cautions, and what was measured here")
     return 0
 
 
 def _shown(words: list[str], known: list[str]) -> str:
     """The method of `show NAME`. Raises UsageError."""
+    from agent.record.printed import command
+
     if len(words) != 2 or words[0] != "show" or words[1] not in known:
         problem = (
             f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"not known: {words[0]!r:.80}"
         )
-        raise UsageError(problem, f"kdagent methods show NAME, with one of {', '.join(known)}")
+        raise UsageError(problem, f"{command('methods', 'show', 'NAME')}, with one of {', '.join(known)}")
     return words[1]
 
 

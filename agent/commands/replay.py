@@ -5,7 +5,8 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
-from agent.commands.common import ISOLATION, one_run, text
+from agent.commands.common import one_run, text
+from sandbox.isolation.names import ISOLATION
 
 if TYPE_CHECKING:
     from agent.plan.options import Options
@@ -36,6 +37,7 @@ def run(arguments: Namespace) -> int:
     from agent.plan.read import paces_of
     from agent.recheck import replay as replays
     from agent.record import runs
+    from agent.record.printed import command
 
     settings, level = settings_of(arguments), arguments.level
     original = runs.find(settings.runs, arguments.run)
@@ -43,7 +45,8 @@ def run(arguments: Namespace) -> int:
     record, trains = runs.read(original), level in ("full", "live")
     if "imported" in record and trains and not arguments.yes:
         problem = f"run {original.id} was imported, and level {level} runs its train.py, isolated"
-        raise UsageError(problem, "read its report first, then add --yes; or replay it at --level agent")
+        agent = command("replay", original.id, "--level", "agent", folder=settings.runs)
+        raise UsageError(problem, f"read its report first, then add --yes; or without training: {agent}")
     options = replay_options(Options.from_json(record["options"]), arguments, "imported" in record)
     options = replace(options, paces=paces_of(original) if level != "live" else {})
     runs.check_folder(settings.runs, "--runs-dir")

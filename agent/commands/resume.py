@@ -34,12 +34,13 @@ def run(arguments: Namespace) -> int:
 
 def _replay(drive: "Drive") -> int:
     """Go on with a replay that was stopped."""
+    from agent.loop.going_on import next_command
     from agent.recheck import replay
     from agent.record import runs
 
     if drive.options.replay in ("report", "agent"):
         problem = f"run {drive.paths.id} is a replay at level {drive.options.replay}, which takes seconds"
-        raise UsageError(problem, f"replay it again: kdagent replay {runs.read(drive.paths)['parent']}")
+        raise UsageError(problem, f"replay it again: {next_command(drive.paths)}")
     original = runs.find(drive.settings.runs, runs.read(drive.paths)["parent"])
     return replay.replay(original, drive.paths, drive).go()
 

@@ -22,6 +22,7 @@ from agent.plan.plan import Budget, Track
 from agent.plan.read import plan_of
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import remove
@@ -136,9 +137,8 @@ class Runner:
             raise DataError(f"disk full: {process} could not write its files", "free some space and resume the run")
         if outcome.status == "timeout" and self.remaining <= 0:
             problem = f"time budget: {self.progress.clock.spent:.0f} s are spent, {self.seconds:g} s were planned"
-            raise OutOfTime(
-                problem, f"allow more in a new plan: kdagent review {self.paths.id} --edit budget.seconds=N"
-            )
+            more = command("review", self.paths.id, "--edit", "budget.seconds=N", folder=self.paths.folder.parent)
+            raise OutOfTime(problem, f"allow more in a new plan: {more}")
         last = outcome.tail.strip().splitlines()[-1:] or ["it printed nothing"]
         raise TrainingError(f"{process} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
 

@@ -12,15 +12,17 @@ from agent.plan.draft import ASSISTANT, OURS
 from agent.plan.method import Method
 from agent.plan.options import Options
 from agent.plan.plan import Generator, ModelSpec, Task, Training
+from agent.record.printed import command
 
 LONGEST_IDEA = 4000  # characters
+LONGEST_NAME = 60  # bytes
 
 
 def check_idea(idea: str) -> str:
     """The idea on one line. Raises UsageError for an empty one or one that is no sentence any more."""
     sentence = " ".join(idea.split())
     if not sentence:
-        example = 'kdagent run "efficient KD for small models"'
+        example = command("run", "efficient KD for small models")
         raise UsageError("the idea is empty", f"say what to try, for example: {example}")
     if len(sentence) > LONGEST_IDEA:
         problem = f"the idea has {len(sentence):,} characters, {LONGEST_IDEA:,} are the most"
@@ -34,12 +36,18 @@ def check_idea(idea: str) -> str:
 def tracks(options: Options) -> list[str]:
     """Names of the tracks. Raises UsageError for a task nobody knows."""
     if options.data:
-        return [re.sub(r"\W+", "_", Path(options.data).stem.lower())[:40].strip("_") or "own"]
+        return [_name(Path(options.data).stem)]
     known = config.cards(config.TASKS)
     for name in options.tasks:
         if name not in known:
             raise UsageError(f"unknown task {name!r:.80}", f"known: {', '.join(known)}; or --data for your own")
     return list(options.tasks) or list(scale_card(options)["tracks"])
+
+
+def _name(stem: str) -> str:
+    """A track's name from that of the user's file, short enough for the paths of an archive."""
+    words = re.sub(r"\W+", "_", stem.lower())[:40]
+    return words.encode()[:LONGEST_NAME].decode(errors="ignore").strip("_") or "own"
 
 
 def scale_card(options: Options) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
+from agent.loop.going_on import next_command
 from agent.loop.session import Drive, console_progress, source
 from agent.plan.read import plan_of
 from agent.recheck import similarity
@@ -57,15 +58,20 @@ class Replay(Drive):
 
         return Recorded(self.original.conversation)
 
-    def _plan(self, steps: "Steps") -> "Plan":
-        """Raises NoReplay where data are missing, DriftError for another plan than the recorded one."""
-        try:
-            plan = super()._plan(steps)
-        except DataError as error:
-            raise NoReplay(error.message, error.hint) from error
+    def _planned(self, steps: "Steps", plan: "Plan") -> None:
+        """Raises DriftError for a plan that is not the recorded one."""
+        super()._planned(steps, plan)
         if self.options.replay != "live":
             same_plan(self.original, plan)
-        return plan
+
+    def _advance(self, steps: "Steps") -> None:
+        """Raises NoReplay where data are missing."""
+        try:
+            super()._advance(steps)
+        except DataError as error:
+            if self.paths.plan.exists():
+                raise
+            raise NoReplay(error.message, error.hint) from error
 
     def _finish(self, note: str) -> None:
         """In JSON the comparison is the one document."""
@@ -86,23 +92,28 @@ class Rehearse(Replay):
         from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
+        from agent.loop.context import Context
         from agent.recheck.playback import RecordedJobs, Rehearsal
         from sandbox.isolation.process import Process
 
         progress, budget = console_progress(True, clock), self._budget()
         runner = Runner(self.paths, self.settings, Process(), progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Rehearsal(self.options, gateway, RecordedJobs(self.original, self.paths), runner)
+        run = Context(self.options, gateway, RecordedJobs(self.original, self.paths), runner)
+        steps = Rehearsal(run, lambda: self._draft, lambda plan: self._planned(steps, plan), self.original)
+        return steps
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         """It is the recorded one."""
 
-    def _train(self, steps: "Steps", plan: "Plan") -> int:
+    def _advance(self, steps: "Steps") -> None:
         from agent.loop import graph
 
         graph.advance(steps, self.paths.state)
         review.add(self.paths, "approve", "as recorded", review.author())
         graph.advance(steps, self.paths.state)
+
+    def _stopped(self) -> int:
         runs.update(self.paths, status="succeeded", reason="")
         return compared(self, similarity.same_decisions(self.original, self.paths))
 
@@ -137,7 +148,9 @@ def replayable(original: RunPaths) -> None:
     """Raises NoReplay for a run that has not come to its end."""
     if not original.results.exists() or not original.plan.exists():
         status = runs.read(original)["status"]
-        raise NoReplay(f"run {original.id} is {status}: it has no results to replay", "resume it first")
+        raise NoReplay(
+            f"run {original.id} is {status}: it has no results to replay", f"go on with: {next_command(original)}"
+        )
 
 
 def same_plan(original: RunPaths, plan: "Plan") -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any, Literal
 from agent.errors import DataError, Interrupted, UsageError
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from sandbox.folder import remove as remove_folder
 
 Status = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
@@ -123,7 +124,7 @@ def find(runs: Path, name: str) -> RunPaths:
     if matches:
         some = ", ".join(paths.id for paths in matches[:3])
         raise UsageError(f"run {name!r} is ambiguous: {len(matches)} runs start so ({some})", "give more of the id")
-    raise UsageError(f"no run {name!r} in {runs}", "`kdagent runs` lists them")
+    raise UsageError(f"no run {name!r} in {runs}", f"`{command('runs', folder=runs)}` lists them")
 
 
 def every(runs: Path) -> Iterator[RunPaths]:

@@ -20,6 +20,7 @@ from agent.record import hashes
 from agent.record.events import EventLog, now
 from agent.record.files import file_hash, write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from agent.results.read import results_of
 from agent.results.report import render_report
 from agent.results.schema import LONGEST, About, Decision, Review, Reviews
@@ -39,7 +40,8 @@ def add(paths: RunPaths, decision: Decision, text: str, author: str) -> Review:
     about, subject = under_review(paths)
     if about == "plan" and decision != "comment" and (earlier := decided(paths)):
         problem = f"the plan of {paths.id} was decided by {earlier.author}: {earlier.decision}"
-        raise UsageError(problem, "a decision stands; amend the plan as a new run with --edit FIELD=VALUE")
+        amend = command("review", paths.id, "--edit", "FIELD=VALUE", folder=paths.folder.parent)
+        raise UsageError(problem, f"a decision stands; amend the plan as a new run: {amend}")
     if len(text) > LONGEST:
         raise UsageError(f"the comment has {len(text):,} characters, {LONGEST:,} are the most", "say it shorter")
     said = {"text": _encodable(text), "author": _encodable(author)[:200]}

@@ -115,6 +115,8 @@ class Projections(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, student_features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Of each pair the student's states [B, L, d_s] to [B, L, d_t], or its maps [B, d_s, H, W] to [B, d_t, H, W],
+        in fp32."""
         return tuple(layer(fp32(x)) for layer, x in zip(self.maps, student_features, strict=True))
 
 
@@ -159,40 +161,6 @@ def cosine_loss(
     """1 - cos over the positions the mask keeps (DistilBERT, arXiv 1910.01108, which uses the final layers alone)."""
     pairs = _matched(student_features, teacher_features, projections)
     return torch.stack([_masked_mean(1 - F.cosine_similarity(s, t, dim=-1), attention_mask) for s, t in pairs]).mean()
-
-
-def attention_loss(
-    student_attentions: Sequence[Tensor], teacher_attentions: Sequence[Tensor], attention_mask: Tensor
-) -> Tensor:
-    """Mean squared difference of attention matrices [B, heads, L, L] over valid queries and valid keys (TinyBERT).
-    Heads are averaged first when their numbers differ. Raises ValueError when a model returned no matrices."""
-    if not student_attentions or not teacher_attentions:
-        raise ValueError('no attention matrices to compare: load both models with attn_implementation="eager"')
-    valid = attention_mask[:, :, None] * attention_mask[:, None, :]
-    losses = []
-    for student, teacher in zip(student_attentions, teacher_attentions, strict=True):
-        if student.shape[1] != teacher.shape[1]:
-            student, teacher = (side.mean(dim=1, keepdim=True) for side in (student, teacher))
-        losses.append(_masked_mean((fp32(student) - fp32(teacher)).square().mean(dim=1), valid))
-    return torch.stack(losses).mean()
-
-
-def auto_beta(distilled: Tensor, feature: Tensor) -> float:
-    """The weight at which the feature term is as large as the distillation term. Raises ValueError at feature = 0."""
-    if not feature.item() > 0:
-        raise ValueError(f"beta cannot be set from a feature term of {feature.item()}: give beta a number")
-    return distilled.item() / feature.item()
-
-
-def refuse_token_signals(
-    student_vocabulary: Mapping[str, int], teacher_vocabulary: Mapping[str, int], signal: str
-) -> None:
-    """Raises ValueError when position l of the student is not position l of the teacher and `signal` needs it to be."""
-    if signal != "cls" and student_vocabulary != teacher_vocabulary:
-        raise ValueError(
-            f'signal "{signal}" compares token by token, but the student\'s vocabulary ({len(student_vocabulary)} '
-            f'tokens) is not the teacher\'s ({len(teacher_vocabulary)}): use "cls" or the logits alone'
-        )
 
 
 def _matched(

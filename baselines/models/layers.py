@@ -46,6 +46,8 @@ def features(model: PreTrainedModel, hidden_states: Sequence[Tensor], layers: It
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The N blocks of a transformer, first to last, each from states [B, L, d] to states [B, L, d]. Raises ValueError
+    for a model without any."""
     base = model.base_model
     blocks = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", None)
     if blocks is None:

@@ -27,6 +27,8 @@ Rule = Literal[
 
 @dataclass(frozen=True, order=True)
 class Finding:
+    """One line of train.py that must change; findings sort by line."""
+
     line: int
     rule: Rule
     message: str
@@ -37,5 +39,6 @@ Check = Callable[[Source], Iterator[Finding]]
 
 
 def finding(where: ast.expr | ast.stmt | ast.alias | int, rule: Rule, what: str, instead: str) -> Finding:
+    """A finding that names its line, what is wrong there, and what to do instead."""
     line = where if isinstance(where, int) else where.lineno
     return Finding(line, rule, f"line {line}: {what}; {instead}")

@@ -37,6 +37,7 @@ _REFUSED = re.compile(
 
 
 def python() -> tuple[Path, ...]:
+    """What a Python child must be able to read: its environment, the interpreter behind it, and our package."""
     return Path(sys.prefix), Path(sys.base_prefix), OURS
 
 

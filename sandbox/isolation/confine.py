@@ -45,6 +45,7 @@ def landlock() -> int:
 
 
 def main(policy: dict[str, Any], program: bytes, command: list[str]) -> NoReturn:
+    """Runs `command` to its end and exits with its status, 128 + n for a signal, 126 where it cannot be started."""
     fenced = _linux and _look_after(policy["rules"] is not None)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     child = status = 0

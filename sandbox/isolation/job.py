@@ -7,6 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
+    """A command, and the paths and devices it may use; every path is absolute."""
+
     argv: tuple[str, ...]
     read: tuple[Path, ...]
     """Files and folders the child may read."""
@@ -46,6 +48,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Launch:
+    """The process that a backend makes of a job."""
+
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """The whole environment; nothing is inherited."""

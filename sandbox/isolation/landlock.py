@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,9 +41,15 @@ class Landlock:
         "graphics cards: passing one is written down but was never tried",
         "processor time and timing side channels",
     )
+    hints: ClassVar[Mapping[str, str]] = {
+        **seccomp.HINTS,
+        "Operation not permitted": "in a container, start it with the right to use Landlock",
+        "Landlock": "run a kernel of 6.12 or later with landlock in its list of security modules (lsm=)",
+    }
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """The first of what it needs that is missing: Linux, a kernel of 6.12, libseccomp. None when all is there."""
         if sys.platform != "linux":
             return "Landlock is part of Linux only"
         version = confine.landlock()
@@ -56,6 +62,11 @@ class Landlock:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The command of confine.py that starts the job under Landlock.
+
+        Raises LaunchError for a missing path, a refused variable, a path in the written folder that is read or hidden,
+        or a folder that the job's own user cannot enter; IsolationUnavailable when libseccomp is missing.
+        """
         child_setup.check_paths(job)
         _check_nesting(job)
         uid = child_setup.unused_uid()

@@ -43,6 +43,7 @@ class Watch:
         self._oom_kills = _oom_kills()
 
     def complaint(self) -> tuple[Status, str] | None:
+        """The limit that is exceeded now, with the reason for the log; None while none is."""
         reached = next(self._reached(self.tree.look()), None)
         return reached and (reached[0], f"stopped, {reached[1]}")
 

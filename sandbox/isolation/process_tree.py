@@ -23,6 +23,8 @@ _RARELY = 500  # between two readings of the whole process table pass at least s
 
 @dataclass(frozen=True)
 class Entry:
+    """One process, at the moment it was looked at."""
+
     pid: int
     parent: int
     session: int

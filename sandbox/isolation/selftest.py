@@ -23,6 +23,8 @@ _FROM_THE_SYSTEM = ("PWD", "SHLVL", "_", "LC_CTYPE", "__CF_USER_TEXT_ENCODING")
 
 @dataclass(frozen=True)
 class Result:
+    """Which attempts a backend contained, of those that it promises to contain."""
+
     contained: tuple[str, ...]
     escaped: tuple[str, ...]
     problem: str

@@ -23,6 +23,8 @@ _TICK = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
+    """How a job ended."""
+
     status: Status
     """`error` is any failure that is not the work of a limit; `disk` is too many bytes, `files` too many files."""
     returncode: int
