@@ -1,4 +1,4 @@
-"""Reading what a child process left behind, as hostile input.
+"""Reading the files that a child process left, as hostile input.
 
 Call these only after the child is dead. No link is followed on the way; only a regular file with a single name, on the
 device and of the owner of the folder it was left in, is read, and of it no more than the cap allows. Nothing is run,
@@ -61,10 +61,10 @@ def read_lines(root: Path, name: str, cap: int = 64 << 20, schema: Check = anyth
 def read_tensors(
     root: Path, name: str, cap: int, expected: Mapping[str, Tensor] | None = None, target: Path | None = None
 ) -> dict[str, Tensor]:
-    """What the safetensors file root/name holds, which must be what is `expected` where that is known.
+    """The tensors of the safetensors file root/name, which must be those `expected` where that is known.
 
     With a `target` the file is copied there in one step, a piece at a time; the copy starts with the header that was
-    checked and is as long as it says. Raises IntakeRejected for a file that is not one of safetensors, or holds
+        checked and is as long as it says. Raises IntakeRejected for a file that is not one of safetensors, or holds
     anything but what is `expected`, and where `read_bytes` does; OSError where the copy cannot be written.
     """
     with _opened(root, name, cap) as (reader, size):
@@ -75,7 +75,7 @@ def read_tensors(
         header = _exactly(reader, length, name)
         found = _tensors(header, size - 8 - length, name)
         if expected is not None and found != dict(expected):
-            raise IntakeRejected(f"{name} holds {_difference(found, expected)}")
+            raise IntakeRejected(f"{name} contains {_difference(found, expected)}")
         if target is not None:
             with _replacing(target) as copy:
                 copy.write(head + header)
@@ -130,7 +130,7 @@ def _checked(state: os.stat_result, root: os.stat_result, name: str) -> int:
     if state.st_nlink != 1:
         raise IntakeRejected(f"{name} has {state.st_nlink} names (hard links), not one")
     if state.st_dev != root.st_dev:
-        raise IntakeRejected(f"{name} lies on another device than the folder it was left in")
+        raise IntakeRejected(f"{name} is on a different device from the folder it was left in")
     if state.st_uid != root.st_uid:
         raise IntakeRejected(f"{name} belongs to user {state.st_uid}, its folder to user {root.st_uid}")
     return state.st_size
@@ -213,7 +213,7 @@ def _tensors(header: bytes, data: int, name: str) -> dict[str, Tensor]:
 
 
 def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """The first tensor by name that one of the two lacks or has otherwise."""
+    """The first tensor by name that one of the two lacks or that differs."""
     name = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
     has, wanted = found.get(name), expected.get(name)
     shown = f"{has.dtype} {[*has.shape]}" if has else "nothing"

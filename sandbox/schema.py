@@ -1,8 +1,8 @@
-"""What a value read from a hostile file must be: small checks that are put together like the object they describe.
+"""Checks of values read from a hostile file, composed like the object they describe.
 
     TRIAL = record({"schema": integer(1, 1), "status": choice("ok", "failed"), "error?": text(2000)})
 
-A check takes a value and says what is wrong with it, or "". True and False are no numbers.
+A check takes a value and returns the problem with it, or "". True and False are not numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ Check = Callable[[Any], str]
 
 
 def anything(value: Any) -> str:
-    """For a value that is only kept, or looked at elsewhere."""
+    """For a value that is only kept, or checked elsewhere."""
     return ""
 
 
@@ -47,7 +47,7 @@ def choice(*values: str | bool | None) -> Check:
 
 
 def either(*checks: Check) -> Check:
-    """The complaint is that of the last."""
+    """The problem reported is that of the last."""
     return lambda value: "" if any(not check(value) for check in checks[:-1]) else checks[-1](value)
 
 
@@ -84,14 +84,14 @@ def record(fields: Mapping[str, Check]) -> Check:
         if missing := sorted(needed - value.keys()):
             return f"has no {missing[0]!r}"
         if unknown := sorted(value.keys() - checks.keys()):
-            return f"holds {_shown(unknown[0])}, which nothing asks for"
+            return f"contains {_shown(unknown[0])}, which is not a known key"
         return _first(value, checks.__getitem__)
 
     return complaint
 
 
 def tagged(key: str, kinds: Mapping[str, Check]) -> Check:
-    """An object whose `key` says which of the checks it must pass."""
+    """An object whose `key` selects the check that it must pass."""
     known = choice(*kinds)
 
     def complaint(value: Any) -> str:

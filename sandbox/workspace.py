@@ -1,7 +1,7 @@
 """The run's git repository: one commit of one file, train.py, for every arm and attempt.
 
 The repository is bare: there is no work tree to trust. Hooks and the user's git configuration are switched off, and
-whatever the repository's own configuration says, no program but git is started and an id stands for its own content.
+whatever the repository's own configuration, no program but git is started and an id stands for its own content.
 Source and messages reach git through standard input only, never on a command line.
 """
 
@@ -62,7 +62,7 @@ class Workspace:
 
     @classmethod
     def create(cls, folder: Path) -> "Workspace":
-        """Makes an empty repository. Raises WorkspaceError when the folder already holds something."""
+        """Makes an empty repository. Raises WorkspaceError when the folder is not empty."""
         workspace = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -89,12 +89,12 @@ class Workspace:
         return Commit(commit, tree)
 
     def read(self, commit: str) -> str:
-        """The train.py of a commit. Raises WorkspaceError where the repository holds anything else under its id."""
+        """The train.py of a commit. Raises WorkspaceError where the repository has anything else under its id."""
         tree = self._object("commit", _checked(commit))[5:45].decode(errors="replace")
         entry = self._object("tree", _checked(tree))
         name, blob = entry[:-20], entry[-20:].hex()
         if name != f"100644 {FILE}\0".encode():
-            raise WorkspaceError(f"commit {commit} in {self.folder} does not hold {FILE} alone")
+            raise WorkspaceError(f"commit {commit} in {self.folder} does not contain {FILE} alone")
         return self._object("blob", blob).decode()
 
     def diff(self, old: str, new: str) -> str:

@@ -36,6 +36,7 @@ def run(arguments: Namespace) -> int:
     from agent.plan.options import Options
     from agent.plan.read import paces_of
     from agent.recheck import replay as replays
+    from agent.recheck.data import with_data
     from agent.record import runs
     from agent.record.printed import command
 
@@ -48,7 +49,7 @@ def run(arguments: Namespace) -> int:
         agent = command("replay", original.id, "--level", "agent", folder=settings.runs)
         raise UsageError(problem, f"read its report first, then add --yes; or without training: {agent}")
     options = replay_options(Options.from_json(record["options"]), arguments, "imported" in record)
-    options = replace(options, paces=paces_of(original) if level != "live" else {})
+    options = replace(with_data(original, options), paces=paces_of(original) if level != "live" else {})
     runs.check_folder(settings.runs, "--runs-dir")
     backend = refuse_early(options, settings) if trains else None
     made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)
@@ -63,7 +64,7 @@ def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "
     from agent.commands.options import absolute
 
     if foreign:
-        options = replace(options, isolation="auto", data_dir="", data="", model="", base_url="")
+        options = replace(options, isolation="auto", data_dir="", data="", own_name="", model="", base_url="")
     return replace(
         options,
         replay=arguments.level,

@@ -1,7 +1,8 @@
-"""What an author is asked: the facts that the prompts in templates/prompts are filled with."""
+"""The prompts: what a language model is asked. Their words stand in templates/prompts, what these are about here."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from agent.llm.conversation import Message
 from agent.plan.cards import Card, cards
@@ -14,19 +15,19 @@ from agent.render import render
 
 CHOSEN_BY = ("title", "summary", "good_for", "cautions", "kinds")
 """The part of a method's card that a language model chooses by."""
-MOST_PROBLEM = 4000  # characters of what an author is told about a failure
 
 
-class Feedback(NamedTuple):
-    """What became of an earlier attempt."""
+@dataclass(frozen=True)
+class Tried:
+    """An earlier attempt, as the author of the next one is told about it."""
 
     attempt: int
     outcome: str
-    dev_score: float | None = None
+    dev_score: float | None
 
 
-def plan_prompt(options: Options, draft: Draft) -> list[Message]:
-    """Asks for a proposal."""
+def plan_prompt(draft: Draft, options: Options) -> list[Message]:
+    """Asks for a proposal, given what the user has fixed already."""
     tracks = draft.values["tracks"]
     facts = {
         "scale": options.scale,
@@ -34,18 +35,16 @@ def plan_prompt(options: Options, draft: Draft) -> list[Message]:
         "tracks": [_track(name, kind_of_track(options, name), settings) for name, settings in tracks.items()],
         "fixed_by_user": _fixed(draft, next(iter(tracks))),
     }
-    return _messages(plan_text(options.idea, facts))
+    return _asked(plan_text(options.idea, facts))
 
 
 def plan_text(idea: str, facts: Mapping[str, Any]) -> str:
-    """What asks for a proposal: the idea once, in a fence of its own, and what the choice depends on."""
     return render("prompts/plan.md.j2", idea=idea, settings=declared(), facts=facts)
 
 
-def edit_prompt(plan: Plan, attempt: int, source: str, problem: str, history: Sequence[Feedback]) -> list[Message]:
-    """Asks for an edit of `source`; `problem` is why the last edit of this attempt could not train, or ""."""
-    failed = [Feedback(attempt, f"failed before it could train:\n{_both_ends(problem)}")] if problem else []
-    prompt = render(
+def edit_prompt(plan: Plan, source: str, attempt: int, tried: Sequence[Tried], problem: str = "") -> list[Message]:
+    """Asks for an edit of `source`; `problem` is why the last one of this attempt could not train."""
+    text = render(
         "prompts/edit.md.j2",
         plan=plan,
         method=plan.tracks[0].method,
@@ -53,20 +52,15 @@ def edit_prompt(plan: Plan, attempt: int, source: str, problem: str, history: Se
         stated=tuple(shared()),
         offers={call: does for card in cards().values() for call, does in card.offers.items()},
         source=source,
-        feedback=[*history, *failed],
+        tried=tried,
+        problem=_both_ends(problem),
         facts={"method": plan.tracks[0].method.name, "attempt": attempt},
     )
-    return _messages(prompt)
+    return _asked(text)
 
 
-def _messages(prompt: str) -> list[Message]:
-    return [Message("system", render("prompts/system.md.j2")), Message("user", prompt)]
-
-
-def _both_ends(text: str) -> str:
-    """The first findings and the last lines of a traceback."""
-    half = MOST_PROBLEM // 2
-    return text if len(text) <= MOST_PROBLEM else f"{text[:half]}\n…\n{text[-half:]}"
+def _asked(text: str) -> list[Message]:
+    return [Message("system", render("prompts/system.md.j2")), Message("user", text)]
 
 
 def _method(card: Card) -> dict[str, Any]:
@@ -74,7 +68,7 @@ def _method(card: Card) -> dict[str, Any]:
     return {key: getattr(card, key) for key in CHOSEN_BY} | {"settings": card.defaults}
 
 
-def _track(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _track(name: str, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """What a language model is told about a track."""
     teacher, student, sizes = settings["teacher"], settings["student"], settings["sizes"]
     return {
@@ -89,21 +83,22 @@ def _track(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _called(model: Mapping[str, Any]) -> str:
+def _called(model: dict[str, Any]) -> str:
     return model["checkpoint"] or f"{model['architecture']}, {model['layers']} layers, width {model['width']:g}"
 
 
 def _fixed(draft: Draft, track: str) -> dict[str, Any]:
     """The user's own values, by the names a proposal uses."""
-    start = f"tracks.{track}."
-    fixed = {
-        path.removeprefix(start): draft.value(path)
-        for path, origin in draft.origins.items()
-        if origin == "user" and path.startswith(start)
-    }
-    names = {"method.name": "method"}
+    start, names = f"tracks.{track}.", {"method.name": "method"}
+    own = [path for path, origin in draft.origins.items() if origin == "user" and path.startswith(start)]
+    fixed = {path.removeprefix(start): draft.value(path) for path in own}
     return {
         names.get(path, path.split(".")[-1]): value
         for path, value in fixed.items()
         if path.split(".")[0] in ("training", "method")
     }
+
+
+def _both_ends(text: str, most: int = 4000) -> str:
+    """The first findings and the last lines of a traceback."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n…\n{text[-most // 2 :]}"

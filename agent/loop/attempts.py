@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from agent.errors import EditError, NoFurtherEdit
 from agent.jobs.arm import Arm
 from agent.llm.edits import apply
-from agent.llm.prompts import Feedback, edit_prompt
+from agent.llm.prompts import Tried, edit_prompt
 from agent.loop.context import Context
 from agent.loop.references import note_trials
 from agent.record.paths import attempt_name
-from agent.results.derive import Assembly, decision
+from agent.results.derive import decision
+from agent.results.run_record import RunRecord
 from agent.results.schema import Attempt
 from sandbox.checks.check import check
 from sandbox.workspace import Workspace
@@ -25,7 +26,8 @@ class Attempts:
     def edit(self, attempt: int, base: str, problem: str, history: Sequence[Attempt]) -> str:
         """The source of one attempt, or "" when the author has no more to offer."""
         source = Workspace.open(self.run.paths.repository).read(base)
-        told = [Feedback(each.number, each.outcome, each.dev_score) for each in history]
+        tried = [Tried(each.number, each.outcome, each.dev_score) for each in history]
+        prompt = edit_prompt(self.run.plan, source, attempt, tried, problem)
 
         def parse(text: str) -> str:
             edited = apply(text, source)
@@ -34,7 +36,7 @@ class Attempts:
             return edited
 
         try:
-            return self.run.gateway.ask("edit", edit_prompt(self.run.plan, attempt, source, problem, told), parse)
+            return self.run.gateway.ask("edit", prompt, parse)
         except NoFurtherEdit:
             return ""
 
@@ -73,7 +75,7 @@ class Attempts:
 
     def score_dev(self, attempt: int) -> float | None:
         """Mean primary metric on dev rows over tracks and seeds; None when a trial failed."""
-        return Assembly.read(self.run.paths).dev_score(attempt)
+        return RunRecord.read(self.run.paths).dev_score(attempt)
 
     def decide(
         self, attempt: int, commit: str, dev_score: float | None, problem: str, history: Sequence[Attempt]

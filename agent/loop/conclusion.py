@@ -15,8 +15,9 @@ from agent.record.clock import Clock
 from agent.record.files import write_whole
 from agent.record.paths import attempt_name
 from agent.results import review
-from agent.results.derive import Assembly, code_hash
+from agent.results.derive import code_hash, derive
 from agent.results.report import render_report
+from agent.results.run_record import RunRecord
 from agent.results.schema import SCHEMA, Results
 
 BETWEEN = "between the phases"
@@ -58,7 +59,7 @@ class Conclusion:
 
     def conclude(self) -> Results:
         """results.json: everything measured, and what follows from it."""
-        results = Assembly.read(self.run.paths).results()
+        results = derive(RunRecord.read(self.run.paths))
         write_whole(self.run.paths.results, results.model_dump_json(by_alias=True, indent=1))
         return results
 

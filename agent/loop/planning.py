@@ -47,12 +47,12 @@ class Planning:
         """What an author makes of the idea; an amended plan keeps what one had made of it."""
         if self.run.options.proposal:
             return Proposal(**self.run.options.proposal)
-        return self.run.gateway.ask("plan", plan_prompt(self.run.options, self.draft), parse_proposal)
+        return self.run.gateway.ask("plan", plan_prompt(self.draft, self.run.options), parse_proposal)
 
     def _source(self, name: str) -> dict[str, Any]:
         """Where the prepare process finds a task's rows."""
         options = self.run.options
-        if options.data:
+        if options.own:
             return {"name": name, "data": str(Path(options.data).absolute())}
         card = config.cards(config.TASKS)[name]
         if card["embedded"] or not options.data_dir:

@@ -35,8 +35,8 @@ def check_idea(idea: str) -> str:
 
 def tracks(options: Options) -> list[str]:
     """Names of the tracks. Raises UsageError for a task nobody knows."""
-    if options.data:
-        return [_name(Path(options.data).stem)]
+    if options.own:
+        return [options.own_name or _name(Path(options.data).stem)]
     known = config.cards(config.TASKS)
     for name in options.tasks:
         if name not in known:
@@ -61,21 +61,21 @@ def scale_card(options: Options) -> dict[str, Any]:
 
 def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any]:
     """Settings of one track: its own at this scale, or those of the scale's task of the same kind."""
-    if name in scale and not options.data:
+    if name in scale and not options.own:
         preset = copy.deepcopy(scale[name])
     else:
         kind, known = kind_of_track(options, name), config.cards(config.TASKS)
         preset = copy.deepcopy(next(scale[other] for other in known if other in scale and known[other]["kind"] == kind))
         if kind != "language":
             preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
-        if options.data:
+        if options.own:
             preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
     model, training, task = ModelSpec.usual(), Training.usual(), Task.usual()
     return {
         "input_size": preset["input_size"],
         "threads": preset["threads"],
         **{field: task[field] for field in ("data_seed", "label_noise", "views")},
-        "mirror": not options.data and config.cards(config.TASKS)[name].get("mirror", task["mirror"]),
+        "mirror": not options.own and config.cards(config.TASKS)[name].get("mirror", task["mirror"]),
         "sizes": {"generated_rows": task["generated_rows"]} | preset["sizes"],
         "generator": Generator.usual(),
         "teacher": model | preset["teacher"],
@@ -90,7 +90,9 @@ def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, A
 
 def kind_of_track(options: Options, name: str) -> str:
     """Of the rows that a track is going to have."""
-    return kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
+    if options.own:
+        return options.own_kind or kind_of(Path(options.data))
+    return str(config.cards(config.TASKS)[name]["kind"])
 
 
 def kind_of(path: Path) -> str:

@@ -33,6 +33,10 @@ class Options:
     """By track, what a replayed run measured of compiling; it is not measured again, so that the plan is the same."""
     replay: Literal["", "report", "agent", "full", "live"] = ""
     """At what level the run replays its parent; "" for a run of its own."""
+    own_name: str = ""
+    """Of a replay on data of the user's own: what their track is called in the record, whatever the file is called."""
+    own_kind: Literal["", "text", "image", "language"] = ""
+    """Likewise, what their rows are."""
     amends: str = ""
     """Hash of the plan that this one amends."""
     proposal: dict[str, Any] = field(default_factory=dict)
@@ -40,6 +44,11 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def own(self) -> bool:
+        """Whether the task is one of the user's own."""
+        return bool(self.data or self.own_name)
 
     @property
     def command(self) -> str:
@@ -51,7 +60,7 @@ class Options:
         """Its words, from `run` on."""
         words = ["run", self.idea, "--scale", self.scale]
         words += [word for name in self.tasks for word in ("--task", name)]
-        words += ["--data-dir", "DATA"] * bool(self.data_dir) + ["--data", "DATA"] * bool(self.data)
+        words += ["--data-dir", "DATA"] * bool(self.data_dir) + ["--data", "DATA"] * self.own
         words += ["--model", self.model] * bool(self.model) + ["--base-url", self.base_url] * bool(self.base_url)
         for path, value in self.values.items():
             words += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]

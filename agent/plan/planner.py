@@ -120,7 +120,7 @@ def leave_out(made: Draft, options: Options) -> list[str]:
     """Drop the scale's own tracks that the proposed method is not defined for, and say which; tasks that the user named
     stay, and are refused later."""
     tracks = made.values["tracks"]
-    if options.tasks or options.data:
+    if options.tasks or options.own:
         return []
     known = config.cards(config.TASKS)
     foreign = [name for name, settings in tracks.items() if known[name]["kind"] not in _kinds(settings["method"])]

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from agent.cache.keys import training_code
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
 from agent.loop.going_on import next_command
 from agent.loop.session import Drive, console_progress, source
 from agent.plan.read import plan_of
 from agent.recheck import similarity
+from agent.recheck.data import same_data
 from agent.recheck.similarity import Likeness
 from agent.record import hashes, runs
 from agent.record.clock import Clock
@@ -26,6 +28,7 @@ from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from agent.render import render
 from agent.results import review
+from agent.results.derive import code_hash
 from agent.results.read import results_of
 from agent.results.report import escaped, render_report, show
 from sandbox.folder import remove
@@ -56,12 +59,13 @@ class Replay(Drive):
             return source(self.options, self.settings)
         from agent.llm.conversation import Recorded
 
-        return Recorded(self.original.conversation)
+        return Recorded(self.original.conversation, by_place=changed_since(self.original))
 
     def _planned(self, steps: "Steps", plan: "Plan") -> None:
         """Raises DriftError for a plan that is not the recorded one."""
         super()._planned(steps, plan)
         if self.options.replay != "live":
+            same_data(self.original, plan, self.options)
             same_plan(self.original, plan)
 
     def _advance(self, steps: "Steps") -> None:
@@ -151,6 +155,13 @@ def replayable(original: RunPaths) -> None:
         raise NoReplay(
             f"run {original.id} is {status}: it has no results to replay", f"go on with: {next_command(original)}"
         )
+
+
+def changed_since(original: RunPaths) -> bool:
+    """Whether the kdagent that made a run is not this one, so that its prompts may be worded differently."""
+    measured = [event["data"] for event in EventLog(original.events).read() if event["kind"] == "measured"]
+    now = (code_hash(), training_code())
+    return any((data.get("code"), data.get("training_code")) != now for data in measured)
 
 
 def same_plan(original: RunPaths, plan: "Plan") -> None:

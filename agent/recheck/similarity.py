@@ -8,10 +8,11 @@ Times and memory are shown, never judged.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
@@ -113,6 +114,8 @@ class Likeness(Record):
     """Requests that the record answered."""
     unused: int = 0
     """Replies of the record that nothing asked for."""
+    reworded: int = 0
+    """Requests that are worded differently from the recorded ones at their places."""
     equal: tuple[int, int] = (0, 0)
     """Predictions that are equal bit by bit, and how many there are."""
     rows: tuple[Row, ...] = ()
@@ -276,7 +279,7 @@ def _scores(paths: RunPaths, arm: str, track: str) -> list[Scores]:
 
 
 def _known(level: Level, original: RunPaths, replay: RunPaths, **said: Any) -> Likeness:
-    changes, talk = _plans(original, replay), _talk(original, replay)
+    changes, talk = _plans(original, replay), _talk(original, replay, level)
     return Likeness(
         level=level,
         original=original.id,
@@ -285,8 +288,9 @@ def _known(level: Level, original: RunPaths, replay: RunPaths, **said: Any) -> L
         plan=changes,
         code=_code(original, replay),
         attempts=tuple(_attempts(original, replay)),
-        asked=talk[0],
-        unused=talk[1],
+        asked=talk.asked,
+        unused=talk.unused,
+        reworded=talk.reworded,
         **said,
     )
 
@@ -363,15 +367,24 @@ def _decided(paths: RunPaths) -> dict[int, dict[str, Any]]:
     return {e["data"]["number"]: e["data"] for e in EventLog(paths.events).read() if e["kind"] == "decided"}
 
 
-def _talk(original: RunPaths, replay: RunPaths) -> tuple[int, int]:
-    """Requests of the replay, and usable replies of the record that none of them got."""
-    ours, theirs = (Conversation(paths.conversation).exchanges for paths in (original, replay))
-    spoilt = {(each.key, each.occurrence) for each in ours if each.error}
-    usable = [each.key for each in ours if each.reply and (each.key, each.occurrence) not in spoilt]
-    for each in theirs:
-        if each.reply and each.key in usable:
-            usable.remove(each.key)
-    return sum(bool(each.reply) for each in theirs), len(usable) if theirs else 0
+class _Talk(NamedTuple):
+    asked: int
+    """Requests of the replay that were answered."""
+    unused: int
+    """Usable replies of the record that none of them got."""
+    reworded: int
+
+
+def _talk(original: RunPaths, replay: RunPaths, level: Level) -> _Talk:
+    ours, theirs = Conversation(original.conversation), Conversation(replay.conversation)
+    answered = [each for each in theirs.exchanges if each.reply]
+    known = {each.key for each in ours.exchanges}
+    unused = Counter(
+        each.reply for purpose in {each.purpose for each in ours.exchanges} for each in ours.usable(purpose)
+    )
+    unused -= Counter(each.reply for each in answered)
+    reworded = sum(each.key not in known for each in answered) if level != "live" else 0
+    return _Talk(len(answered), unused.total() if answered else 0, reworded)
 
 
 def _rows(original: RunPaths, replay: RunPaths) -> Iterator[Row]:

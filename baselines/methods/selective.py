@@ -1,101 +1,26 @@
-"""Selective distillation: which layers of the student learn from which layers of the teacher, and how.
+"""Selective distillation: how chosen layers of the student learn from layers of the teacher.
 
-Layers are counted from 1: the blocks of a transformer, the stages of a CNN. Features are states [B, L, d] or maps
-[B, C, H, W], one per pair of layers; every loss is a mean over the pairs and computed in fp32.
+Features are states [B, L, d] or maps [B, C, H, W], one per pair of layers (`layer_map`); every loss is a mean over the
+pairs and computed in fp32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
 
-from baselines.methods.kd import cross_entropy, fp32
-from baselines.models.layers import blocks
-
-# The ones below are for train.py, which may import methods alone.
+# What a train.py needs beside the losses: it may import methods alone.
+from baselines.methods.initialise import init_from_teacher as init_from_teacher
+from baselines.methods.kd import fp32
+from baselines.methods.layer_map import layer_pairs as layer_pairs
 from baselines.models.layers import features as features
 from baselines.models.layers import spatial as spatial
 from baselines.models.layers import taps as taps
 from baselines.models.layers import widths as widths
 
 Norm = Literal["layer", "none", "l2"]
-LayerMap = Literal["last", "last_stretched", "skip", "last1", "critical"]
-Pairs = tuple[tuple[int, int], ...]
-
-
-BERT_TO_DISTILBERT = {
-    "attention.self.query": "attention.q_lin",
-    "attention.self.key": "attention.k_lin",
-    "attention.self.value": "attention.v_lin",
-    "attention.output.dense": "attention.out_lin",
-    "attention.output.LayerNorm": "sa_layer_norm",
-    "intermediate.dense": "ffn.lin1",
-    "output.dense": "ffn.lin2",
-    "output.LayerNorm": "output_layer_norm",
-}
-
-
-def layer_pairs(layer_map: LayerMap, n_teacher: int, n_student: int, k: int, critical: Sequence[int] = ()) -> Pairs:
-    """(student layer, teacher layer) for each pair, in order.
-
-    `last` pairs the last k with the last k, `last_stretched` spreads the student's k over its depth, `skip` spreads
-    both (PKD-skip, TinyBERT), `last1` takes the final layers alone, `critical` the teacher layers that were measured.
-    Raises ValueError when k is not legal (the message names the largest that is), when a spread map meets a student
-    deeper than its teacher, and when `critical` does not hold k layers.
-    """
-    if layer_map == "last1":
-        return ((n_student, n_teacher),)
-    legal = min(n_student, n_teacher)
-    if not 1 <= k <= legal:
-        raise ValueError(f"k={k} layers of {n_student} (student) and {n_teacher} (teacher): choose 1 to {legal}")
-    if n_student > n_teacher and layer_map != "last":
-        raise ValueError(f'student has {n_student} layers, teacher {n_teacher}: only "last" and "last1" fit')
-    if layer_map == "critical" and len(critical) != k:
-        raise ValueError(f"{k} critical layers are needed, got {[*critical]}: measure them with critical_layers")
-    last_student, last_teacher = (tuple(range(n - k + 1, n + 1)) for n in (n_student, n_teacher))
-    spread_student, spread_teacher = (tuple(round(j * n / k) for j in range(1, k + 1)) for n in (n_student, n_teacher))
-    chosen = {
-        "last": (last_student, last_teacher),
-        "last_stretched": (spread_student, last_teacher),
-        "skip": (spread_student, spread_teacher),
-        "critical": (last_student, sorted(critical)),
-    }
-    return tuple(zip(*chosen[layer_map], strict=True))
-
-
-def critical_layers(
-    teacher: PreTrainedModel, batches: Sequence[Mapping[str, Tensor]], k: int
-) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The k blocks of a transformer that cost it most when each is replaced by identity, and every block's score:
-    the validation loss without it minus the loss with it, in nats. Ties go to the later block.
-
-    `batches` hold the teacher's inputs and `labels`; 512 examples are enough. Costs N_t + 1 passes over them.
-    """
-    whole = _loss(teacher, batches)
-    scores = []
-    for block in blocks(teacher):
-        with block.register_forward_hook(lambda module, arguments, output: arguments[0]):
-            scores.append(_loss(teacher, batches) - whole)
-    return most_critical(scores, k), tuple(scores)
-
-
-def most_critical(scores: Sequence[float], k: int) -> tuple[int, ...]:
-    """The k blocks of largest score, in their order; ties go to the later one."""
-    ranked = sorted(range(1, len(scores) + 1), key=lambda layer: (scores[layer - 1], layer))
-    return tuple(sorted(ranked[-k:]))
-
-
-@torch.no_grad()
-def _loss(model: PreTrainedModel, batches: Sequence[Mapping[str, Tensor]]) -> float:
-    model.eval()
-    losses = []
-    for batch in batches:
-        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
-        losses.append(cross_entropy(logits, batch["labels"]) * len(logits))
-    return float(torch.stack(losses).sum() / sum(len(batch["labels"]) for batch in batches))
 
 
 class Projections(nn.Module):
@@ -198,64 +123,3 @@ def _normalised(rows: Tensor, norm: Norm) -> Tensor:
 
 def _masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return values.mean() if mask is None else (values * mask).sum() / mask.sum()
-
-
-def init_from_teacher(
-    student: PreTrainedModel, teacher: PreTrainedModel, layers: Literal["last", "first", "alternate"] | Sequence[int]
-) -> None:
-    """Copies the teacher's embeddings and one teacher block into each student block; heads and poolers stay.
-
-    `layers` are teacher blocks counted from 1; "alternate" spreads them from first to last (1 3 5 8 10 12 for 12 → 6,
-    as DistilBERT does). Takes BERT → DistilBERT and an encoder → its own family. DistilBERT has no token types, so
-    the row of type 0 is folded into every position. Raises ValueError when the families or the shapes differ.
-    """
-    sources, targets = blocks(teacher), blocks(student)
-    _refuse_mismatch(student.config, teacher.config)
-    chosen = _chosen_blocks(layers, len(sources), len(targets))
-    renamed = student.config.model_type != teacher.config.model_type
-    for target, layer in zip(targets, chosen, strict=True):
-        for old, new in BERT_TO_DISTILBERT.items() if renamed else [("", "")]:
-            target.get_submodule(new).load_state_dict(sources[layer - 1].get_submodule(old).state_dict())
-    _copy_embeddings(student.base_model.embeddings, teacher.base_model.embeddings)
-
-
-def _chosen_blocks(layers: str | Sequence[int], n_teacher: int, n_student: int) -> tuple[int, ...]:
-    spread = (n_teacher - 1) / max(n_student - 1, 1)
-    named = {
-        "last": range(n_teacher - n_student + 1, n_teacher + 1),
-        "first": range(1, n_student + 1),
-        "alternate": [1 + round(i * spread) for i in range(n_student)],
-    }
-    chosen = tuple(named[layers] if isinstance(layers, str) else layers)
-    if len(chosen) != n_student or not set(chosen) <= set(range(1, n_teacher + 1)):
-        raise ValueError(f"{n_student} student blocks cannot start from blocks {chosen} of a {n_teacher}-block teacher")
-    return chosen
-
-
-def _copy_embeddings(target: nn.Module, source: nn.Module) -> None:
-    weights = source.state_dict()
-    if not hasattr(target, "token_type_embeddings"):
-        weights["position_embeddings.weight"] = (
-            weights["position_embeddings.weight"] + weights.pop("token_type_embeddings.weight")[0]
-        )
-    target.load_state_dict(weights)
-
-
-def _refuse_mismatch(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
-    families = (teacher.model_type, student.model_type)
-    if families != ("bert", "distilbert") and families[0] != families[1]:
-        raise ValueError(f"a {families[1]} student cannot start from {families[0]} blocks: use projection losses")
-    ours, theirs = _shape(student), _shape(teacher)
-    differing = ", ".join(f"{name} {theirs[name]} → {ours[name]}" for name in ours if ours[name] != theirs[name])
-    if differing:
-        raise ValueError(f"teacher blocks do not fit the student ({differing}): use projection losses instead")
-
-
-def _shape(config: PreTrainedConfig) -> dict[str, int]:
-    return {
-        "width": config.hidden_size,
-        "heads": config.num_attention_heads,
-        "feed-forward width": config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size,
-        "vocabulary": config.vocab_size,
-        "positions": config.max_position_embeddings,
-    }

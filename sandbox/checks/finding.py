@@ -1,4 +1,4 @@
-"""What a static check has to say about one line of train.py."""
+"""A violation that the static check found on one line of train.py."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ class Finding:
     line: int
     rule: Rule
     message: str
-    """The line, what is wrong there, and what to do instead."""
+    """The line, the problem there, and what to do instead."""
 
 
 Check = Callable[[Source], Iterator[Finding]]

@@ -1,4 +1,4 @@
-"""What an isolation backend is: it turns a job into a launch and does nothing else; the supervisor starts it.
+"""An isolation backend turns a job into a launch and does nothing else; the supervisor starts it.
 
 A new one is a file of this room, its name in names.py, and a row of BACKENDS in choose.py.
 """
@@ -39,7 +39,7 @@ class Backend(Protocol):
         """How many probes of the self-test it contained, e.g. "8 of 8"."""
 
     def problem(self) -> str | None:
-        """What it lacks on this machine, as far as that can be known without starting a process."""
+        """The reason why it cannot work on this machine, as far as that can be known without starting a process."""
 
     def launch(self, job: Job, limits: Limits) -> Launch:
         """Has no side effects.

@@ -38,7 +38,7 @@ class Bubblewrap:
         "memory: files in /tmp and /dev/shm, up to half the limit, shared memory that is not mapped, and what grows "
         "between two looks come on top of the limit",
         "everything under /usr can be read",
-        "graphics cards: passing one is written down but was never tried",
+        "GPUs: passing one through is supported but was never tested",
         "processor time and timing side channels",
     )
     hints: ClassVar[Mapping[str, str]] = {  # source of the messages: bubblewrap 0.8

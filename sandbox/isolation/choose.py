@@ -1,6 +1,6 @@
 """The choice between the backends, strongest first.
 
-Nothing falls back silently: what works is tried with real probes, and a plain process must be asked for by name (on
+Nothing falls back silently: a backend is tried with real probes, and a plain process must be asked for by name (on
 macOS there is nothing else).
 """
 

@@ -1,4 +1,4 @@
-"""What the self-test tries from inside, run as `python -I escape.py TARGETS`; prints the names of what it could do.
+"""The escapes that the self-test tries from inside, run as `python -I escape.py TARGETS`; prints which succeeded.
 
 Every attempt raises OSError when it is contained.
 """

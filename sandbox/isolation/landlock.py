@@ -38,7 +38,7 @@ class Landlock:
         "memory: shared memory that is not mapped, and what grows between two looks, come on top of the limit",
         "everything under /usr can be read",
         "no worker processes that share memory: data loaders must run in the training process",
-        "graphics cards: passing one is written down but was never tried",
+        "GPUs: passing one through is supported but was never tested",
         "processor time and timing side channels",
     )
     hints: ClassVar[Mapping[str, str]] = {
@@ -91,7 +91,9 @@ def _check_nesting(job: Job) -> None:
     for path in (*job.read, *job.hide):
         if path.exists() and path.resolve().is_relative_to(write):
             hint = "move it elsewhere, or use bubblewrap"
-            raise LaunchError(f"{path} lies in the folder the job writes, and Landlock cannot except it", hint)
+            raise LaunchError(
+                f"{path} lies in the folder the job writes, and Landlock cannot make an exception for it", hint
+            )
 
 
 def _rules(job: Job) -> Iterator[tuple[str, int]]:
@@ -115,6 +117,6 @@ def _needs_reading_past_modes(job: Job) -> bool:
     """Whether a user of its own needs CAP_DAC_READ_SEARCH. Raises LaunchError where we do not have it to give."""
     closed = child_setup.closed_to_others((*child_setup.python(), *job.read, job.write), parents=True)
     if closed and not child_setup.can_read_past_modes():
-        hint = "open it to others (chmod o+rx), keep runs, cache and Python elsewhere, or run as an ordinary user"
+        hint = "open it to others (chmod o+rx), move runs, cache and Python elsewhere, or run as an ordinary user"
         raise LaunchError(f"the job runs as a user of its own, which cannot enter {closed}", hint)
     return closed is not None

@@ -1,4 +1,4 @@
-"""A plain child process, for machines where nothing better works: it fences in mistakes, not intentions."""
+"""A plain child process, for machines where nothing better works: it contains mistakes, not malice."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The filter over system calls: what namespaces and Landlock do not cover, and what no training needs.
+"""The filter over system calls that namespaces and Landlock do not cover and training does not need.
 
 Everything not named here is allowed. Foreign architectures are killed, which is libseccomp's default.
 """

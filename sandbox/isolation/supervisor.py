@@ -26,7 +26,7 @@ class Outcome:
     """How a job ended."""
 
     status: Status
-    """`error` is any failure that is not the work of a limit; `disk` is too many bytes, `files` too many files."""
+    """`error` is any failure that no limit caused; `disk` is too many bytes, `files` too many files."""
     returncode: int
     """Negative for a signal; under bubblewrap a signal inside shows as 128 + its number."""
     seconds: float

@@ -171,7 +171,7 @@ def test_commit_of_other_files_is_refused(workspace: Workspace) -> None:
         words = ["git", "-C", str(workspace.folder), "mktree"]
         tree = subprocess.run(words, stdin=entries, capture_output=True, text=True, check=True).stdout.strip()
     commit = git(workspace.folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", tree, "-m", "x")
-    with pytest.raises(WorkspaceError, match=r"does not hold train\.py alone"):
+    with pytest.raises(WorkspaceError, match=r"does not contain train\.py alone"):
         workspace.read(commit)
 
 

@@ -148,11 +148,11 @@ TABLE = (
     Bad("fewer rows than a batch", own("few.csv", "--set", "batch_size=64"), "fewer than one batch of 64", slow=True),
     Bad("image that is none", own("images"), "a.png", slow=True),
     # the machine
-    Bad("runs folder below a file", on_digits("--runs-dir", "HERE/good.csv/runs"), "good.csv is no folder"),
+    Bad("runs folder below a file", on_digits("--runs-dir", "HERE/good.csv/runs"), "good.csv is not a folder"),
     Bad(
         "cache below a file",
         on_digits(),
-        "good.csv is no folder",
+        "good.csv is not a folder",
         environment={"KDAGENT_CACHE": "HERE/good.csv/cache"},
     ),
     Bad("name too long", on_digits("--runs-dir", "HERE/" + 300 * "a"), "File name too long"),
@@ -186,7 +186,7 @@ TABLE = (
     Bad("no run at all", ("show", "@last"), "no run '@last'"),
     Bad("half an id", ("show", "2026", "--runs-dir", "HERE/two"), "run '2026' is ambiguous: 2 runs"),
     Bad("report too early", ("report", "20260101", "--runs-dir", "HERE/two"), "is planned: it has no results"),
-    Bad("run.json changed", ("show", "@last", "--runs-dir", "HERE/changed"), "is no record of a run"),
+    Bad("run.json changed", ("show", "@last", "--runs-dir", "HERE/changed"), "is not a valid run record"),
     Bad("results.json changed", ("report", "@last", "--runs-dir", "HERE/results"), "results.json cannot be read"),
     # the cache
     Bad("no cache", ("cache", "ls"), "no cache at", environment={"KDAGENT_CACHE": "HERE/nowhere"}),

@@ -126,7 +126,7 @@ def test_doctor_names_what_is_missing_and_how_to_mend_it(kdagent: Kdagent, tmp_p
     [git] = [line for line in said.out.splitlines() if line.startswith("missing git")]
     assert "install git" in git
     [runs] = [line for line in said.out.splitlines() if line.startswith("missing runs")]
-    assert f"{tmp_path / 'file'} is no folder" in runs and "--runs-dir" in runs
+    assert f"{tmp_path / 'file'} is not a folder" in runs and "--runs-dir" in runs
 
 
 def test_doctor_asks_the_endpoint(kdagent: Kdagent) -> None:

@@ -17,7 +17,7 @@ from agent import config
 from agent.jobs.pilot import without_paths
 from agent.jobs.runner import Runner
 from agent.llm.conversation import Conversation, Request
-from agent.llm.prompts import Feedback, edit_prompt, plan_prompt
+from agent.llm.prompts import Tried, edit_prompt, plan_prompt
 from agent.loop.context import Context
 from agent.plan import planner
 from agent.plan.freeze import freeze
@@ -49,7 +49,7 @@ def key(purpose: str, messages: Any) -> str:
 @given(names=st.lists(NAMES, min_size=2, max_size=2, unique=True), idea=IDEAS)
 def test_plan_prompts_are_the_same_from_two_folders(tmp_path: Path, names: list[str], idea: str) -> None:
     made = [context(tmp_path / name, idea) for name in names]
-    prompts = [plan_prompt(each.options, planner.draft(each.options)) for each in made]
+    prompts = [plan_prompt(planner.draft(each.options), each.options) for each in made]
     assert len({key("plan", messages) for messages in prompts}) == 1
     assert not PRIVATE.search(prompts[0][1].content) and socket.gethostname() not in prompts[0][1].content
 
@@ -57,13 +57,13 @@ def test_plan_prompts_are_the_same_from_two_folders(tmp_path: Path, names: list[
 @pytest.mark.slow
 def test_edit_prompts_are_the_same_from_two_folders(gates: Gates, tmp_path: Path) -> None:
     keys, base = set(), gates.record["done"]["id"]
-    history = [Feedback(1, "kept", 0.1 + 0.2)]
+    history = [Tried(1, "kept", 0.1 + 0.2)]
     for place in ("short", "a much longer name/of a folder"):
         made = context(tmp_path / place / base, "soft labels")
         shutil.copytree(gates.paths.folder, made.paths.folder)
         source = (config.TRAIN_FILES / "student_only.py").read_text()
         problem = without_paths(crash(made.paths.jobs / "pilot"), made.paths.folder, made.runner.settings.cache)
-        messages = edit_prompt(made.plan, 2, source, problem, history)
+        messages = edit_prompt(made.plan, source, 2, history, problem)
         keys.add(key("edit", messages))
         assert not PRIVATE.search(messages[1].content) and str(tmp_path) not in messages[1].content
     assert len(keys) == 1
@@ -105,7 +105,7 @@ def test_other_settings_of_the_machine_do_not_reach_a_prompt(tmp_path: Path) -> 
     known = made.runner.settings
     other = replace(known, cache=tmp_path / "elsewhere", api_key="sk-secret", base_url="http://other/v1")
     again = Context(made.options, made.gateway, made.jobs, replace(made.runner, settings=other))
-    first, second = (plan_prompt(each.options, planner.draft(each.options)) for each in (made, again))
+    first, second = (plan_prompt(planner.draft(each.options), each.options) for each in (made, again))
     assert key("plan", first) == key("plan", second)
 
 
@@ -115,5 +115,5 @@ def test_an_author_is_told_that_the_student_is_compiled(tmp_path: Path, compiled
     wanted = replace(made.options, values={"compiled": compiled})
     plan = freeze(planner.draft(wanted), wanted, proposal(), {})
     made.paths.plan.write_text(plan.model_dump_json(by_alias=True))
-    prompt = edit_prompt(made.plan, 1, "pass", "", [])[1].content
+    prompt = edit_prompt(made.plan, "pass", 1, [])[1].content
     assert ("The student is compiled" in prompt) is compiled

@@ -10,7 +10,7 @@ import pytest
 from agent.errors import ModelError, NoFurtherEdit, UsageError
 from agent.llm.conversation import Message
 from agent.llm.edits import apply
-from agent.llm.prompts import Feedback, edit_prompt, plan_text
+from agent.llm.prompts import Tried, edit_prompt, plan_text
 from agent.llm.recipes import Recipes
 from agent.llm.reply import parse_proposal
 from agent.plan.cards import cards
@@ -144,7 +144,7 @@ def test_an_idea_cannot_pass_for_the_facts(hostile):
 
 def edit(method: str, source: str, attempt: int = 1) -> str:
     plan = planned(options(), proposal(method=method))
-    return apply(Recipes().complete("edit", edit_prompt(plan, attempt, source, "", [])).text, source)
+    return apply(Recipes().complete("edit", edit_prompt(plan, source, attempt, [])).text, source)
 
 
 @pytest.mark.parametrize(("method", "file"), [("kd", "kd.py"), ("kd_selective", "kd_selective.py")])
@@ -193,24 +193,24 @@ def test_the_prompts_own_examples_are_accepted():
     plan = plan_text("KD", {}).rpartition("# Facts")[0]
     assert parse_proposal(plan.replace("REFUSED", "")).method == "kd"
     start = (TRAIN / "student_only.py").read_text()
-    prompt = edit_prompt(planned(options()), 1, "pass", "", [])[1].content
+    prompt = edit_prompt(planned(options()), "pass", 1, [])[1].content
     example = prompt[prompt.index("train.py\n<<<<<<<") : prompt.index("Or the whole file")]
     ast.parse(apply(example, start))
     assert "distillation(outputs.logits" in apply(example, start)
 
 
 def test_earlier_attempts_are_in_the_edit_prompt():
-    earlier = [Feedback(1, "refused: it imports os"), Feedback(2, "kept", 0.91)]
+    tried = [Tried(1, "refused: it imports os", None), Tried(2, "kept", 0.91)]
     plan = planned(options())
-    prompt = edit_prompt(plan, 3, "pass", "", earlier)[1].content
+    prompt = edit_prompt(plan, "pass", 3, tried)[1].content
     assert "- attempt 1: refused: it imports os\n- attempt 2: kept; score on the dev rows 0.91\n" in prompt
-    again = edit_prompt(plan, 3, "pass", "train.py:1: nothing is trained", earlier)[1].content
+    again = edit_prompt(plan, "pass", 3, tried, "train.py:1: nothing is trained")[1].content
     assert "0.91\n- attempt 3: failed before it could train:\ntrain.py:1: nothing is trained\n\n# Your task" in again
-    assert "# Earlier attempts" not in edit_prompt(plan, 1, "pass", "", [])[1].content
+    assert "# Earlier attempts" not in edit_prompt(plan, "pass", 1, [])[1].content
 
 
 def test_an_author_is_told_what_the_cards_offer_and_which_settings_every_plan_states():
-    prompt = edit_prompt(planned(options()), 1, "pass", "", [])[1].content
+    prompt = edit_prompt(planned(options()), "pass", 1, [])[1].content
     assert (
         "`temperature`, `alpha`, `beta`, `layers`, `layer_map`, `signal`, `norm`, `init_layers`, and those of" in prompt
     )

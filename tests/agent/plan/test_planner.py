@@ -253,8 +253,8 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
 @pytest.mark.parametrize(
     ("task", "values", "sizes"),
     [
-        ("docstrings", {}, ("bert", 3, 68)),
-        ("docstrings", {"teacher.layers": 6, "teacher.width": 90, "teacher.heads": 6}, ("bert", 5, 66)),
+        ("docstrings", {}, ("bert", 3, 72)),
+        ("docstrings", {"teacher.layers": 6, "teacher.width": 90, "teacher.heads": 6}, ("bert", 5, 72)),
         ("docstrings", {"assistant.layers": 2, "assistant.width": 80}, ("bert", 2, 80)),
         ("digits", {}, ("resnet", 3, 12)),
         ("cifar10", {}, ("resnet", 3, 32)),  # a multiplier is no number of channels

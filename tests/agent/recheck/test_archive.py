@@ -358,7 +358,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
         "greater than or equal to 0",
         None,
     ),
-    "no run": (honest({"idea.md": b"x"}), "is no record of a run", None),
+    "no run": (honest({"idea.md": b"x"}), "is not a valid run record", None),
     "another run": (honest({"run.json": record(id="x")}), "not that of this run", None),
     "unknown status": (honest({"run.json": record(status="x")}), "not that of this run", None),
     "terminal sequence": (
@@ -371,7 +371,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
         "cannot be used",
         None,
     ),
-    "nested": (honest({"run.json": b"[" * 200_000}), "is no record of a run", None),
+    "nested": (honest({"run.json": b"[" * 200_000}), "is not a valid run record", None),
     "nested events": (honest({"run.json": record(), "events.jsonl": b"[" * 200_000 + b"\n"}), "recursion", None),
     "no results": (honest({"run.json": record(), "results.json": b"{}"}), r"results\.json cannot be read", None),
     "no bundle": (honest({"run.json": record(), "repository.bundle": b"x"}), "not begin as a whole git bundle", None),
@@ -474,5 +474,5 @@ def test_archive_with_too_many_files_is_refused_before_any_is_written(tmp_path: 
 def test_no_file_is_named_as_such(elsewhere: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "gone", tmp_path / "pipe", tmp_path):
-        with pytest.raises(UsageError, match="is no file"):
+        with pytest.raises(UsageError, match="is not a file"):
             archive.unpack(path, elsewhere)

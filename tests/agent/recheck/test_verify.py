@@ -17,8 +17,9 @@ from agent.record.events import EventLog, event_hash, event_line
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from agent.results import review
-from agent.results.derive import Assembly
+from agent.results.derive import derive
 from agent.results.report import render_report
+from agent.results.run_record import RunRecord
 from tests.agent.command import ROOT, Kdagent
 from tests.agent.gates import Gates
 from tests.campaigns.mutation.mutations import KINDS, sample
@@ -218,7 +219,7 @@ def test_record_of_the_version_before_is_verified_in_the_form_of_its_time(paths:
         return events
 
     rewrite(paths, before)
-    results = Assembly.read(paths).results()
+    results = derive(RunRecord.read(paths))
     rows = {row.field: row for row in results.tracks[0].fields}
     assert (results.schema_, rows["method.alpha"].executed) == (1, rows["method.alpha"].planned)
     write_whole(paths.results, results.model_dump_json(by_alias=True, indent=1))

@@ -11,16 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import RobertaConfig, RobertaForSequenceClassification, TrainerCallback
 
+from baselines.methods.critical import critical_layers
+from baselines.methods.initialise import init_from_teacher
 from baselines.methods.kd import cross_entropy
-from baselines.methods.selective import (
-    Projections,
-    cls_loss,
-    cosine_loss,
-    critical_layers,
-    feature_loss,
-    init_from_teacher,
-    layer_pairs,
-)
+from baselines.methods.layer_map import layer_pairs
+from baselines.methods.selective import Projections, cls_loss, cosine_loss, feature_loss
 from baselines.models.layers import features, spatial, taps, widths
 from tests.baselines.methods.numeric import gradient_error
 
