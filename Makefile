@@ -4,7 +4,6 @@ IDEA ?= efficient KD for small models
 override IDEA := $(value IDEA)
 export IDEA # the recipe's shell takes it from there, so that nothing in it is read as make or shell
 ARGS ?=
-CACHE := $(or $(KDAGENT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdagent)
 BIN := .venv/bin
 
 KNOWN := IDEA ARGS DATA WRITE WORN PYTHON HOME SHELL OMP_NUM_THREADS OPENAI_API_KEY XDG_CACHE_HOME KDAGENT_API_KEY \
@@ -21,7 +20,6 @@ install: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdagent needs Python 3.11 or later")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m baselines.docstrings "$(CACHE)/arrow" # the embedded text task, read from the packages once
 	touch $@
 
 run: install
@@ -31,20 +29,20 @@ test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 probes: install # 48 hostile probes under each isolation level, 36 hostile workspaces; WRITE=--write puts them into docs/security.md
-	$(BIN)/python -m tests.probes $(WRITE)
-	$(BIN)/python -m tests.workspaces $(WRITE)
+	$(BIN)/python -m tests.campaigns.probes $(WRITE)
+	$(BIN)/python -m tests.campaigns.workspaces $(WRITE)
 
 isolation-cost: install # what a job's start and its training cost inside; on an idle machine
-	$(BIN)/python -m tests.probes.speed $(WRITE)
+	$(BIN)/python -m tests.campaigns.probes.speed $(WRITE)
 
 cheats: install # scripted cheating authors, end to end from the command line, and honest controls (WORN=--worn: no static check)
-	$(BIN)/python -m tests.cheats $(WORN) $(WRITE)
+	$(BIN)/python -m tests.campaigns.cheats $(WORN) $(WRITE)
 
 effects: install # every method's smallest experiment beside what is expected of it; minutes
-	$(BIN)/python -m tests.effects $(WRITE)
+	$(BIN)/python -m tests.campaigns.effects $(WRITE)
 
 recorded: install # every method on a real task, and published orderings; an hour and more: DATA=folder [WRITE=--write]
-	$(BIN)/python -m tests.recorded --data-dir $(DATA) $(WRITE)
+	$(BIN)/python -m tests.campaigns.recorded --data-dir $(DATA) $(WRITE)
 
 bench: .bench/installed # what distillation costs beside the floor and the rivals; ten idle minutes: [DATA=folder] [WRITE=--write]
 	env -u OMP_NUM_THREADS GOMP_SPINCOUNT=10000 $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)
@@ -60,20 +58,20 @@ bench-compile: install # whether torch.compile pays back within a trial; minutes
 
 bench-scaling: install # what more rows, attempts, seeds and epochs cost, in time and memory; a quarter of an hour
 	$(BIN)/python -m benchmarks.scaling $(WRITE)
-	$(BIN)/python -m benchmarks.attempts $(WRITE)
+	$(BIN)/python -m tests.campaigns.attempts $(WRITE)
 
 .bench/installed: .venv/installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
 	touch $@
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
-	$(BIN)/python -m tests.mutation $(WRITE)
+	$(BIN)/python -m tests.campaigns.mutation $(WRITE)
 
 replay-test: install # a demo run replayed at each level, and trained again from a second clone in another folder
-	$(BIN)/python -m tests.replay $(WRITE)
+	$(BIN)/python -m tests.campaigns.replay $(WRITE)
 
 kill-test: install # a run killed at every event and inside every long step, and resumed to the same end
-	$(BIN)/python -m tests.kill $(WRITE)
+	$(BIN)/python -m tests.campaigns.kill $(WRITE)
 
 check: install
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "baselines" / "tasks.toml"
 SCALES = ROOT / "baselines" / "scales.toml"
-METHODS = ROOT / "baselines" / "methods.toml"
+METHODS = ROOT / "baselines" / "methods" / "cards"
+SETTINGS = ROOT / "baselines" / "methods" / "settings.toml"
+EMBEDDED = ROOT / "baselines" / "embedded"
+"""Rows of tasks that ship with kdagent, test labels among them."""
 EFFECTS = ROOT / "baselines" / "effects.json"
 TRAIN_FILES = ROOT / "templates" / "train"
 
@@ -22,7 +25,7 @@ class Settings:
     cache: Path
     """Prepared data and teachers, keyed by content; can be deleted at any time."""
     arrow: Path
-    """The embedded text task, read from the installed packages once."""
+    """Data sets as they were read from files, in a format that is read faster."""
     base_url: str
     model: str
     api_key: str
@@ -45,5 +48,23 @@ class Settings:
 
 
 def cards(path: Path) -> dict[str, Any]:
-    """The cards of one data file: tasks, scales or methods."""
-    return tomllib.loads(path.read_text())
+    """The cards of one data file, tasks or scales, or of a folder with a file for each: the methods, in their order.
+
+    A method's card names in `before` the one that it stands right in front of. Raises ValueError where these names do
+    not lead to a last card.
+    """
+    if path.is_file():
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    files = {file.stem: file for file in sorted(path.glob("*.toml"))}
+    found = {name: {"file": f"{name}.py"} | cards(file) for name, file in files.items()}
+    ordered = {name: found[name] for name in _up_to("", found)}
+    if lost := sorted(found.keys() - ordered.keys()):
+        raise ValueError(f"{path / lost[0]}.toml: its `before` leads to no last card: name a card that is there")
+    return ordered
+
+
+def _up_to(last: str, found: Mapping[str, Any]) -> Iterator[str]:
+    for name, card in found.items():
+        if card.get("before", "") == last:
+            yield from _up_to(name, found)
+            yield name

@@ -24,12 +24,12 @@ PROCESSES = {
     "trial": "trials",
     "predict": "predict",
 }
-"""The function of each that does a job, in the module of that name."""
+"""The function of each that does a job, in the module of `processes` that has its name."""
 
 
 def main(process: str, *paths: str) -> int:
     gc.disable()
-    work = getattr(import_module(f"baselines.{process}"), PROCESSES[process])
+    work = getattr(import_module(f"baselines.processes.{process}"), PROCESSES[process])
     gc.freeze()
     gc.enable()
     for path in paths:

@@ -26,11 +26,11 @@ from benchmarks.accuracy import prepared
 from benchmarks.arms import CUDA, OF_IMAGES, OWN
 from benchmarks.machine import described
 from benchmarks.measure import CLOSEST, Measured, disagreement, measured, ratio
+from benchmarks.page import DOCS, put
 from benchmarks.recipe import Way
 from benchmarks.rivals import FOR_IMAGES, PACKAGES, RIVALS, missing
 from benchmarks.setting import Setting
 from benchmarks.tier import TIERS, Bound, Tier, quick
-from tests.page import DOCS, put
 
 WHAT = {
     "F0": "the floor: a bare loop, the student alone",

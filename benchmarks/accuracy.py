@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 
 from agent import config
 from agent.plan.plan import ModelSpec, Training
-from baselines import predict, prepare, teacher
-from baselines.experiment import Experiment
-from baselines.rows import read_rows
-from baselines.trial import import_file
+from baselines.data.rows import read_rows
+from baselines.processes import predict, prepare, teacher
+from baselines.training.experiment import Experiment
+from baselines.training.trainfile import import_file
 from benchmarks.setting import TRAIN_FILES
 
 

@@ -18,12 +18,12 @@ from accelerate.utils import convert_outputs_to_fp32
 from greenlet import getcurrent
 from transformers import Trainer, TrainingArguments
 
-from baselines.experiment import Experiment
-from baselines.padding import SelfPadding
-from baselines.parts import in_parts
-from baselines.rows import Collator
-from baselines.teachers import load
-from baselines.trial import import_file
+from baselines.data.collator import Collator
+from baselines.models.by_length import in_parts
+from baselines.models.padding import SelfPadding
+from baselines.training.cached_teacher import load
+from baselines.training.experiment import Experiment
+from baselines.training.trainfile import import_file
 from benchmarks.setting import METHOD, SEED, TRAIN_FILES, Setting
 
 CUDA = torch.cuda.is_available()

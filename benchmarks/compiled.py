@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from baselines.pace import STEPS, WARM, Turns, turns
+from baselines.processes.pace import STEPS, WARM, Turns, turns
 from benchmarks import setting
 from benchmarks.machine import described
 from benchmarks.measure import ratio
+from benchmarks.page import DOCS, put
 from benchmarks.setting import Setting
-from tests.page import DOCS, put
 
 THREADS, BATCH, LONGEST = 1, 16, 64
 

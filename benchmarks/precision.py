@@ -22,9 +22,9 @@ from benchmarks import accuracy, setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described
 from benchmarks.measure import measured, ratio
+from benchmarks.page import DOCS, put
 from benchmarks.setting import Setting
-from sandbox.child import MEMORY
-from tests.page import DOCS, put
+from sandbox.isolation.child_setup import MEMORY
 
 WIDTHS, SEEDS, PASSES, STEPS = (64, 128, 256, 512), 6, 2, 14
 WAYS = ("fp32", "bf16")

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from baselines.rows import Collator
+from baselines.data.collator import Collator
 from benchmarks.arms import CUDA, DEVICE, inputs_of, now, student_of
 from benchmarks.setting import Setting
 

@@ -11,7 +11,7 @@ import torch
 from torch import library
 from torch.utils.data import DataLoader
 
-from baselines.rows import Collator
+from baselines.data.collator import Collator
 from benchmarks.arms import DEVICE, FIRST, Arm, Pass, cast, inputs_of, optimizer, step, student_of, teacher_of
 from benchmarks.setting import METHOD, ROOT, Setting
 

@@ -21,9 +21,9 @@ from benchmarks import setting
 from benchmarks.arms import ours_cached
 from benchmarks.machine import described
 from benchmarks.measure import WARM
+from benchmarks.page import DOCS, put
 from benchmarks.setting import PLAIN, ROOT, Setting
-from sandbox.child import MEMORY
-from tests.page import DOCS, put
+from sandbox.isolation.child_setup import MEMORY
 
 ROWS = (1_000, 4_000, 16_000, 64_000, 120_000)
 TOKENS, BATCH = 50, 48

@@ -13,8 +13,10 @@ import numpy as np
 from accelerate.data_loader import SeedableRandomSampler
 from safetensors.numpy import save_file
 
-from baselines import models, teacher
-from baselines.rows import Collator, Rows, read_rows, write_inputs
+from baselines.data.collator import Collator
+from baselines.data.rows import Rows, read_rows, write_inputs
+from baselines.models.build import build
+from baselines.processes import teacher
 
 ROOT = Path(__file__).parents[1]
 TRAIN_FILES = ROOT / "templates" / "train"
@@ -94,7 +96,7 @@ class Setting:
         return places | {"teacher": str(self.folder / "teacher"), "steps": self.steps, "checkpoints": 0}
 
     def build_student(self):
-        return models.build(self.student, self.task, SEED)
+        return build(self.student, self.task, SEED)
 
     @property
     def mixed(self) -> bool:

@@ -14,11 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent import config
 from benchmarks.machine import described
+from benchmarks.page import DOCS, put
 from benchmarks.setting import ROOT
-from sandbox.child import MEMORY
-from tests.page import DOCS, put
+from sandbox.isolation.child_setup import MEMORY
 
 IDEAS = ("efficient KD for small models", "decoupled knowledge distillation")
 MOST = {"alone": 1.25, "second": 0.5}
@@ -37,10 +36,6 @@ def main(words: list[str]) -> int:
 
 def _run(place: Path, idea: str) -> tuple[float, Path]:
     """Seconds of the command, and the run's folder."""
-    (place / "cache").mkdir(exist_ok=True)
-    arrow = place / "cache" / "arrow"
-    if not arrow.exists():  # the installation reads the embedded texts, not the first run
-        arrow.symlink_to(config.Settings.read().arrow)
     environment = os.environ | {"KDAGENT_CACHE": str(place / "cache"), "KDAGENT_RUNS": str(place / "runs")}
     before = set(_folders(place))
     began = time.monotonic()

@@ -15,7 +15,7 @@ import torch
 from benchmarks.arms import OWN, now
 from benchmarks.rivals import RIVALS, missing
 from benchmarks.setting import ROOT, Setting
-from sandbox.child import MEMORY
+from sandbox.isolation.child_setup import MEMORY
 
 
 def main(words: list[str]) -> None:

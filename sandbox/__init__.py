@@ -1,10 +1,11 @@
 """Where code we do not trust lives and runs. Standard library and git only; the training stack is never imported here.
 
+    checks/      the static check of an edited train.py: its values, its use of the experiment, its access to the rest
+    isolation/   a child behind the strongest fence there is, within limits, with a log; nothing of it outlives the job
     workspace    every version of train.py, as commits of a bare git repository
-    checks       a look at an edited train.py before it runs: at its values, its training and its reach
-    isolation    the backends, strongest first: bubblewrap, landlock, and a plain process; selftest tries them
-    supervisor   runs the child, keeps its log, and ends it and its descendants when a limit is reached
     intake       reads what the child left behind, as hostile input; schema and tensors say what it must be
+    folder       the folder that a job may write: lent to it, measured and removed as hostile
 
+`printable` and `errors` serve all of them. The rooms do not know each other (import-linter, pyproject.toml).
 What each level protects and what it does not, with measurements: docs/security.md.
 """

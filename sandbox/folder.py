@@ -22,6 +22,8 @@ class FolderMoved(OSError):
 
 @dataclass(frozen=True)
 class Holding:
+    """What a folder contains, as far as it was counted."""
+
     disk: int
     """Bytes on the disk: holes of a sparse file cost nothing, a file with several names counts once."""
     files: int

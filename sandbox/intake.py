@@ -26,18 +26,28 @@ _CHUNK = 1 << 20
 
 
 def read_bytes(root: Path, name: str, cap: int) -> bytes:
-    """The content of root/name; `name` is relative, with forward slashes."""
+    """The content of root/name; `name` is relative, with forward slashes.
+
+    Raises IntakeRejected for what is no plain file of its folder's owner, or longer than `cap` bytes.
+    """
     with _opened(root, name, cap) as (reader, size):
         return _exactly(reader, size, name)
 
 
 def read_json(root: Path, name: str, cap: int = 1 << 20, schema: Check = anything) -> dict[str, Any]:
-    """The object in root/name: strict JSON, at most 16 levels deep, every number finite, no key twice."""
+    """The object in root/name: strict JSON, at most 16 levels deep, every number finite, no key twice.
+
+    Raises IntakeRejected for anything else, for what `schema` complains of, and where `read_bytes` does.
+    """
     return _parse(read_bytes(root, name, cap), name, schema)
 
 
 def read_lines(root: Path, name: str, cap: int = 64 << 20, schema: Check = anything) -> list[dict[str, Any]]:
-    """The object on each line. A last line without its end is dropped when it does not parse: its writer was killed."""
+    """The object on each line. A last line without its end is dropped when it does not parse: its writer was killed.
+
+    Raises IntakeRejected for more than a million lines, for any other line as `read_json` does, and where `read_bytes`
+    does.
+    """
     *whole, last = read_bytes(root, name, cap).split(b"\n", _MOST_LINES)
     if b"\n" in last:
         raise IntakeRejected(f"{name} has more than {_MOST_LINES} lines")
@@ -54,7 +64,8 @@ def read_tensors(
     """What the safetensors file root/name holds, which must be what is `expected` where that is known.
 
     With a `target` the file is copied there in one step, a piece at a time; the copy starts with the header that was
-    checked and is as long as it says.
+    checked and is as long as it says. Raises IntakeRejected for a file that is not one of safetensors, or holds
+    anything but what is `expected`, and where `read_bytes` does; OSError where the copy cannot be written.
     """
     with _opened(root, name, cap) as (reader, size):
         head = _exactly(reader, min(size, 8), name)
@@ -73,7 +84,10 @@ def read_tensors(
 
 
 def copy(root: Path, name: str, target: Path, cap: int) -> None:
-    """root/name to `target`, in one step and never whole in memory."""
+    """root/name to `target`, in one step and never whole in memory.
+
+    Raises IntakeRejected where `read_bytes` does, OSError where the copy cannot be written.
+    """
     with _opened(root, name, cap) as (reader, size), _replacing(target) as writer:
         _stream(reader, writer, size, name)
 

@@ -17,6 +17,7 @@ def anything(value: Any) -> str:
 
 
 def integer(least: int, most: int) -> Check:
+    """A whole number from `least` to `most`."""
     return _check(lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
 
 
@@ -28,10 +29,12 @@ def number(least: float, most: float) -> Check:
 
 
 def text(most: int) -> Check:
+    """Text of at most that many characters."""
     return _check(lambda value: isinstance(value, str) and len(value) <= most, f"text of at most {most} characters")
 
 
 def digest(digits: int = 64) -> Check:
+    """That many hexadecimal digits, in small letters."""
     return _check(
         lambda value: isinstance(value, str) and len(value) == digits and set(value) <= set("0123456789abcdef"),
         f"{digits} hexadecimal digits",
@@ -39,6 +42,7 @@ def digest(digits: int = 64) -> Check:
 
 
 def choice(*values: str | bool | None) -> Check:
+    """One of these values, and of the same type."""
     return _check(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"in {values}")
 
 

@@ -26,6 +26,8 @@ _NOTES = schema.mapping(schema.text(10_000), 100)
 
 @dataclass(frozen=True)
 class Tensor:
+    """What the header of a safetensors file declares for one tensor."""
+
     dtype: str
     """A key of SIZES."""
     shape: tuple[int, ...]

@@ -8,7 +8,10 @@ Source and messages reach git through standard input only, never on a command li
 import hashlib
 import os
 import re
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +44,8 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Commit:
+    """One version of train.py."""
+
     id: str
     tree: str
     """Equal for equal train.py, whatever the parent and the message."""
@@ -67,6 +72,7 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: Path) -> "Workspace":
+        """The repository in `folder`. Raises WorkspaceError where there is none."""
         workspace = cls(folder)
         if not (folder / "HEAD").is_file():
             raise WorkspaceError(f"{folder} is not a git repository", "was the run made here, and is it complete?")
@@ -126,7 +132,11 @@ class Workspace:
                 text.write(stdin.encode())
                 text.seek(0)
                 output: bytes = self._git.execute(
-                    ["git", *arguments], istream=text, stdout_as_string=False, strip_newline_in_stdout=False
+                    ["git", *arguments],
+                    istream=text,
+                    stdout_as_string=False,
+                    strip_newline_in_stdout=False,
+                    start_new_session=True,  # a Ctrl-C at the terminal is ours: git finishes what it was told to write
                 )
             except UnicodeEncodeError as error:
                 raise WorkspaceError(f"git {arguments[0]}: the text is not valid Unicode: {error.reason}") from error
@@ -138,10 +148,21 @@ class Workspace:
 
 def _git_package() -> ModuleType:
     try:
-        import git
+        with _signals_held():  # by the program too, which inherits it: Ctrl-C would look as if there were none
+            import git
     except ImportError as error:  # GitPython looks for the program when it is imported
         raise WorkspaceError("git cannot be run: the program was not found", "install git") from error
     return git
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and the request to end wait until the block has been left."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _checked(commit: str) -> str:

@@ -1,5 +1,6 @@
 """What an installation must hold. Skipped parts would fail a user later, so nothing here is skipped."""
 
+import hashlib
 import subprocess
 import sys
 from importlib.metadata import entry_points, packages_distributions, version
@@ -29,7 +30,13 @@ def test_the_command_is_installed_and_of_this_version() -> None:
 
 
 def test_every_file_the_code_names_is_there() -> None:
-    data = [config.TASKS, config.SCALES, config.METHODS, PUBLISHED]
+    data = [
+        config.TASKS,
+        config.SCALES,
+        config.SETTINGS,
+        *(config.METHODS / f"{name}.toml" for name in cards()),
+        PUBLISHED,
+    ]
     prompts = [TEMPLATES / "prompts" / f"{name}.md.j2" for name in ("system", "plan", "edit", "contract")]
     trains = [config.TRAIN_FILES / name for name in (*{card.file for card in cards().values()}, "pseudo_label.py")]
     missing = [path for path in (*data, *prompts, *trains, TEMPLATES / "report" / "report.md.j2") if not path.is_file()]
@@ -41,3 +48,10 @@ def test_every_scale_names_known_tasks_and_settings() -> None:
     for scale in config.cards(config.SCALES).values():
         for track in scale["tracks"]:
             assert track in tasks and scale[track]["method"] and scale[track]["sizes"]
+
+
+def test_rows_of_the_embedded_text_task_ship_with_their_notices() -> None:
+    card = config.cards(config.TASKS)["docstrings"]
+    rows = config.EMBEDDED / card["rows"]
+    assert hashlib.sha256(rows.read_bytes()).hexdigest() == card["sha256"]
+    assert rows.stat().st_size < 1.5e6 and (config.ROOT / card["license"].rsplit(": ")[1]).is_file()

@@ -112,7 +112,7 @@ def _runs(folder: Path) -> Iterator[_Run]:
 
 
 def _sources(folder: Path) -> list[Path]:
-    """Data sets as they were read from files, and the embedded task's texts."""
+    """Data sets as they were read from files; an earlier kdagent kept the embedded task's texts beside them."""
     return [
         *sorted(folder.glob("*.json")),
         *(each for format in unused.inside(folder) for each in unused.inside(format)),
@@ -173,7 +173,7 @@ def _pace(path: Path, known: Sequence[_Run]) -> str:
 
 def _source(path: Path, known: Sequence[_Run]) -> str:
     if path.is_file():
-        return "texts of the embedded task, read from the installed packages"
+        return "texts of the embedded task as an earlier kdagent kept them; not used any more"
     for file in sorted(path.rglob("dataset_info.json")):
         said = json.loads(file.read_bytes())
         rows = sum(split["num_examples"] for split in said["splits"].values())

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent import config
 from agent.plan.plan import Track
+from agent.record.prepared import Prepared
 
 MODELS = ("teacher", "assistant", "student", "generator")
 """Whose checkpoints lie beside the prepared rows."""
@@ -20,18 +21,18 @@ def data_key(job: dict[str, Any]) -> str:
     return digest([job, files, versions()])
 
 
-def teacher_key(track: Track, facts: dict[str, Any], train_file: str) -> str:
+def teacher_key(track: Track, prepared: Prepared, train_file: str) -> str:
     """Where a teacher's place in the cache is: all that its weights follow from, the labels it learns among it."""
     identity = {
         "data": track.task.encoded,
-        "labels": [facts["files"][name] for name in ("seen/train.safetensors", "labels/transfer.safetensors")],
+        "labels": [prepared.files[name] for name in ("seen/train.safetensors", "labels/transfer.safetensors")],
         "input": track.task.input_size,
-        "model": [track.teacher.model_dump(), copied(facts, "teacher")],
+        "model": [track.teacher.model_dump(), prepared.copied("teacher")],
         "training": track.teacher_training.model_dump(),
         "threads": track.threads,
         "file": train_file,
     }
-    return digest([identity, versions(), str(facts["task"])])
+    return digest([identity, versions(), prepared.task.model_dump(mode="json")])
 
 
 def versions() -> dict[str, str]:
@@ -41,8 +42,9 @@ def versions() -> dict[str, str]:
 
 
 def training_code() -> str:
-    """Hash of our own code that prepares, trains and predicts."""
-    sources = sorted((config.ROOT / "baselines").rglob("*.py"))
+    """Hash of our own code that prepares, trains and predicts, and of the cards that it reads."""
+    folder = config.ROOT / "baselines"
+    sources = sorted(path for kind in ("*.py", "*.toml") for path in folder.rglob(kind))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
@@ -61,11 +63,6 @@ def _stamps(root: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of a file, or of every file in a folder."""
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-
-
-def copied(facts: dict[str, Any], who: str) -> dict[str, str]:
-    """The hashes of a checkpoint's files as they were copied beside the rows."""
-    return {name: found for name, found in facts["files"].items() if name.startswith(f"seen/{who}/")}
 
 
 def digest(identity: Any) -> str:

@@ -1,4 +1,4 @@
-"""The stock: finished trials of reference arms, kept for other runs in which they would be the same to the last bit.
+"""The store: finished trials of reference arms, kept for other runs in which they would be the same to the last bit.
 
 Only arms that no model wrote are kept. A trial is found by everything that it follows from; what is taken is held
 against its hashes first, and says which run trained it. A replay takes nothing from here.
@@ -19,7 +19,7 @@ FILES = ("trace.jsonl", "weights.safetensors", "trial.json")
 
 
 @dataclass(frozen=True)
-class Stock:
+class TrialStore:
     folder: Path
     """One folder per trial, named by its key."""
     run: str

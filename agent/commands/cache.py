@@ -84,7 +84,7 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _line(entry: "Entry") -> str:
-    from sandbox.output import printable
+    from sandbox.printable import printable
 
     needed = f"; named by {', '.join(entry.runs[:2])}" if entry.runs else ""
     more = f" and {len(entry.runs) - 2} more" if len(entry.runs) > 2 else ""

@@ -17,7 +17,7 @@ def run(arguments: Namespace) -> int:
     from agent.commands.settings import settings_of
     from agent.recheck import diff
     from agent.record import runs
-    from sandbox.output import printable
+    from sandbox.printable import printable
 
     folder = settings_of(arguments).runs
     found = diff.between(runs.find(folder, arguments.first), runs.find(folder, arguments.second))

@@ -14,7 +14,7 @@ from agent import config
 from agent.errors import UsageError
 from agent.record.runs import check_folder
 from sandbox.errors import IsolationUnavailable
-from sandbox.isolation import choose
+from sandbox.isolation.choose import choose
 
 
 @dataclass(frozen=True)

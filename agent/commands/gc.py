@@ -18,7 +18,7 @@ def run(arguments: Namespace) -> int:
     from agent.cache import unused
     from agent.commands.settings import settings_of
     from agent.record.printed import command
-    from sandbox.output import printable
+    from sandbox.printable import printable
 
     settings = settings_of(arguments)
     found = unused.waste(settings.runs, settings.cache)

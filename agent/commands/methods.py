@@ -21,7 +21,7 @@ def run(arguments: Namespace) -> int:
     found = config.cards(config.METHODS)
     if arguments.words:
         name = _shown(arguments.words, [*found])
-        found = {name: found[name] | {"measured": _measured(name)}}
+        found = {name: found[name] | {"settings": method_settings(name), "measured": _measured(name)}}
     if arguments.json:
         print(json.dumps({"schema": 1, "methods": found}))
     elif arguments.words:
@@ -45,6 +45,19 @@ def _shown(words: list[str], known: list[str]) -> str:
         )
         raise UsageError(problem, f"{command('methods', 'show', 'NAME')}, with one of {', '.join(known)}")
     return words[1]
+
+
+def method_settings(method: str) -> dict[str, dict[str, Any]]:
+    """Each setting that a method has: its default there, what it may be, and what it means."""
+    from agent.plan.cards import cards
+    from agent.plan.settings import declared
+
+    own = {name: (declared()[name], default) for name, default in cards()[method].defaults.items()}
+    said = ("type", "range", "unit", "meaning")
+    return {
+        n: {"default": default} | {each: getattr(setting, each) for each in said}
+        for n, (setting, default) in own.items()
+    }
 
 
 def _measured(name: str) -> list[dict[str, Any]]:

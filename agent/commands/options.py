@@ -14,7 +14,7 @@ from agent.record import runs
 from agent.record.paths import RunPaths
 
 if TYPE_CHECKING:
-    from sandbox.isolation import Backend
+    from sandbox.isolation.backend import Backend
 
 
 def own_options(paths: RunPaths, action: str) -> Options:
@@ -75,7 +75,7 @@ def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def refuse_early(options: Options, settings: config.Settings) -> "Backend":
     """Raises what can be known to be wrong before a run exists; the isolation that was tried on the way."""
     from agent.plan import planner
-    from sandbox.isolation import choose
+    from sandbox.isolation.choose import choose
     from sandbox.workspace import Workspace
 
     _check_data(options)

@@ -5,7 +5,8 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
-from agent.commands.common import ISOLATION, one_run, text
+from agent.commands.common import one_run, text
+from sandbox.isolation.names import ISOLATION
 
 if TYPE_CHECKING:
     from agent.plan.options import Options

@@ -57,7 +57,7 @@ def _add(paths: "RunPaths", decision: "Decision", comment: str, author: str) -> 
 def _say_reviews(paths: "RunPaths", as_json: bool) -> None:
     from agent.record import runs
     from agent.results import review
-    from sandbox.output import printable
+    from sandbox.printable import printable
 
     (about, _), pending, known = review.under_review(paths), not review.decided(paths), review.read(paths)
     if as_json:

@@ -5,7 +5,8 @@ import re
 import sys
 
 from agent.commands.command import Command
-from agent.commands.common import ISOLATION, common, seconds, setting, tag, text
+from agent.commands.common import common, seconds, setting, tag, text
+from sandbox.isolation.names import ISOLATION
 
 EXAMPLES = """examples:
   kdagent run "efficient KD for small models" --yes

@@ -65,7 +65,7 @@ def _wanted(record: dict[str, Any], arguments: argparse.Namespace) -> bool:
 
 def line(record: dict[str, Any]) -> str:
     """A run on one line; of an imported one anybody may have written it."""
-    from sandbox.output import printable
+    from sandbox.printable import printable
 
     marks = [f"#{tag}" for tag in record.get("tags", ())] + ["(imported)"] * ("imported" in record)
     idea = str(record["options"].get("idea", ""))[:60]

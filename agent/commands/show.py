@@ -36,6 +36,7 @@ def _show(paths: "RunPaths", record: dict[str, Any], results: "Results | None") 
 
     from agent.plan.read import plan_of
     from agent.plan.table import plan_table, say
+    from agent.record.prepared import read_facts
 
     console = Console()
     reason = f" ({record['reason']})" if record.get("reason") else ""
@@ -43,7 +44,7 @@ def _show(paths: "RunPaths", record: dict[str, Any], results: "Results | None") 
     if imported := record.get("imported"):
         say(console, f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
     if plan := plan_of(paths):
-        plan_table(console, plan, json.loads(paths.facts.read_text()))
+        plan_table(console, plan, read_facts(paths))
     if results:
         _scores(console, results)
         say(console, f"\n{results.verdict}: {results.conclusion}\nreport: {paths.report}")

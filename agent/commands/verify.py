@@ -16,7 +16,7 @@ def run(arguments: Namespace) -> int:
     from agent.recheck.verify import verify
     from agent.record import runs
     from agent.record.paths import RunPaths
-    from sandbox.output import printable
+    from sandbox.printable import printable
 
     copied = Path(arguments.run).absolute()
     paths = (

@@ -1,6 +1,7 @@
-"""An arm as the processes of a run know it, and the trials that one process runs."""
+"""An arm as the processes of a run know it, and the shard of its trials that one process runs."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.plan.plan import Track
@@ -12,9 +13,11 @@ class Arm:
 
     name: str
     commit: str
-    method: dict[str, Any]
+    method: dict[str, dict[str, Any]]
     """Per track: the settings `experiment.method` holds."""
     teacher: bool
+    ours: bool = False
+    """Whether no model wrote it: its trials may share a process across tracks, and may be reused."""
     assisted: bool = False
     """Whether its teacher is the track's assistant, where there is one."""
     reveal_transfer: bool = False
@@ -24,18 +27,33 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some trials of one track, to be run one after another."""
+class Shard:
+    """Some trials of one track, to be run one after another by one process."""
 
     track: Track
     name: str
-    work: list[tuple[Arm, int]]
+    work: Sequence[tuple[Arm, int]]
+    """Arms and seeds."""
     steps: int
     checkpoints: int = 0
     micro: int = 1
     """Into how many micro-batches each batch is split, because memory ran out before."""
 
     @classmethod
-    def of(cls, track: Track, work: list[tuple[Arm, int]], steps: int, checkpoints: int = 0) -> "Part":
+    def of(cls, track: Track, work: Sequence[tuple[Arm, int]], steps: int, checkpoints: int = 0) -> "Shard":
         arm, seed = work[0]
         return cls(track, f"{arm.name}-{track.name}-{seed}", work, steps, checkpoints)
+
+    @property
+    def smaller(self) -> "Shard | None":
+        """With micro-batches of the next smaller size that divides the batch; None at one row."""
+        size = self.track.training.batch_size
+        after = [count for count in range(self.micro + 1, size + 1) if size % count == 0 and count >= 2 * self.micro]
+        return replace(self, micro=after[0]) if after else None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The settings of its training: batches are split, with the same rows in each step."""
+        known = self.track.training
+        split = {"batch_size": known.batch_size // self.micro, "accumulation": known.accumulation * self.micro}
+        return known.model_dump() | split

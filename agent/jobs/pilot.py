@@ -1,10 +1,71 @@
-"""What an author is told about a pilot: the same words on every machine and in every replay."""
+"""The probe process: it sees what a trial sees, for a few steps, and gives back the weights of every variant."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from agent.jobs.arm import Part
+from agent.errors import Interrupted
+from agent.jobs.arm import Arm, Shard
+from agent.jobs.job_files import ProbeJob
+from agent.jobs.probe import AS_IS, measure
+from agent.jobs.runner import Request, Runner, fresh_folder
+from agent.jobs.shard_job import Inputs, shard_job, stopped_by, trial_report
+from agent.plan.plan import Plan
+from agent.record.files import write_whole
 from agent.record.probe import Probe
+from sandbox.errors import IntakeRejected
+from sandbox.folder import remove
+from sandbox.isolation.supervisor import Outcome
+
+
+@dataclass(frozen=True)
+class Pilot:
+    runner: Runner
+
+    def run(self, plan: Plan, arm: Arm, inputs: Inputs, steps: int) -> str:
+        """A few steps of one arm on every track, as it is and with the teacher shuffled; why it failed, or ""."""
+        with self.runner.progress.phase(f"pilot {arm.name}", [track.name for track in plan.tracks]):
+            shards = [Shard.of(track, [(arm, plan.seeds[0])], min(steps, track.steps)) for track in plan.tracks]
+            problems = self.runner.parallel(lambda shard: self._run(shard, inputs), shards)
+        found = "\n\n".join(filter(None, problems))
+        return without_paths(found, self.runner.paths.folder, self.runner.settings.cache)
+
+    def _run(self, shard: Shard, inputs: Inputs) -> str:
+        arm, _ = shard.work[0]
+        track, name = shard.track.name, f"pilot-{shard.name}"
+        out = fresh_folder(self.runner.paths.scratch / name)
+        (out / track).mkdir()
+        outcome = self._probe(name, shard, inputs, out)
+        report, smaller = trial_report(out / track, arm.name, AS_IS, outcome), shard.smaller
+        if smaller and "memory" in (outcome.status, stopped_by(report, outcome)):
+            return self._run(smaller, inputs)
+        if report.get("status") != "ok":
+            return f"{track}: {report.get('error', outcome.status)}\n{report.get('traceback', '')}"
+        return self._measured(shard, out, outcome)
+
+    def _probe(self, name: str, shard: Shard, inputs: Inputs, out: Path) -> Outcome:
+        plain = shard_job(self.runner.paths, name, shard, inputs, out)
+        layers = inputs.prepared[shard.track.name].models["student"].layers
+        job = ProbeJob(**dict(plain), student_layers=layers)
+        read = sorted(inputs.readable(shard))
+        outcome = self.runner.run(Request(name, "probe", [job], out, read, shard.track, must_work=False))
+        if outcome.status == "cancelled":
+            raise Interrupted("stopped during the pilot")
+        return outcome
+
+    def _measured(self, shard: Shard, out: Path, outcome: Outcome) -> str:
+        """Keeps what the probe measured; what its author is told, or ""."""
+        arm, track = shard.work[0][0].name, shard.track.name
+        scratch = self.runner.paths.scratch / f"{out.name}.safetensors"
+        try:
+            found = measure(out / track / arm, shard.steps, scratch)
+        except IntakeRejected as error:
+            return f"{track}: the pilot ended with {outcome.status}: {error.message}\n{outcome.tail}"
+        place = self.runner.paths.probe(arm, track)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, found.model_dump_json(by_alias=True))
+        remove(out)
+        return without_effect(shard, found)
 
 
 def without_paths(problem: str, *folders: Path) -> str:
@@ -17,13 +78,13 @@ def without_paths(problem: str, *folders: Path) -> str:
     return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", named)
 
 
-def without_effect(part: Part, probe: Probe) -> str:
+def without_effect(shard: Shard, probe: Probe) -> str:
     """What an author is told whose training is the same whatever the teacher says, or ""."""
     idle = [name for name in probe.shuffled if name not in probe.outputs]
-    if not idle or (probe.outputs and part.track.method.alpha == 0 and idle == ["logits"]):
+    if not idle or (probe.outputs and shard.track.method.alpha == 0 and idle == ["logits"]):
         return ""
     named = ", ".join(name.replace("features-", "layer ") for name in idle)
     return (
-        f"{part.track.name}: the teacher's {named} made no difference: {probe.steps} steps with them shuffled over the "
-        "rows end with the same weights. Use them in the loss from the first step on."
+        f"{shard.track.name}: the teacher's {named} made no difference: {probe.steps} steps with them shuffled over "
+        "the rows end with the same weights. Use them in the loss from the first step on."
     )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent import config
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     from agent.jobs.progress import Progress
     from agent.llm.gateway import Source
     from agent.loop.steps import Steps
+    from agent.plan.draft import Draft
     from agent.plan.plan import Budget, Plan
     from agent.results.schema import Results
-    from sandbox.isolation import Backend
+    from sandbox.isolation.backend import Backend
 
 
 REJECTED = "the plan was rejected"
@@ -73,12 +75,13 @@ class Drive:
         ):
             steps = self._steps(cancelled, clock)
             self._begin()
-            plan = self._plan(steps)
-            if self.options.plan_only:
-                hashes.stop(self.paths, "planned", "")
-                self._finish(f"planned; go on with: {next_command(self.paths, '--yes')}")
-                return 0
-            return self._train(steps, plan)
+            if steps.run.paths.plan.exists():
+                self._planned(steps, steps.run.plan)
+                steps.references.hold()
+            # LangGraph takes the last checkpoint by the clock, which may have gone back: the log knows better.
+            if not steps.run.events.count("sealed"):
+                self._advance(steps)
+            return self._stopped()
 
     def _begin(self) -> None:
         from agent.jobs.machine import packages
@@ -88,45 +91,44 @@ class Drive:
         if not self.paths.packages.exists():
             write_whole(self.paths.packages, packages())
 
-    def _plan(self, steps: "Steps") -> "Plan":
-        """The frozen plan, shown."""
-        plan = steps.make_plan()
+    def _planned(self, steps: "Steps", plan: "Plan") -> None:
+        """The frozen plan is there: it is the one on record, and it is shown."""
         runs.update(self.paths, tracks=[track.name for track in plan.tracks])
-        if not steps.events.count("planned", hash=plan.hash):
+        if not steps.run.events.count("planned", hash=plan.hash):
             problem = f"{self.paths.plan} is not the plan that was frozen"
             raise DataError(problem, "restore the file, or start a new run")
         self._show(steps, plan)
-        return plan
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         from agent.plan.table import plan_table
+        from agent.record.prepared import read_facts
 
         if not self.as_json:
-            plan_table(steps.harness.progress.console, plan, json.loads(self.paths.facts.read_text()))
+            plan_table(steps.run.runner.progress.console, plan, read_facts(self.paths))
 
-    def _train(self, steps: "Steps", plan: "Plan") -> int:
-        # LangGraph takes the checkpoint that is the last by the clock, which may have gone back: the log knows better.
-        if not steps.events.count("sealed"):
-            self._go_on(steps)
-        found = results_of(self.paths)
-        if not found:
-            hashes.stop(self.paths, "cancelled", REJECTED)
-            self._finish(REJECTED)
-            return 0
-        return self._ended(found)
-
-    def _go_on(self, steps: "Steps") -> None:
-        """To the end, or to a plan that was rejected."""
+    def _advance(self, steps: "Steps") -> None:
+        """To the end, to a plan that waits for a review or was only asked for, or to one that was rejected."""
         from agent.loop.graph import advance
         from agent.results import review
 
-        steps.hold()
         state = advance(steps, self.paths.state)
-        if "review" in state["waiting"] and not review.decided(self.paths):
-            with steps.harness.progress.clock.stopped():
+        if "review" in state["waiting"] and not review.decided(self.paths) and not self.options.plan_only:
+            with steps.run.runner.progress.clock.stopped():
                 how = "with --yes" if self.options.yes else self._ask()
             review.add(self.paths, "approve", how, review.author())
             advance(steps, self.paths.state)
+
+    def _stopped(self) -> int:
+        """Where the run is now, said and on record; the exit code."""
+        if found := results_of(self.paths):
+            return self._ended(found)
+        if self.options.plan_only:
+            hashes.stop(self.paths, "planned", "")
+            self._finish(f"planned; go on with: {next_command(self.paths, '--yes')}")
+        else:
+            hashes.stop(self.paths, "cancelled", REJECTED)
+            self._finish(REJECTED)
+        return 0
 
     def _ended(self, found: "Results") -> int:
         runs.update(self.paths, status=runs.ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
@@ -148,12 +150,14 @@ class Drive:
     # ── what the steps need ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _steps(self, cancelled: threading.Event, clock: Clock) -> "Steps":
-        from agent.cache.trials import Stock
+        from agent.cache.trials import TrialStore
         from agent.jobs.harness import Harness
+        from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
+        from agent.loop.context import Context
         from agent.loop.steps import Steps
-        from sandbox.isolation import choose
+        from sandbox.isolation.choose import choose
 
         progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)
@@ -161,18 +165,26 @@ class Drive:
         gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
         known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
         progress.say(f"run {self.paths.id}\nisolation: {known}")
-        stock = None if self.options.replay else Stock(self.settings.cache / "trials", self.paths.id)
-        harness = Harness(self.paths, self.settings, backend, progress, cancelled, budget.seconds, stock)
+        store = None if self.options.replay else TrialStore(self.settings.cache / "trials", self.paths.id)
+        runner = Runner(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Steps(self.paths, self.options, self.settings, gateway, harness)
+        run = Context(self.options, gateway, Harness(runner, store), runner)
+        steps = Steps(run, lambda: self._draft, lambda plan: self._planned(steps, plan))
+        return steps
+
+    @cached_property
+    def _draft(self) -> "Draft":
+        """What the plan starts from, before an author was asked."""
+        from agent.plan import planner
+
+        return planner.draft(self.options)
 
     def _budget(self) -> "Budget":
         """The plan's, or what it is going to be."""
-        from agent.plan import planner
         from agent.plan.plan import Budget
 
         plan = plan_of(self.paths)
-        return plan.budget if plan else Budget.model_validate(planner.draft(self.options).values["budget"])
+        return plan.budget if plan else Budget.model_validate(self._draft.values["budget"])
 
     @property
     def source(self) -> "Source":

@@ -1,4 +1,4 @@
-"""The method cards (baselines/methods.toml): what the library knows about each method, the richest first.
+"""The method cards (baselines/methods/cards): what the library knows about each method, the richest first.
 
 A card says everything that plan, checks and recipes must know of a method, so none of them knows one by its name.
 """
@@ -22,7 +22,7 @@ class Card:
     source: Mapping[str, str]
     """`paper`, and the `equation` in it."""
     good_for: tuple[str, ...]
-    """Researchers' words for the method."""
+    """Researchers' words for the method, a plural s understood; they also tell that an idea is of this field."""
     decided_by: tuple[str, ...]
     """Settings that point to it where an idea names their values."""
     needs: tuple[str, ...]
@@ -42,6 +42,10 @@ class Card:
     """Its settings, each with the value it has unless somebody says otherwise."""
     proposal: Mapping[str, str]
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Declarations of the settings that it brings along (agent/plan/settings.py); other methods may have them too."""
+    everyday: tuple[str, ...] = ()
+    """Those of `good_for` that everyday language has too: by themselves they do not make an idea one of this field."""
     assistant: bool = False
     """Whether a model of a size in between learns from the teacher first, and teaches the student in its place."""
     generated: int = 0
@@ -55,6 +59,8 @@ class Card:
     """Whether it may match those layers of a text model that cost it most when they are left out."""
     parts: tuple[str, ...] = ()
     """The methods that it is composed of."""
+    before: str = ""
+    """The method that it stands right in front of: an idea gets the first one that it names."""
     instead: str = ""
     """The nearest legal choice where a task is of another kind."""
 

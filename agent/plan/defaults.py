@@ -11,7 +11,7 @@ from agent.errors import UsageError
 from agent.plan.draft import ASSISTANT, OURS
 from agent.plan.method import Method
 from agent.plan.options import Options
-from agent.plan.plan import Generator
+from agent.plan.plan import Generator, ModelSpec, Task, Training
 from agent.record.printed import command
 
 LONGEST_IDEA = 4000  # characters
@@ -70,37 +70,17 @@ def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, A
             preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
         if options.own:
             preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
-    empty = {
-        "checkpoint": "",
-        "revision": "",
-        "heads": 0,
-        "blocks": [],
-        "bottleneck": False,
-        "stem": "",
-        "dropout": 0.1,
-    }
-    training = {
-        "optimizer": "adamw",
-        "schedule": "linear",
-        "warmup": 0.06,
-        "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
-        "accumulation": 1,
-        "precision": "fp32",
-        "compiled": False,
-    }
+    model, training, task = ModelSpec.usual(), Training.usual(), Task.usual()
     return {
         "input_size": preset["input_size"],
         "threads": preset["threads"],
-        "data_seed": 0,
-        "label_noise": 0.0,
-        "views": 1,
-        "mirror": False if options.own else config.cards(config.TASKS)[name].get("mirror", False),
-        "sizes": {"generated_rows": 0} | preset["sizes"],
-        "generator": Generator().model_dump(),
-        "teacher": empty | preset["teacher"],
+        **{field: task[field] for field in ("data_seed", "label_noise", "views")},
+        "mirror": not options.own and config.cards(config.TASKS)[name].get("mirror", task["mirror"]),
+        "sizes": {"generated_rows": task["generated_rows"]} | preset["sizes"],
+        "generator": Generator.usual(),
+        "teacher": model | preset["teacher"],
         "teacher_training": training | preset["teacher_training"],
-        "student": empty | preset["student"],
+        "student": model | preset["student"],
         "assistant": dict(ASSISTANT),
         "training": training | preset["training"],
         "method": Method(name=OURS).model_dump() | preset["method"],

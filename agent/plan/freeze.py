@@ -1,36 +1,39 @@
 """Freezing a draft: the plan with its arms, its benchmark and the origin of every value."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from agent.errors import PlanError
+from agent.plan.arms import VANILLA, Circumstances, benchmark, reference_arms
 from agent.plan.assistant import assistant
 from agent.plan.cards import cards
 from agent.plan.defaults import kind_of_track
 from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SCALED, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
-from agent.plan.method import FIRST, Method
+from agent.plan.method import STATED, Method
 from agent.plan.options import Options
 from agent.plan.plan import Origin, Plan, written
 from agent.plan.proposal import Proposal
+from agent.record.prepared import Prepared
 
 
-def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, Any]) -> Plan:
-    """The plan. `facts` are those of the prepared data, per track; without them sizes are the wished ones."""
+def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[str, Prepared]) -> Plan:
+    """The plan. Without `prepared` rows and models, per track, sizes are the wished ones."""
     names = made.values["tracks"]
     values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
     records = {
-        name: _track(name, kind_of_track(options, name), settings, facts.get(name), made.origins)
+        name: _track(name, kind_of_track(options, name), settings, prepared.get(name), made.origins)
         for name, settings in names.items()
     }
     methods = {settings["method"]["name"] for settings in names.values()}
     transfer, generated = (
         any(record["task"][size] for record in records.values()) for size in ("transfer_rows", "generated_rows")
     )
-    arms = _arms(methods, transfer, generated)
-    benchmark = made.values["benchmark"] or _benchmark(methods, generated)
-    if benchmark not in arms:
-        raise PlanError(f"benchmark {benchmark!r} is no reference arm", f"reference arms: {', '.join(arms)}")
+    run = Circumstances(methods, transfer, generated)
+    arms, wanted = reference_arms(run), made.values["benchmark"] or benchmark(run)
+    if wanted not in arms:
+        raise PlanError(f"benchmark {wanted!r} is no reference arm", f"reference arms: {', '.join(arms)}")
     try:
         return Plan.model_validate(
             {
@@ -41,36 +44,13 @@ def freeze(made: Draft, options: Options, proposal: Proposal, facts: dict[str, A
                 "tracks": list(records.values()),
                 **proposal.model_dump(include={"title", "objective", "hypothesis", "methodology"}),
                 "reference_arms": arms,
-                "benchmark": benchmark,
+                "benchmark": wanted,
                 "provenance": _provenance(made, records),
                 **values,
             }
         )
     except ValidationError as error:
         raise PlanError(*_first(error, list(records))) from error
-
-
-def _arms(methods: set[str], transfer: bool, generated: bool) -> list[str]:
-    """The reference arms. Vanilla distillation on the generated rows is one where it is not the proposal itself."""
-    arms = {
-        "student_only": True,
-        "vanilla_kd": True,
-        "generated_kd": generated and methods != {"kd"},
-        "pseudo_label": transfer or generated,
-        "all_labels": transfer,
-    }
-    return [arm for arm, there in arms.items() if there]
-
-
-def _benchmark(methods: set[str], generated: bool) -> str:
-    """What the proposed arm must beat: vanilla distillation, on the same rows unless the rows are what is proposed; the
-    student alone where there is no teacher, or where vanilla distillation is what is proposed."""
-    if not all(method in cards() and cards()[method].teacher for method in methods):
-        return "student_only"
-    if generated:
-        rows_alone = all(method == "kd" or cards()[method].generated for method in methods)
-        return "vanilla_kd" if rows_alone else "generated_kd"
-    return "student_only" if "kd" in methods else "vanilla_kd"
 
 
 def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
@@ -85,25 +65,25 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
     if wanted["name"] in SCALED:
         return {"method": wanted | weight | given, "reference": None}
     own = {**Method(name=OURS).model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
-    return {"method": own, "reference": {"name": "kd"} | settings["reference"]}
+    return {"method": own, "reference": {"name": VANILLA} | settings["reference"]}
 
 
 def _track(
-    name: str, kind: str, settings: dict[str, Any], facts: dict[str, Any] | None, origins: dict[str, Origin]
+    name: str, kind: str, settings: dict[str, Any], prepared: Prepared | None, origins: dict[str, Origin]
 ) -> dict[str, Any]:
     sizes = settings["sizes"]
     wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
     more = {"transfer": sizes["transfer_rows"], "generated": sizes["generated_rows"]}
-    rows = facts["rows"] if facts else wished | more
+    rows = prepared.rows if prepared else wished | more
     task = {
         "name": name,
-        "kind": facts["task"]["kind"] if facts else kind,
-        "source": facts["source"] if facts else "",
-        "revision": facts["revision"] if facts else "",
-        "labels": facts["task"]["labels"] if facts else [],
-        "hash": facts["hash"] if facts else "",
-        "encoded": facts["encoded"] if facts else "",
-        "notes": facts["notes"] if facts else [],
+        "kind": prepared.task.kind if prepared else kind,
+        "source": prepared.source if prepared else "",
+        "revision": prepared.revision if prepared else "",
+        "labels": prepared.task.labels if prepared else (),
+        "hash": prepared.hash if prepared else "",
+        "encoded": prepared.encoded if prepared else "",
+        "notes": prepared.notes if prepared else (),
         "train_rows": rows["train"],
         "transfer_rows": rows["transfer"],
         "generated_rows": rows.get("generated", 0),
@@ -117,13 +97,14 @@ def _track(
     }
     parts = {part: settings[part] for part in TRACK_PARTS}
     stated = rows.get("generated") or any(path.startswith(f"tracks.{name}.generator.") for path in origins)
-    found = {size: value for size, value in (facts or {}).get("generated", {}).items() if size in ("layers", "width")}
+    written_by = (prepared.generated if prepared else None) or {}
+    found = {size: value for size, value in written_by.items() if size in ("layers", "width")}
     parts["generator"] = settings["generator"] | found if stated else None
     return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
 
 
 def _is_stated(field: str, method: dict[str, Any]) -> bool:
-    return field in FIRST or (method["name"] in cards() and field in cards()[method["name"]].defaults)
+    return field in STATED or (method["name"] in cards() and field in cards()[method["name"]].defaults)
 
 
 def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:

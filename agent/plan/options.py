@@ -5,6 +5,8 @@ import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from sandbox.isolation.names import Preference
+
 Scale = Literal["demo", "small", "paper"]
 
 
@@ -20,7 +22,7 @@ class Options:
     """A task of the user's own: a CSV or parquet file, a folder of them, or an image folder."""
     model: str = ""
     base_url: str = ""
-    isolation: Literal["auto", "bwrap", "landlock", "process"] = "auto"
+    isolation: Preference = "auto"
     yes: bool = False
     plan_only: bool = False
     values: dict[str, Any] = field(default_factory=dict)

@@ -1,10 +1,10 @@
 """plan.json, read."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.errors import DataError
 from agent.record.files import parsed
 from agent.record.paths import RunPaths
 
@@ -19,11 +19,11 @@ def plan_of(paths: RunPaths) -> "Plan | None":
 
 def paces_of(paths: RunPaths) -> dict[str, Any]:
     """By track, what the run measured of compiling; nothing where its record does not say."""
-    from agent.plan.compiling import Pace
+    from agent.record.prepared import read_facts
 
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        tracks = json.loads(paths.facts.read_text())["tracks"]
-        return {name: Pace(**facts["pace"]).model_dump() for name, facts in tracks.items() if "pace" in facts}
+    with suppress(OSError, DataError):
+        tracks = read_facts(paths).tracks
+        return {name: prepared.pace.model_dump() for name, prepared in tracks.items() if prepared.pace}
     return {}
 
 

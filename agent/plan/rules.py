@@ -1,13 +1,14 @@
 """Lints of a plan, before anything trains. A refusal stops it; a warning is shown, recorded and left to the user."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from agent.figures import count
 from agent.plan.cards import NOUNS, cards
 from agent.plan.plan import ModelSpec, Plan, Track, Training
 from agent.plan.prose import title_problem
+from agent.record.prepared import ModelFacts, Prepared, Who
 from agent.statistics import fewest_seeds, least_p
 
 PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
@@ -32,8 +33,8 @@ def foreseen(plan: Plan) -> list[Lint]:
     return [each for each in found if each.level == "refusal"]
 
 
-def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
-    """`facts` are those of the prepared data and models, per track."""
+def lint(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Lint]:
+    """What is doubtful or refused, now that rows and models were prepared, per track."""
     found = [*_title(plan), *_seeds(plan), *_tracks_agree(plan)]
     for track in plan.tracks:
         found += _foreign(plan, track)
@@ -41,9 +42,9 @@ def lint(plan: Plan, facts: dict[str, Any]) -> list[Lint]:
         for about in (_rates, _schedule, _of_kind, _shown, _method, _recurrent, _generated, _rows):
             found += about(track)
         found += _answers(plan, track)
-        found += _sizes(track, facts[track.name])
-        found += _apart(track, facts[track.name])
-        found += _between(track, facts[track.name])
+        found += _sizes(track, prepared[track.name])
+        found += _apart(track, prepared[track.name])
+        found += _between(track, prepared[track.name])
     return found
 
 
@@ -256,11 +257,11 @@ def _signal(track: Track, path: str) -> Iterator[Lint]:
         yield from _init(track, path)
 
 
-def _between(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+def _between(track: Track, prepared: Prepared) -> Iterator[Lint]:
     """An assistant stands between the two by its parameters."""
     if not track.assistant:
         return
-    most, own, least = (facts["models"][who]["parameters"] for who in ("teacher", "assistant", "student"))
+    most, own, least = (prepared.models[who].parameters for who in get_args(Who))
     if not least < own < most:
         yield Lint(
             "refusal",
@@ -297,10 +298,10 @@ def _least(track: Track) -> int:
     return rest or size
 
 
-def _apart(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+def _apart(track: Track, prepared: Prepared) -> Iterator[Lint]:
     """What needs the tokens of teacher and student to be the same."""
     uses_layers = "features" in track.method.card.uses or track.method.init_layers != "none"
-    if facts.get("apart") and uses_layers:
+    if prepared.apart and uses_layers:
         yield Lint(
             "refusal",
             f"tracks.{track.name}.method.name",
@@ -345,7 +346,8 @@ def _init(track: Track, path: str) -> Iterator[Lint]:
 
 def _unfit(track: Track) -> str:
     """Why these blocks of the teacher cannot be the student's, or ""."""
-    named, depth, wanted = track.method.init_layers, track.teacher.layers, track.student.layers
+    named: str | tuple[int, ...] = track.method.init_layers
+    depth, wanted = track.teacher.layers, track.student.layers
     if isinstance(named, str):
         return f"a teacher of {depth} blocks has none for each of the student's {wanted}" * (
             named != "alternate" and wanted > depth
@@ -447,37 +449,36 @@ def _answers(plan: Plan, track: Track) -> Iterator[Lint]:
             )
 
 
-def _sizes(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
-    teacher, student = facts["models"]["teacher"], facts["models"]["student"]
-    if student["parameters"] >= teacher["parameters"]:
+def _sizes(track: Track, prepared: Prepared) -> Iterator[Lint]:
+    teacher, student = prepared.models["teacher"], prepared.models["student"]
+    if student.parameters >= teacher.parameters:
         yield Lint(
             "refusal",
             f"tracks.{track.name}.student",
-            f"the student has {student['parameters']:,} parameters, its teacher {teacher['parameters']:,}: "
+            f"the student has {student.parameters:,} parameters, its teacher {teacher.parameters:,}: "
             "that is no compression",
             "choose a smaller student or a larger teacher",
         )
     if track.method.card.pairs == "mapped":
-        yield from _pairs(track, facts)
+        yield from _pairs(track, prepared)
 
 
-def _pairs(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
+def _pairs(track: Track, prepared: Prepared) -> Iterator[Lint]:
     """Layers that cannot be paired as planned."""
-    teacher, student = facts["models"]["teacher"], facts["models"]["student"]
-    method, path, fewest = track.method, f"tracks.{track.name}.method", min(teacher["layers"], student["layers"])
+    teacher, student = prepared.models["teacher"], prepared.models["student"]
+    method, path, fewest = track.method, f"tracks.{track.name}.method", min(teacher.layers, student.layers)
     if method.layer_map != "last1" and method.layers > fewest:
         yield Lint(
             "refusal",
             f"{path}.layers",
-            f"{method.layers} layers cannot be matched: the teacher has {teacher['layers']}, the student "
-            f"{student['layers']}",
+            f"{method.layers} layers cannot be matched: the teacher has {teacher.layers}, the student {student.layers}",
             f"{fewest} is the most",
         )
-    elif method.layer_map not in ("last", "last1") and student["layers"] > teacher["layers"]:
+    elif method.layer_map not in ("last", "last1") and student.layers > teacher.layers:
         yield Lint(
             "refusal",
             f"{path}.layer_map",
-            f"a student of {student['layers']} layers is deeper than its teacher of {teacher['layers']}: "
+            f"a student of {student.layers} layers is deeper than its teacher of {teacher.layers}: "
             f"{method.layer_map} has no pairs for it",
             "use --set layer_map=last or last1",
         )
@@ -491,13 +492,13 @@ def _pairs(track: Track, facts: dict[str, Any]) -> Iterator[Lint]:
         )
 
 
-def _too_small(track: Track, teacher: dict[str, Any], student: dict[str, Any]) -> int:
+def _too_small(track: Track, teacher: ModelFacts, student: ModelFacts) -> int:
     """The side of the last map, where attention is transferred on it and it is smaller than planned; else 0. Every
     layer map ends with the last layers, whose maps are the smallest."""
     method = track.method
-    if "min_map_size" not in method.card.defaults or "min_map_size" in method.idle or "maps" not in teacher:
+    if "min_map_size" not in method.card.defaults or "min_map_size" in method.idle or not teacher.maps:
         return 0
-    smallest = min(teacher["maps"][-1], student["maps"][-1])
+    smallest = min(teacher.maps[-1], student.maps[-1])
     return smallest if smallest < method.min_map_size else 0
 
 

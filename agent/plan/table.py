@@ -1,26 +1,28 @@
 """The plan on the terminal."""
 
-from typing import Any
+from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agent.plan.compiling import Pace
+from agent.plan.compiling import told
 from agent.plan.plan import Plan, Track, written
 from agent.plan.prose import fill
-from sandbox.output import printable
+from agent.record.prepared import Facts, Prepared, Who
+from sandbox.printable import printable
 
 
-def plan_table(console: Console, plan: Plan, record: dict[str, Any]) -> None:
+def plan_table(console: Console, plan: Plan, facts: Facts) -> None:
     """The whole plan, with the origin of each value, and what the lints have to say."""
     say(console, f"\nPlan {plan.hash[:12]}: {plan.title}\n{fill(plan.objective, plan)}\n{fill(plan.hypothesis, plan)}")
     for track in plan.tracks:
-        console.print(_track(plan, track, record["tracks"][track.name]))
-        for note in record["tracks"][track.name]["notes"]:
+        prepared = facts.tracks[track.name]
+        console.print(_track(plan, track, prepared))
+        for note in prepared.notes:
             say(console, f"  note: {note}")
-        if pace := record["tracks"][track.name].get("pace"):
-            say(console, f"  compiling: {Pace(**pace).told(track)}")
+        if prepared.pace:
+            say(console, f"  compiling: {told(prepared.pace, track)}")
     arms = ", ".join(("teacher", *plan.reference_arms, "proposed"))
     say(console, f"arms: {arms}\nseeds: {list(plan.seeds)}; benchmark: {plan.benchmark}; attempts: {plan.attempts}")
     say(
@@ -28,26 +30,25 @@ def plan_table(console: Console, plan: Plan, record: dict[str, Any]) -> None:
         f"judged by {plan.primary_metric}, least effect {plan.least_effect:g}, level {plan.level:g}; "
         f"budget: {plan.budget.seconds:g} s",
     )
-    for warning in record["warnings"]:
+    for warning in facts.warnings:
         say(console, f"warning: {warning}")
 
 
-def _track(plan: Plan, track: Track, facts: dict[str, Any]) -> Table:
+def _track(plan: Plan, track: Track, prepared: Prepared) -> Table:
     table = Table(title=f"\n{track.name}", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
-    rows = facts["rows"]
     table.add_row("data", escape(track.task.source), f"sha256 {track.task.hash[:12]}")
-    counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+    counts = ", ".join(f"{name} {count:,}" for name, count in prepared.rows.items())
     classes = "tokens" if track.task.kind == "language" else "classes"
     table.add_row("rows", counts, f"{len(track.task.labels)} {classes}")
     if track.task.views > 1:
         mirrored = ", some mirrored" if track.task.mirror else ""
         table.add_row("views", f"{track.task.views}{mirrored}", plan.provenance[f"tracks.{track.name}.views"])
-    for who in ("teacher", "assistant", "student"):
+    for who in get_args(Who):
         if not (spec := getattr(track, who)):
             continue
-        model = facts["models"][who]
+        model = prepared.models[who]
         name = escape(spec.checkpoint) or "random weights"
-        table.add_row(who, f"{model['class']}, {model['layers']} layers, {model['parameters']:,} parameters", name)
+        table.add_row(who, f"{model.class_}, {model.layers} layers, {model.parameters:,} parameters", name)
     method = {name: value for name, value in track.method.settings.items() if name not in track.method.idle}
     generator = written(track.generator.model_dump()) if track.generator else {}
     parts = {"training": track.training.settings, "method": method, "generator": generator}

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import GzipFile
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -40,6 +40,7 @@ from agent.record import runs
 from agent.record.events import EventLog, now
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths
+from agent.record.prepared import Prepared, read_facts
 from agent.results import review
 from agent.results.read import results_of
 from sandbox.errors import WorkspaceError
@@ -128,8 +129,8 @@ def _files(paths: RunPaths, bundle: Path, weights: bool, data: bool) -> Iterator
 
 
 def _data(paths: RunPaths) -> Iterator[tuple[str, Path]]:
-    for track, facts in _facts(paths).items():
-        folder = Path(facts["folder"])
+    for track, known in _prepared(paths).items():
+        folder = Path(known.folder)
         if not folder.is_dir():
             raise UsageError(f"the data of {track} are gone from {folder}", "leave --data out, or prepare them again")
         if (size := measure(folder).disk) > MOST_DATA:
@@ -146,18 +147,17 @@ def _plain(path: Path) -> Path:
     return path
 
 
-def _facts(paths: RunPaths) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(paths.facts.read_text())["tracks"] if paths.facts.exists() else {}
-    return found
+def _prepared(paths: RunPaths) -> dict[str, Prepared]:
+    return read_facts(paths).tracks if paths.facts.exists() else {}
 
 
 def _revisions(paths: RunPaths) -> dict[str, dict[str, str]]:
     """What must be found again to do the run again, and how to know that it is the same."""
     found = {}
     trained = [event["data"]["weights"] for event in EventLog(paths.events).read() if event["kind"] == "teachers"]
-    for track, facts in _facts(paths).items():
-        data = {key: str(facts[key]) for key in ("source", "revision", "hash", "encoded")}
-        models = {f"{who}_revision": str(model["spec"]["revision"]) for who, model in facts["models"].items()}
+    for track, known in _prepared(paths).items():
+        data = {key: str(getattr(known, key)) for key in ("source", "revision", "hash", "encoded")}
+        models = {f"{who}_revision": str(model.spec["revision"]) for who, model in known.models.items()}
         teacher = {"teacher_weights": trained[-1].get(track, "")} if trained else {}
         found[track] = data | models | teacher
     return found

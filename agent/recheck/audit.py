@@ -16,8 +16,9 @@ from agent.metrics.arithmetic import Printed
 from agent.metrics.contradictions import contradictions
 from agent.metrics.reported import Evaluation
 from agent.record.files import file_hash
-from agent.results.derive import Assembly, attempt_name, decision
-from agent.results.schema import Results
+from agent.record.paths import attempt_name
+from agent.results.derive import Assembly, decision
+from agent.results.schema import Attempt, Results
 from sandbox.errors import KdagentError
 from sandbox.workspace import FILE, Workspace
 
@@ -81,29 +82,29 @@ def _plan(record: Assembly) -> Iterator[Finding]:
         yield _said(planned[0] if planned else 0, "a plan after what was made from it", "the plan first")
     for track in record.plan.tracks:
         for name in ("hash", "encoded"):
-            found, due = getattr(track.task, name), record.facts[track.name][name]
+            found, due = getattr(track.task, name), getattr(record.prepared[track.name], name)
             if found != due:
                 yield Finding("plan.json", 0, f"{name} {found} of the data of {track.name}", f"{due} (facts.json)")
 
 
 def _labels(record: Assembly) -> Iterator[Finding]:
     """The labels are those that were prepared, and there are as many of each as the facts say."""
-    for track, facts in record.facts.items():
+    for track, known in record.prepared.items():
         for split in ("dev", "test"):
             path = record.paths.label_file(track, split)
             name, digest = str(path.relative_to(record.paths.folder)), file_hash(path)
-            if digest != (due := facts["files"][f"labels/{split}.safetensors"]):
+            if digest != (due := known.files[f"labels/{split}.safetensors"]):
                 yield Finding(name, 0, f"SHA-256 {digest}", f"{due}, as it was prepared (facts.json)")
             labels = record.labels(record.plan.track(track), split).tolist()
-            counts = [labels.count(number) for number in range(len(facts["task"]["labels"]))]
-            if counts != facts["label_counts"][split] or len(labels) != facts["rows"][split]:
-                yield Finding(name, 0, f"{counts} rows per label", f"{facts['label_counts'][split]} (facts.json)")
+            counts = [labels.count(number) for number in range(len(known.task.labels))]
+            if counts != [*known.label_counts[split]] or len(labels) != known.rows[split]:
+                yield Finding(name, 0, f"{counts} rows per label", f"{[*known.label_counts[split]]} (facts.json)")
 
 
 def _data(record: Assembly) -> Iterator[Finding]:
     """Prepared rows that came with an archive are those the plan was made for."""
-    for track, facts in record.facts.items():
-        for name, due in facts["files"].items():
+    for track, known in record.prepared.items():
+        for name, due in known.files.items():
             path = record.paths.data(track) / name
             if path.exists() and (digest := file_hash(path)) != due:
                 yield Finding(str(path.relative_to(record.paths.folder)), 0, f"SHA-256 {digest}", f"{due} (facts.json)")
@@ -172,7 +173,7 @@ def _trials(record: Assembly) -> Iterator[Finding]:
 
 def _decisions(record: Assembly) -> Iterator[Finding]:
     """Dev scores from dev predictions, and what was kept from dev scores."""
-    made, history = commits(record), list[dict[str, Any]]()
+    made, history = commits(record), list[Attempt]()
     for line, _, data in _events(record, "decided"):
         number = data["number"]
         score = record.dev_score(number)
@@ -182,7 +183,7 @@ def _decisions(record: Assembly) -> Iterator[Finding]:
             yield _said(line, f"attempt {number} {data['outcome']}", due)
         if made.get(attempt_name(number), [""])[-1] != data["commit"]:
             yield _said(line, f"commit {data['commit']}", f"the last of attempt {number}")
-        history.append(data)
+        history.append(Attempt(**{name: data[name] for name in Attempt.decided_fields()}))
 
 
 def _exposures(record: Assembly) -> Iterator[Finding]:

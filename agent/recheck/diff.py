@@ -12,7 +12,7 @@ from typing import Any
 from agent.errors import UsageError
 from agent.plan.plan import Plan, Track
 from agent.plan.read import plan_of
-from agent.record.paths import RunPaths
+from agent.record.paths import RunPaths, attempt_name
 from agent.results.compare import compare, judge
 from agent.results.conclude import difference
 from agent.results.read import results_of
@@ -202,7 +202,7 @@ def _kept(results: Results | None) -> int:
 
 
 def _logits(paths: RunPaths, attempt: int, track: str, seed: int) -> Any:
-    return paths.trial(f"attempt-{attempt}", track, seed) / "test.safetensors"
+    return paths.trial(attempt_name(attempt), track, seed) / "test.safetensors"
 
 
 def _scores(paths: RunPaths, plan: Plan, results: Results | None, track: str) -> list[Scores]:

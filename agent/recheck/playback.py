@@ -4,51 +4,70 @@ The plan is frozen anew, edits are applied, checked and committed anew, dev rows
 What does not follow from the record any more is drift. Nothing is measured: there is no results.json and no report.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
 from agent.errors import DriftError, NoReplay
 from agent.jobs.arm import Arm
-from agent.jobs.harness import Harness
+from agent.jobs.shard_job import Inputs
+from agent.loop.attempts import Attempts
+from agent.loop.conclusion import Conclusion
 from agent.loop.steps import Steps
-from agent.plan.plan import Plan
-from agent.record.events import EventLog
-from agent.record.paths import RunPaths
+from agent.plan.plan import Plan, Track
+from agent.record.events import EventLog, Kind
+from agent.record.pace import Pace
+from agent.record.paths import RunPaths, attempt_name
+from agent.record.prepared import Prepared, read_facts
 from agent.results.read import results_of
 from agent.results.schema import Results
 
 
 @dataclass(frozen=True)
-class Recollection(Harness):
-    """A harness that starts no process: what one would leave is taken from the run that is played again."""
+class RecordedJobs:
+    """The jobs of a run without a process: what one would leave is taken from the run that is played again."""
 
     original: RunPaths
+    paths: RunPaths
 
-    def prepare(self, tracks: dict[str, dict[str, Any]], sources: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads(self.original.facts.read_text())["tracks"]
-        if list(facts) != list(tracks):
-            raise DriftError(f"the plan has the tracks {', '.join(tracks)}, the record has {', '.join(facts)}")
-        return facts
+    @property
+    def remade(self) -> Sequence[str]:
+        return ()
 
-    def keep_labels(self, facts: dict[str, Any]) -> None:
-        for track in facts:
+    def prepare(
+        self, tracks: Mapping[str, dict[str, Any]], sources: Mapping[str, dict[str, Any]]
+    ) -> dict[str, Prepared]:
+        """Raises DriftError where the record has other tracks."""
+        found = read_facts(self.original).tracks
+        if list(found) != list(tracks):
+            raise DriftError(f"the plan has the tracks {', '.join(tracks)}, the record has {', '.join(found)}")
+        return found
+
+    def paces(self, tracks: Sequence[Track], prepared: Mapping[str, Prepared]) -> dict[str, Pace]:
+        """Nothing is measured: what the record has is among the options of the replay."""
+        return {}
+
+    def keep_labels(self, prepared: Mapping[str, Prepared]) -> None:
+        for track in prepared:
             for split in ("dev", "test"):
                 _copy(self.original.label_file(track, split), self.paths.label_file(track, split))
 
-    def teachers(self, plan: Plan, facts: dict[str, Any], train_file: str) -> dict[str, str]:
+    def hold(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> None:
+        """Nothing is taken from the cache."""
+
+    def teachers(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> dict[str, str]:
         return {track.name: "" for track in plan.tracks}
 
-    def keep_teachers(self, plan: Plan, facts: dict[str, Any], teachers: dict[str, str]) -> dict[str, str]:
-        [said] = [event["data"] for event in self._events("teachers")][:1] or [{"weights": {}}]
-        return dict(said["weights"])
+    def keep_teachers(
+        self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]
+    ) -> dict[str, str]:
+        [data] = [event["data"] for event in self._events("teachers")][:1] or [{"weights": {}}]
+        return dict(data["weights"])
 
-    def train(
-        self, plan: Plan, arms: Sequence[Arm], facts: dict[str, Any], teachers: dict[str, str], ours: bool = False
-    ) -> None:
+    def train(self, plan: Plan, arms: Sequence[Arm], inputs: Inputs) -> None:
         """Raises DriftError for an arm whose commit is not the recorded one."""
         for arm in arms:
             self._same_commit(arm)
@@ -63,54 +82,70 @@ class Recollection(Harness):
         made = dict[str, str]()
         for event in self._events("workspace", "attempt"):
             data = event["data"]
-            made |= data.get("commits") or {f"attempt-{data['number']}": data["commit"]}
+            made |= data.get("commits") or {attempt_name(data["number"]): data["commit"]}
         if made.get(arm.name) != arm.commit:
             raise DriftError(
                 f"{arm.name} is commit {arm.commit[:12]}, the record has {made.get(arm.name, 'none')[:12]}"
             )
 
-    def pilot(self, plan: Plan, arm: Arm, facts: dict[str, Any], teachers: dict[str, str], steps: int) -> str:
-        said = [e["data"] for e in self._events("piloted") if e["data"]["commit"] == arm.commit]
-        if said:
-            return str(said[-1]["problem"])
+    def pilot(self, plan: Plan, arm: Arm, inputs: Inputs, steps: int) -> str:
+        piloted = [e["data"] for e in self._events("piloted") if e["data"]["commit"] == arm.commit]
+        if piloted:
+            return str(piloted[-1]["problem"])
         if any(self.original.trial(arm.name, track.name, plan.seeds[0]).exists() for track in plan.tracks):
             return ""  # it was trained, so it had passed: older records do not say so
         raise DriftError(f"the record has no pilot of {arm.name} at commit {arm.commit[:12]}")
 
-    def predict(
-        self, plan: Plan, arms: Sequence[str], facts: dict[str, Any], split: str, teachers: dict[str, str]
-    ) -> None:
+    def predict(self, plan: Plan, arms: Sequence[str], inputs: Inputs, split: str) -> None:
         """The predictions came with the trials."""
 
-    def _events(self, *kinds: str) -> list[dict[str, Any]]:
+    def _events(self, *kinds: Kind) -> list[dict[str, Any]]:
         return [event for event in EventLog(self.original.events).read() if event["kind"] in kinds]
 
 
-class Rehearsal(Steps):
-    """The steps up to the last decision."""
+@dataclass(frozen=True)
+class RecordedAttempts(Attempts):
+    original: RunPaths
 
     def time_left(self) -> bool:
         """As it was: how long training took does not come again."""
-        decided = self.events.count("decided")
-        return not EventLog(self._original.events).count("out of time", decided=decided)
+        decided = self.run.events.count("decided")
+        return not EventLog(self.original.events).count("out of time", decided=decided)
+
+
+@dataclass(frozen=True)
+class RecordedConclusion(Conclusion):
+    """Nothing was trained, so nothing is measured."""
+
+    original: RunPaths
 
     def measure(self, kept: int, teachers: dict[str, str]) -> None:
-        """Nothing was trained, so nothing is measured."""
+        pass
 
     def conclude(self) -> Results:
-        found = results_of(self._original)
+        found = results_of(self.original)
         if not found:
-            raise NoReplay(f"run {self._original.id} has no results", "restore its folder")
+            raise NoReplay(f"run {self.original.id} has no results", "restore its folder")
         return found
 
     def report(self) -> Path:
-        self.events.once("sealed", **self._fresh(""))
-        return self.paths.events
+        self.run.events.once("sealed", **self.run.fresh(""))
+        return self.run.paths.events
 
-    @property
-    def _original(self) -> RunPaths:
-        assert isinstance(self.harness, Recollection)
-        return self.harness.original
+
+@dataclass(frozen=True)
+class Rehearsal(Steps):
+    """The steps up to the last decision."""
+
+    original: RunPaths
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        return RecordedAttempts(self.run, self.original)
+
+    @cached_property
+    def conclusion(self) -> Conclusion:
+        return RecordedConclusion(self.run, self.original)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -30,7 +30,7 @@ from agent.results import review
 from agent.results.read import results_of
 from agent.results.report import escaped, render_report, show
 from sandbox.folder import remove
-from sandbox.output import printable
+from sandbox.printable import printable
 
 if TYPE_CHECKING:
     import threading
@@ -59,16 +59,21 @@ class Replay(Drive):
 
         return Recorded(self.original.conversation)
 
-    def _plan(self, steps: "Steps") -> "Plan":
-        """Raises NoReplay where data are missing, DriftError for another plan than the recorded one."""
-        try:
-            plan = super()._plan(steps)
-        except DataError as error:
-            raise NoReplay(error.message, error.hint) from error
+    def _planned(self, steps: "Steps", plan: "Plan") -> None:
+        """Raises DriftError for a plan that is not the recorded one."""
+        super()._planned(steps, plan)
         if self.options.replay != "live":
             same_data(self.original, plan, self.options)
             same_plan(self.original, plan)
-        return plan
+
+    def _advance(self, steps: "Steps") -> None:
+        """Raises NoReplay where data are missing."""
+        try:
+            super()._advance(steps)
+        except DataError as error:
+            if self.paths.plan.exists():
+                raise
+            raise NoReplay(error.message, error.hint) from error
 
     def _finish(self, note: str) -> None:
         """In JSON the comparison is the one document."""
@@ -86,27 +91,31 @@ class Rehearse(Replay):
     """Level agent: up to the last decision, on what the recorded trials left."""
 
     def _steps(self, cancelled: "threading.Event", clock: Clock) -> "Steps":
+        from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
-        from agent.recheck.playback import Recollection, Rehearsal
-        from sandbox.isolation import Process
+        from agent.loop.context import Context
+        from agent.recheck.playback import RecordedJobs, Rehearsal
+        from sandbox.isolation.process import Process
 
         progress, budget = console_progress(True, clock), self._budget()
-        harness = Recollection(
-            self.paths, self.settings, Process(), progress, cancelled, budget.seconds, None, self.original
-        )
+        runner = Runner(self.paths, self.settings, Process(), progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Rehearsal(self.paths, self.options, self.settings, gateway, harness)
+        run = Context(self.options, gateway, RecordedJobs(self.original, self.paths), runner)
+        steps = Rehearsal(run, lambda: self._draft, lambda plan: self._planned(steps, plan), self.original)
+        return steps
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         """It is the recorded one."""
 
-    def _train(self, steps: "Steps", plan: "Plan") -> int:
+    def _advance(self, steps: "Steps") -> None:
         from agent.loop import graph
 
         graph.advance(steps, self.paths.state)
         review.add(self.paths, "approve", "as recorded", review.author())
         graph.advance(steps, self.paths.state)
+
+    def _stopped(self) -> int:
         runs.update(self.paths, status="succeeded", reason="")
         return compared(self, similarity.same_decisions(self.original, self.paths))
 

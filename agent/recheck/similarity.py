@@ -23,7 +23,7 @@ from agent.plan.read import plan_of
 from agent.recheck import diff
 from agent.record.events import EventLog
 from agent.record.files import file_hash
-from agent.record.paths import RunPaths
+from agent.record.paths import RunPaths, attempt_name
 from agent.results.compare import compare
 from agent.results.read import results_of
 from agent.results.score import Scores, score
@@ -266,7 +266,9 @@ def _scores(paths: RunPaths, arm: str, track: str) -> list[Scores]:
     from safetensors.numpy import load_file
 
     results, plan = results_of(paths), plan_of(paths)
-    kept = [f"attempt-{attempt.number}" for attempt in results.attempts if attempt.outcome == "kept"] if results else []
+    kept = (
+        [attempt_name(attempt.number) for attempt in results.attempts if attempt.outcome == "kept"] if results else []
+    )
     name = (kept[-1] if kept else "none") if arm == "proposed" else arm
     labels = load_file(paths.label_file(track, "test"))["labels"]
     files = [paths.trial(name, track, seed) / "test.safetensors" for seed in (plan.seeds if plan else ())]

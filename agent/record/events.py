@@ -1,6 +1,6 @@
 """The event log: append-only JSON lines, each with the hash of the line before it, each on disk before it counts.
 
-An event that notes files carries `files`, the SHA-256 of each by its name in the run, and `lines` (see `agent.seal`).
+An event that notes files carries `files`, the SHA-256 of each by its name in the run, and `lines` (see record/hashes).
 Schema 1 noted no files: such a log is read, not continued.
 """
 
@@ -9,11 +9,30 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent.errors import DataError
 
 SCHEMA = 2
+Kind = Literal[
+    "planned",
+    "reviewed",
+    "workspace",
+    "teachers",
+    "trial",
+    "attempt",
+    "piloted",
+    "decided",
+    "out of time",
+    "test predicted",
+    "measured",
+    "made again",
+    "reported",
+    "sealed",
+    "stopped",
+    "resumed",
+    "replayed",
+]
 
 
 class EventLog:
@@ -22,7 +41,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, kind: str, **data: Any) -> None:
+    def append(self, kind: Kind, **data: Any) -> None:
         """Add one event and wait until it is on disk. A line that a crash tore is cut off: nothing was built on it.
 
         Raises DataError for a log of another schema.
@@ -39,7 +58,7 @@ class EventLog:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def once(self, kind: str, **data: Any) -> None:
+    def once(self, kind: Kind, **data: Any) -> None:
         """The same, unless the log holds it: a step that a crash cut off is done again and says the same."""
         if not self.count(kind, **data):
             self.append(kind, **data)
@@ -48,7 +67,7 @@ class EventLog:
         """Every whole event. Raises DataError for a line that is none, and for a schema this version does not know."""
         return [parse(line, f"{self.path}:{number}") for number, line in enumerate(self._whole().splitlines(), 1)]
 
-    def count(self, kind: str, **data: Any) -> int:
+    def count(self, kind: Kind, **data: Any) -> int:
         """How many events of this kind carry these values."""
         return sum(e["kind"] == kind and data.items() <= e["data"].items() for e in self.read())
 

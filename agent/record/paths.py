@@ -127,3 +127,12 @@ class RunPaths:
     def assistant(self, track: str) -> Path:
         """The same of the assistant that stands between teacher and student, where there is one."""
         return self.folder / "trials" / "assistant" / track
+
+
+def attempt_name(attempt: int) -> str:
+    """The arm of an attempt, as its trials and its commit are called."""
+    return f"attempt-{attempt}"
+
+
+def is_attempt(arm: str) -> bool:
+    return arm.startswith("attempt-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agent.figures import count, figure
+from agent.plan.arms import ALONE
 from agent.plan.plan import Plan
 from agent.results.schema import PROPOSED, Arm, Comparison, Finding, Measured, Results, TrackResult, Verdict
 from agent.statistics import fewest_seeds, least_p
@@ -30,7 +31,7 @@ def finding(measured: Measured, name: str) -> Finding:
     plan = measured.plan
     track = next((track for track in measured.tracks if track.name == name), None)
     main = _compared(track, plan.benchmark, plan)
-    alone = _compared(track, "student_only", plan)
+    alone = _compared(track, ALONE.name, plan)
     verdict, reason = _claim(measured, main)
     return Finding(
         track=name,

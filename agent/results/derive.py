@@ -14,13 +14,15 @@ from agent.config import ROOT
 from agent.errors import TrainingError
 from agent.frozen import Known
 from agent.llm.conversation import Conversation, Exchange
-from agent.plan.compiling import Pace
+from agent.plan.arms import ALONE, ARMS
+from agent.plan.compiling import told
 from agent.plan.headroom import more_headroom
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
 from agent.record import runs
-from agent.record.events import EventLog
-from agent.record.paths import RunPaths
+from agent.record.events import EventLog, Kind
+from agent.record.paths import RunPaths, attempt_name, is_attempt
+from agent.record.prepared import Prepared, Who, read_facts
 from agent.results import evidence
 from agent.results.compare import compare, gap, judge
 from agent.results.conclude import conclude
@@ -54,36 +56,28 @@ from sandbox.workspace import Workspace
 Status = Literal["complete", "partial", "failed", "cancelled"]
 Outcome = Literal["kept", "discarded", "rejected"]
 
-REFERENCE_FILES = {
-    "student_only": "student_only",
-    "vanilla_kd": "kd",
-    "generated_kd": "kd",
-    "pseudo_label": "pseudo_label",
-    "all_labels": "student_only",
-}
-"""Reference arm → its train.py in templates/train/."""
-
 
 @dataclass(frozen=True)
 class Assembly:
     paths: RunPaths
     plan: Plan
-    facts: dict[str, Any]
+    prepared: dict[str, Prepared]
+    """Per track."""
     warnings: tuple[str, ...]
     events: tuple[dict[str, Any], ...]
 
     @classmethod
     def read(cls, paths: RunPaths) -> "Assembly":
-        facts = json.loads(paths.facts.read_text())
+        facts = read_facts(paths)
         plan = Plan.model_validate_json(paths.plan.read_text())
-        return cls(paths, plan, facts["tracks"], tuple(facts["warnings"]), tuple(EventLog(paths.events).read()))
+        return cls(paths, plan, facts.tracks, facts.warnings, tuple(EventLog(paths.events).read()))
 
     def results(self) -> Results:
         tracks = tuple(self._track(track) for track in self.plan.tracks)
         seen, exchanges = self.observed, Conversation(self.paths.conversation)
         status, reason = self._status()
         measured = Measured(
-            schema=1,
+            schema=self._schema,
             run=self._run["id"],
             status=status,
             status_reason=reason,
@@ -98,7 +92,7 @@ class Assembly:
             environment=self._environment(),
             fields=self._run_fields(tracks, sum(seen["seconds"].values()), exchanges.tokens),
             tracks=tracks,
-            attempts=tuple(Attempt(summary=self.plan.tracks[0].method.name, **entry) for entry in self.history),
+            attempts=tuple(self.history),
             code=self._code(),
             exposures=self._exposures(),
             seconds=seen["seconds"],
@@ -121,7 +115,7 @@ class Assembly:
 
     # ── what the log says ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def said(self, kind: str) -> list[dict[str, Any]]:
+    def said(self, kind: Kind) -> list[dict[str, Any]]:
         """The data of every event of that kind."""
         return [event["data"] for event in self.events if event["kind"] == kind]
 
@@ -131,25 +125,30 @@ class Assembly:
         return self.said("measured")[0]
 
     @property
+    def _schema(self) -> Literal[1, 2]:
+        """The schema that the results were written in: a record is held against the text of its time."""
+        return 1 if self.observed.get("results", 1) == 1 else 2
+
+    @property
     def commits(self) -> dict[str, str]:
         """The commit of every arm but the proposed one, and of the start."""
         found: dict[str, str] = self.said("workspace")[-1]["commits"]
         return found
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Attempt]:
         """What was decided about each attempt, in their order."""
-        names = ("number", "commit", "dev_score", "outcome", "reason")
-        return [{name: data[name] for name in names} for data in self.said("decided")]
+        names, method = Attempt.decided_fields(), self.plan.tracks[0].method.name
+        return [Attempt(summary=method, **{name: data[name] for name in names}) for data in self.said("decided")]
 
     @property
-    def kept(self) -> dict[str, Any] | None:
+    def kept(self) -> Attempt | None:
         """The attempt that became the proposed arm."""
-        return next((entry for entry in reversed(self.history) if entry["outcome"] == "kept"), None)
+        return next((attempt for attempt in reversed(self.history) if attempt.outcome == "kept"), None)
 
     @property
     def _proposed(self) -> str:
-        return attempt_name(self.kept["number"]) if self.kept else ""
+        return attempt_name(self.kept.number) if self.kept else ""
 
     @property
     def _run(self) -> dict[str, Any]:
@@ -163,18 +162,18 @@ class Assembly:
     # ── one track ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _track(self, track: Track) -> TrackResult:
-        facts, names = self.facts[track.name], self._names()
+        prepared, names = self.prepared[track.name], self._names()
         records = {arm: evidence.trials(self.paths, self.plan, name, track.name) for arm, name in names.items()}
         scores = {arm: self._scores(name, track, "test") for arm, name in names.items()}
         teacher, majority = self._teacher(track), majority_accuracy(self.labels(track, "test"))
         seen = self._evidence(track, records) if self.kept else None
-        rows = fields(seen) if seen else ()
+        rows = fields(seen, self._schema) if seen else ()
         checks = guards(seen, rows) if seen else ()
         return TrackResult(
             name=track.name,
-            data=_data(facts),
-            teacher=_model(facts, "teacher", track.teacher.checkpoint),
-            student=_model(facts, "student", track.student.checkpoint),
+            data=_data(prepared),
+            teacher=_model(prepared, "teacher", track.teacher.checkpoint),
+            student=_model(prepared, "student", track.student.checkpoint),
             assistant=self._assistant(track) if track.assistant else None,
             fields=rows,
             arms=tuple(self._arm(arm, track, records[arm], scores[arm]) for arm in names),
@@ -182,13 +181,13 @@ class Assembly:
             majority_accuracy=majority,
             comparisons=self._comparisons(scores, checks),
             guards=checks,
-            gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
+            gap=_gap(track, teacher, scores[ALONE.name]) if scores[ALONE.name] else None,
             published=() if self._options.own else published(track.task.name),
         )
 
     def _evidence(self, track: Track, records: dict[str, list[evidence.TrialRecord]]) -> evidence.Evidence:
         """What the checks of a track look at."""
-        facts, labels, names = self.facts[track.name], self.labels(track, "test"), self._names()
+        prepared, labels, names = self.prepared[track.name], self.labels(track, "test"), self._names()
         teacher, before = evidence.TrialRecord(self.paths.teacher(track.name)), self.said("teachers")[0]["weights"]
         return evidence.Evidence(
             plan=self.plan,
@@ -198,14 +197,14 @@ class Assembly:
                 arm: [each.accuracy for each in self._scores(name, track, "test")] for arm, name in names.items()
             },
             majority=majority_accuracy(labels),
-            overlap=facts["overlap"],
-            models=facts["models"],
+            overlap=prepared.overlap,
+            models=prepared.models,
             answers=self._answers(track),
             teacher=teacher,
             teacher_prediction=teacher.prediction,
             assistant=evidence.TrialRecord(self.paths.assistant(track.name)),
             teacher_same=before[track.name] == self.observed["teachers"][track.name],
-            data_same=facts["files"] == self.observed["data"][track.name],
+            data_same=prepared.files == self.observed["data"][track.name],
             probe_file=self.paths.probe(self._proposed, track.name),
             scores=evidence.scores(self.paths.teacher(track.name)) if track.method.scored else (),
         )
@@ -239,8 +238,8 @@ class Assembly:
         failures = [f"seed {r.folder.name}: {r.failure[:300]}" for r in records if r.failure]
         return Arm(
             name=arm,
-            method=REFERENCE_FILES.get(arm, track.method.name),
-            commit=self.kept["commit"] if self.kept and arm == "proposed" else self.commits[arm],
+            method=ARMS[arm].file if arm in ARMS else track.method.name,
+            commit=self.kept.commit if self.kept and arm == "proposed" else self.commits[arm],
             summaries=summaries(scores) if scores else {},
             trials=tuple(Trial(seed=seed, scores=each.metrics) for seed, each in zip(finished, scores, strict=True)),
             latency=latency_of(records),
@@ -271,7 +270,7 @@ class Assembly:
         if not logits.exists():
             raise TrainingError(f"the assistant of {track.name} made no prediction", f"see {self.paths.logs}")
         return Assistant(
-            model=_model(self.facts[track.name], "assistant", track.assistant.checkpoint if track.assistant else ""),
+            model=_model(self.prepared[track.name], "assistant", track.assistant.checkpoint if track.assistant else ""),
             scores=score(_tensor(logits, "logits"), self.labels(track, "test")).metrics,
             steps=track.assistant_steps,
             seconds=evidence.TrialRecord(place).ended("seconds"),
@@ -291,15 +290,15 @@ class Assembly:
         that every training says it ran under."""
         found = {name: Known.model_validate(said) for name, said in self.observed["environment"].items()}
         for track in self.plan.tracks:
-            if pace := self.facts[track.name].get("pace"):
-                found[f"compiling, {track.name}"] = Known(value=Pace(**pace).told(track))
+            if pace := self.prepared[track.name].pace:
+                found[f"compiling, {track.name}"] = Known(value=told(pace, track))
         trials = [path.parent for path in sorted(self.paths.folder.glob("trials/**/trace.jsonl"))]
         said = {str(flags) for each in trials if (flags := evidence.TrialRecord(each).executed("determinism"))}
         return found | ({"determinism": Known(value="; ".join(sorted(said)))} if said else {})
 
     def _code(self) -> Code:
         workspace, start = Workspace.open(self.paths.repository), self.commits["start"]
-        updated = self.kept["commit"] if self.kept else start
+        updated = self.kept.commit if self.kept else start
         diff = workspace.diff(start, updated)
         return Code(original=workspace.read(start), updated=workspace.read(updated), diff=diff)
 
@@ -333,11 +332,7 @@ class Assembly:
 
     def _exposures(self) -> dict[str, int]:
         arms = [data["arm"] for data in self.said("test predicted")]
-        return {"proposed" if arm.startswith("attempt-") else arm: arms.count(arm) for arm in arms}
-
-
-def attempt_name(attempt: int) -> str:
-    return f"attempt-{attempt}"
+        return {"proposed" if is_attempt(arm) else arm: arms.count(arm) for arm in arms}
 
 
 def code_hash() -> str:
@@ -351,9 +346,10 @@ def deciding_files() -> list[Path]:
     return sorted((*code, *ROOT.glob("templates/report/*"), PUBLISHED, *ROOT.glob("baselines/splits.toml")))
 
 
-def decision(dev_score: float | None, history: Sequence[dict[str, Any]]) -> tuple[Outcome, str]:
+def decision(dev_score: float | None, history: Sequence[Attempt]) -> tuple[Outcome, str]:
     """Whether an attempt is kept, the best on the dev rows so far, and why."""
-    best = max((entry["dev_score"] for entry in history if entry["outcome"] == "kept"), default=None)
+    kept = (attempt.dev_score for attempt in history if attempt.outcome == "kept")
+    best = max((score for score in kept if score is not None), default=None)
     if dev_score is None:
         return "rejected", "a trial failed"
     if best is None or dev_score > best:
@@ -385,27 +381,25 @@ def latency_of(records: Sequence[evidence.TrialRecord]) -> Latency | None:
     return None
 
 
-def _data(facts: dict[str, Any]) -> Data:
-    labels = facts["task"]["labels"]
+def _data(prepared: Prepared) -> Data:
+    labels = prepared.task.labels
     splits = {
-        name: Split(rows=facts["rows"][name], label_counts=dict(zip(labels, counts, strict=True)) if counts else {})
-        for name, counts in facts["label_counts"].items()
+        name: Split(rows=prepared.rows[name], label_counts=dict(zip(labels, counts, strict=True)) if counts else {})
+        for name, counts in prepared.label_counts.items()
     }
     return Data(
-        source=facts["source"],
-        revision=facts["revision"],
-        hash=facts["hash"],
+        source=prepared.source,
+        revision=prepared.revision,
+        hash=prepared.hash,
         splits=splits,
-        notes=tuple(facts["notes"]),
-        overlap=f"{facts['overlap']} (case and blanks ignored)",
+        notes=prepared.notes,
+        overlap=f"{prepared.overlap} (case and blanks ignored)",
     )
 
 
-def _model(facts: dict[str, Any], who: str, checkpoint: str) -> Model:
-    said = facts["models"][who]
-    return Model(
-        architecture=said["class"], checkpoint=checkpoint, parameters=said["parameters"], size_mb=said["size_mb"]
-    )
+def _model(prepared: Prepared, who: Who, checkpoint: str) -> Model:
+    known = prepared.models[who]
+    return Model(architecture=known.class_, checkpoint=checkpoint, parameters=known.parameters, size_mb=known.size_mb)
 
 
 def _tensor(path: Path, name: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.plan.plan import Plan, Track
 from agent.record.paths import RunPaths
+from agent.record.prepared import ModelFacts, Who
 from agent.record.probe import Probe
 from sandbox import intake
 from sandbox.errors import IntakeRejected
@@ -90,7 +91,7 @@ class Evidence:
     """Accuracy of always answering the most frequent class."""
     overlap: int
     """Training, transfer, generated and dev rows that equal a test row."""
-    models: dict[str, dict[str, Any]]
+    models: dict[Who, ModelFacts]
     """Class and parameters of teacher and student, as they were built before the plan was frozen."""
     answers: dict[str, tuple[int, int]]
     """Split → rows and classes of the predicted logits."""
@@ -117,14 +118,19 @@ class Evidence:
 
     @property
     def critical(self) -> tuple[int, ...]:
-        """The teacher's layers of largest score, counted from 1, as many as the plan matches; ties go to the later."""
-        ranked = sorted(range(1, len(self.scores) + 1), key=lambda layer: (self.scores[layer - 1], layer))
-        return tuple(sorted(ranked[-self.track.method.layers :]))
+        """The teacher's layers of largest score, as many as the plan matches."""
+        return most_critical(self.scores, self.track.method.layers)
 
     @cached_property
     def probe(self) -> Probe | None:
         file = self.probe_file
         return Probe.model_validate(intake.read_json(file.parent, file.name)) if os.path.lexists(file) else None
+
+
+def most_critical(scores: Sequence[float], k: int) -> tuple[int, ...]:
+    """The k layers of largest score, counted from 1, in their order; ties go to the later one."""
+    ranked = sorted(range(1, len(scores) + 1), key=lambda layer: (scores[layer - 1], layer))
+    return tuple(sorted(ranked[-k:]))
 
 
 def scores(folder: Path) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from agent.plan.plan import Plan, Track, Training
 from agent.results.evidence import Evidence, TrialRecord
-from agent.results.schema import FieldRow, TrackResult
+from agent.results.schema import SCHEMA, FieldRow, TrackResult
 
 EXECUTED = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
 """Settings of a training that the live trainer says by the same name."""
@@ -18,12 +18,12 @@ EXECUTED = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_
 Where = Literal["in-process", "outside"]
 
 
-def fields(evidence: Evidence) -> tuple[FieldRow, ...]:
-    """Every field of a track that something executed."""
+def fields(evidence: Evidence, schema: int = SCHEMA) -> tuple[FieldRow, ...]:
+    """Every field of a track that something executed, as results of that schema have it."""
     track, sheet = evidence.track, _Sheet(evidence.plan, f"tracks.{evidence.track.name}.")
     proposed, teacher = evidence.proposed, [evidence.teacher]
     rows = [*_training(sheet, "training", track.training, track.steps, proposed)]
-    rows += [*_method(sheet, evidence)]
+    rows += [*_method(sheet, evidence, schema)]
     rows.append(sheet.row("seeds", str(list(evidence.plan.seeds)), _list(_first(r, "seed") for r in proposed)))
     rows.append(sheet.row("threads", track.threads, _same(_first(r, "threads") for r in proposed)))
     rows.append(sheet.row("student.dropout", "as built", _same(r.executed("dropout") for r in proposed)))
@@ -70,13 +70,14 @@ class _Sheet:
         seen: Any,
         matches: Callable[[Any], bool] | None = None,
         where: Where | None = None,
+        unseen: str = "not seen",
     ) -> FieldRow:
-        """`seen` is None where nothing was seen; `matches` replaces equality."""
+        """`seen` is None where nothing was seen, which `unseen` then says; `matches` replaces equality."""
         same = seen is not None and (matches(seen) if matches else seen == planned)
         return FieldRow(
             field=field,
             planned=_shown(planned),
-            executed="not seen" if seen is None else _shown(seen),
+            executed=unseen if seen is None else _shown(seen),
             origin=self.plan.provenance.get(self.prefix + field, self.plan.provenance.get(field, "default")),
             status="NOT_SEEN" if seen is None else "MATCH" if same else "DEVIATED",
             where=where or self.where,
@@ -122,16 +123,26 @@ def _steps(record: TrialRecord) -> int | str | None:
     return int(step) if step == updates else f"{step} with {updates} updates of the optimizer, not {step}"
 
 
-def _method(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
+def _method(sheet: _Sheet, evidence: Evidence, schema: int) -> Iterator[FieldRow]:
     """A setting cannot be read back from a loss; that train.py read the plan's value at every seed can."""
     method, records = evidence.track.method, evidence.proposed
     for name in method.card.defaults:
         reads = [record.said("end", "reads").get(name, 0) for record in records]
-        value = getattr(method, name)
+        field, value = f"method.{name}", getattr(method, name)
         if name in method.unused:
-            yield sheet.row(f"method.{name}", "not used", "read by train.py" if any(reads) else "not used")
+            yield sheet.row(field, "not used", "read by train.py" if any(reads) else "not used")
         elif any(reads) or name not in method.idle:
-            yield sheet.row(f"method.{name}", value, value if records and all(reads) else None)
+            every, whether = bool(records) and all(reads), _read(evidence.plan.seeds, reads)
+            seen = (value if schema == 1 else whether) if every else None
+            yield sheet.row(field, value, seen, lambda seen: True, unseen=whether if schema > 1 else "not seen")
+
+
+def _read(seeds: Sequence[int], reads: Sequence[int]) -> str:
+    """At which seeds train.py read a setting; `reads` counts how often, by seed."""
+    missed = [str(seed) for seed, count in zip(seeds, reads, strict=True) if not count]
+    if not missed:
+        return "read at every seed"
+    return "not read at any seed" if len(missed) == len(seeds) else f"not read at {', '.join(missed)}"
 
 
 def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
@@ -206,24 +217,26 @@ def _outside(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
     digest = task.hash[:12]
     yield sheet.row("task.hash", digest, digest if evidence.data_same else "other files", where="outside")
     student = _same(_model(record.prediction) for record in evidence.proposed)
-    yield sheet.row("student", _model(evidence.models["student"]), student, where="outside")
-    yield sheet.row("teacher", _model(evidence.models["teacher"]), _model(evidence.teacher_prediction), where="outside")
+    yield sheet.row("student", evidence.models["student"].called, student, where="outside")
+    yield sheet.row("teacher", evidence.models["teacher"].called, _model(evidence.teacher_prediction), where="outside")
     if evidence.track.assistant:
         assistant = _model(evidence.assistant.prediction)
-        yield sheet.row("assistant", _model(evidence.models["assistant"]), assistant, where="outside")
+        yield sheet.row("assistant", evidence.models["assistant"].called, assistant, where="outside")
     method = evidence.track.method
     if "features" in method.card.uses and "layers" not in method.unused:
         probed = evidence.probe.layers if evidence.probe else None
-        layers = method.card.layers(method.settings, evidence.models["student"]["layers"])
+        layers = method.card.layers(method.settings, evidence.models["student"].layers)
         yield sheet.row("teacher layers in the loss", layers, len(probed) if probed else None, where="outside")
         if evidence.critical:
             chosen = ", ".join(map(str, evidence.critical))
             yield sheet.row("critical teacher layers", chosen, ", ".join(probed) if probed else None, where="outside")
 
 
-def _model(facts: dict[str, Any]) -> str | None:
+def _model(prediction: dict[str, Any]) -> str | None:
     """The class that the weights loaded into, and its size."""
-    return f"{facts['class']}, {facts['parameters']:,} parameters" if "class" in facts else None
+    if "class" not in prediction:
+        return None
+    return f"{prediction['class']}, {prediction['parameters']:,} parameters"
 
 
 def _measured(plan: Plan, tracks: Sequence[TrackResult]) -> Iterator[str]:

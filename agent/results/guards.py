@@ -14,7 +14,7 @@ from agent.results.schema import FieldRow, Guard
 
 CHANCE_LEVEL = 0.01
 WATCH_EVERY = 10
-"""Calls for features of which one is watched (baselines.teachers)."""
+"""Calls for features of which one is watched (baselines.training.cached_teacher)."""
 FADED = 1e-6
 """A gradient this much smaller than the trial's largest is as good as none."""
 Where = Literal["in-process", "outside"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.figures import UNITS, figure
 from agent.frozen import Record
+from agent.plan.arms import ARMS
 from agent.plan.plan import HIGHER_IS_BETTER
 from agent.plan.prose import filled
 from agent.render import render
@@ -31,6 +32,7 @@ def render_report(results: Results, reviews: "Sequence[Review]" = ()) -> str:
         "report/report.md.j2",
         results=escaped(results.model_copy(update={"plan": filled(results.plan)})),
         reviews=escaped(tuple(reviews)),
+        arms=ARMS,
         code=results.code,
         command=results.command,
         metrics=(*JUDGED, "nll"),

@@ -70,6 +70,11 @@ class Assistant(Fact):
     seconds: float
 
 
+SCHEMA: Literal[2] = 2
+"""Of results.json. In 1 the executed cell of a method's setting was the plan's own value wherever train.py had read it;
+in 2 it says at which seeds it was read."""
+
+
 class FieldRow(Fact):
     """One hyperparameter, planned beside executed."""
 
@@ -153,11 +158,17 @@ class TrackResult(Fact):
 class Attempt(Fact):
     number: int
     commit: str
-    summary: str
+    summary: str = ""
+    """The method that it is an edit for; absent while the run goes on."""
     outcome: Literal["kept", "discarded", "rejected"]
     dev_score: float | None
     """Mean primary metric on dev rows; absent when nothing was trained."""
     reason: str
+
+    @classmethod
+    def decided_fields(cls) -> tuple[str, ...]:
+        """The fields that the event of its decision holds."""
+        return tuple(name for name in cls.model_fields if name != "summary")
 
 
 class Code(Fact):
@@ -169,7 +180,7 @@ class Code(Fact):
 class Measured(Fact):
     """Everything a run saw."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")
     run: str
     status: Literal["complete", "partial", "failed", "cancelled"]
     status_reason: str

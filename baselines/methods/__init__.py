@@ -1,1 +1,1 @@
-"""The loss functions and layer choices a train.py leans on: one module per method, nothing here trains."""
+"""The losses and layer choices that a train.py leans on, a module per method; it does not know how training is run."""

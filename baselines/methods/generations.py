@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from baselines.data.collator import Collator
+from baselines.data.rows import Rows
 from baselines.methods.born_again import teacher_of
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.rows import Collator, Rows
 
 
 def predecessor(experiment, generations: int, temperature: float, alpha: float) -> Tensor:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from baselines.errors import BaselineError
 from baselines.methods.kd import fp32
-from baselines.methods.selective import blocks, spatial
+from baselines.models.layers import blocks, spatial
 
 BERT = ("attention.self.query", "attention.self.key", "attention.self.value")
 DISTILBERT = ("attention.q_lin", "attention.k_lin", "attention.v_lin")

@@ -13,16 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.data.collator import Collator
+from baselines.data.rows import NO_LABEL, Rows
 from baselines.errors import BaselineError
 from baselines.methods.embedding import embedding
 from baselines.methods.held_back import held_back
-from baselines.methods.kd import NO_LABEL
 from baselines.methods.lr_ds import is_wrong
-from baselines.rows import Collator, Rows
+from baselines.models.device import DEVICE
 
 RESIDUAL = 1e-8
 BATCH = 256
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DOUBTFUL = 0.2
 """A share of labels that the teacher contradicts: above it either may be the one that is wrong."""
 

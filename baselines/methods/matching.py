@@ -1,7 +1,8 @@
-"""Which layers a planned method matches, as its card says (methods.toml): what is cached and probed for it."""
+"""Which layers a planned method matches, as its card says (cards/NAME.toml): what is cached and probed for it."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from baselines.methods.embedding import last_pair
@@ -9,7 +10,7 @@ from baselines.methods.hints import middle_pair
 from baselines.methods.pkd import patient_pairs
 from baselines.methods.selective import Pairs, layer_pairs, most_critical
 
-CARDS = Path(__file__).parents[1] / "methods.toml"
+CARDS = Path(__file__).parent / "cards"
 
 
 def matched(method: Mapping, n_teacher: int, n_student: int, scores: Sequence[float] = ()) -> Pairs:
@@ -18,7 +19,7 @@ def matched(method: Mapping, n_teacher: int, n_student: int, scores: Sequence[fl
     `scores` are those of the teacher's blocks, where they were measured (`critical_layers`). Raises what the rule for
     the pairs raises where the models are too shallow for it.
     """
-    match _card(method)["pairs"]:
+    match _card(method["name"])["pairs"]:
         case "mapped":
             k = method["layers"]
             return layer_pairs(method["layer_map"], n_teacher, n_student, k, most_critical(scores, k))
@@ -33,8 +34,9 @@ def matched(method: Mapping, n_teacher: int, n_student: int, scores: Sequence[fl
 
 def uses(method: Mapping) -> tuple[str, ...]:
     """What of a frozen teacher its training depends on: "logits", "likelihoods", "features"."""
-    return tuple(_card(method)["uses"])
+    return tuple(_card(method["name"])["uses"])
 
 
-def _card(method: Mapping) -> dict:
-    return tomllib.loads(CARDS.read_text(encoding="utf-8"))[method["name"]]
+@cache
+def _card(name: str) -> dict:
+    return tomllib.loads((CARDS / f"{name}.toml").read_text(encoding="utf-8"))

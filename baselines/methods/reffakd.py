@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.data.rows import NO_LABEL, Rows
 from baselines.errors import BaselineError
-from baselines.methods.kd import NO_LABEL, fp32
+from baselines.methods.kd import fp32
 from baselines.methods.unsupervised import embeddings
-from baselines.rows import Rows
 
 MARGIN = 1e-6
 """By how much a class must be more like itself than like any other, at least."""

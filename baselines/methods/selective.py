@@ -4,7 +4,7 @@ Layers are counted from 1: the blocks of a transformer, the stages of a CNN. Fea
 [B, C, H, W], one per pair of layers; every loss is a mean over the pairs and computed in fp32.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from baselines.methods.kd import cross_entropy, fp32
+from baselines.models.layers import blocks
+
+# The ones below are for train.py, which may import methods alone.
+from baselines.models.layers import features as features
+from baselines.models.layers import spatial as spatial
+from baselines.models.layers import taps as taps
+from baselines.models.layers import widths as widths
 
 Norm = Literal["layer", "none", "l2"]
 LayerMap = Literal["last", "last_stretched", "skip", "last1", "critical"]
 Pairs = tuple[tuple[int, int], ...]
 
-# Hugging Face builds every MobileNetV2 from 16 blocks; at output stride 32 these end the 1/4, 1/8, 1/16 and 1/32 maps.
-MOBILENET_V2_STAGES = (1, 4, 11, 15)
-CNNS = ("resnet", "mobilenet_v2")
 
 BERT_TO_DISTILBERT = {
     "attention.self.query": "attention.q_lin",
@@ -32,38 +36,6 @@ BERT_TO_DISTILBERT = {
     "output.dense": "ffn.lin2",
     "output.LayerNorm": "output_layer_norm",
 }
-
-
-def taps(model: PreTrainedModel) -> tuple[int, ...]:
-    """The indices into `hidden_states` at which the model's layers end. Raises ValueError for an unknown family."""
-    config = model.config
-    if config.model_type == "mobilenet_v2":
-        return MOBILENET_V2_STAGES
-    if config.model_type == "resnet":
-        return tuple(range(1, len(config.depths) + 1))  # 0 is the stem
-    if hasattr(config, "num_hidden_layers"):
-        return tuple(range(1, config.num_hidden_layers + 1))  # 0 is the embedding
-    raise ValueError(f"no layers are known for {config.model_type}: use a transformer encoder or one of {CNNS}")
-
-
-def widths(model: PreTrainedModel) -> tuple[int, ...]:
-    """Per layer: d of its states or C of its maps."""
-    if model.config.model_type == "mobilenet_v2":
-        return tuple(model.base_model.layer[i].reduce_1x1.convolution.out_channels for i in taps(model))
-    if model.config.model_type == "resnet":
-        return tuple(model.config.hidden_sizes)
-    return (model.config.hidden_size,) * len(taps(model))
-
-
-def spatial(model: PreTrainedModel) -> bool:
-    """True when the model's features are maps [B, C, H, W]."""
-    return model.config.model_type in CNNS
-
-
-def features(model: PreTrainedModel, hidden_states: Sequence[Tensor], layers: Iterable[int]) -> tuple[Tensor, ...]:
-    """The outputs of these layers among a forward pass's `hidden_states`."""
-    ends = taps(model)
-    return tuple(hidden_states[ends[layer - 1]] for layer in layers)
 
 
 def layer_pairs(layer_map: LayerMap, n_teacher: int, n_student: int, k: int, critical: Sequence[int] = ()) -> Pairs:
@@ -126,14 +98,6 @@ def _loss(model: PreTrainedModel, batches: Sequence[Mapping[str, Tensor]]) -> fl
     return float(torch.stack(losses).sum() / sum(len(batch["labels"]) for batch in batches))
 
 
-def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    base = model.base_model
-    blocks = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", None)
-    if blocks is None:
-        raise ValueError(f"{model.config.model_type} has no transformer blocks")
-    return blocks
-
-
 class Projections(nn.Module):
     """One learned map per pair from the student's width to the teacher's; it exists only while training.
 
@@ -151,6 +115,8 @@ class Projections(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, student_features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Of each pair the student's states [B, L, d_s] to [B, L, d_t], or its maps [B, d_s, H, W] to [B, d_t, H, W],
+        in fp32."""
         return tuple(layer(fp32(x)) for layer, x in zip(self.maps, student_features, strict=True))
 
 
@@ -195,40 +161,6 @@ def cosine_loss(
     """1 - cos over the positions the mask keeps (DistilBERT, arXiv 1910.01108, which uses the final layers alone)."""
     pairs = _matched(student_features, teacher_features, projections)
     return torch.stack([_masked_mean(1 - F.cosine_similarity(s, t, dim=-1), attention_mask) for s, t in pairs]).mean()
-
-
-def attention_loss(
-    student_attentions: Sequence[Tensor], teacher_attentions: Sequence[Tensor], attention_mask: Tensor
-) -> Tensor:
-    """Mean squared difference of attention matrices [B, heads, L, L] over valid queries and valid keys (TinyBERT).
-    Heads are averaged first when their numbers differ. Raises ValueError when a model returned no matrices."""
-    if not student_attentions or not teacher_attentions:
-        raise ValueError('no attention matrices to compare: load both models with attn_implementation="eager"')
-    valid = attention_mask[:, :, None] * attention_mask[:, None, :]
-    losses = []
-    for student, teacher in zip(student_attentions, teacher_attentions, strict=True):
-        if student.shape[1] != teacher.shape[1]:
-            student, teacher = (side.mean(dim=1, keepdim=True) for side in (student, teacher))
-        losses.append(_masked_mean((fp32(student) - fp32(teacher)).square().mean(dim=1), valid))
-    return torch.stack(losses).mean()
-
-
-def auto_beta(distilled: Tensor, feature: Tensor) -> float:
-    """The weight at which the feature term is as large as the distillation term. Raises ValueError at feature = 0."""
-    if not feature.item() > 0:
-        raise ValueError(f"beta cannot be set from a feature term of {feature.item()}: give beta a number")
-    return distilled.item() / feature.item()
-
-
-def refuse_token_signals(
-    student_vocabulary: Mapping[str, int], teacher_vocabulary: Mapping[str, int], signal: str
-) -> None:
-    """Raises ValueError when position l of the student is not position l of the teacher and `signal` needs it to be."""
-    if signal != "cls" and student_vocabulary != teacher_vocabulary:
-        raise ValueError(
-            f'signal "{signal}" compares token by token, but the student\'s vocabulary ({len(student_vocabulary)} '
-            f'tokens) is not the teacher\'s ({len(teacher_vocabulary)}): use "cls" or the logits alone'
-        )
 
 
 def _matched(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.rows import Rows
+from baselines.data.rows import Rows
 
 EPOCHS, BATCH, RATE = 60, 64, 2e-3
 MOST_STEPS = 4000  # of the autoencoder: 60 epochs of 4,267 images

@@ -10,6 +10,7 @@ from agent.plan.freeze import freeze
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Training
 from agent.plan.proposal import Proposal
+from agent.record.prepared import ModelFacts
 from agent.results.evidence import Evidence, TrialRecord
 from agent.results.executed import EXECUTED, batches, fields, samples
 from agent.results.guards import guards
@@ -18,6 +19,7 @@ from agent.results.schema import FieldRow, Guard
 PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
 ARMS = ("student_only", "proposed")
 MODEL = {"class": "ResNetForImageClassification", "parameters": 19_810, "layers": 3}
+FACTS = ModelFacts.model_validate(MODEL | {"spec": {}, "size_mb": 0.1})
 GRADIENT = {"least": 0.1, "most": 1.0}
 SETTINGS = (*EXECUTED, "compiled")
 
@@ -117,7 +119,7 @@ class Records:
             accuracies={"student_only": [0.8, 0.8], "proposed": [0.9, 0.9]},
             majority=0.5,
             overlap=0,
-            models={"student": MODEL, "teacher": MODEL, "assistant": MODEL},
+            models={"student": FACTS, "teacher": FACTS, "assistant": FACTS},
             answers={"dev": (task.dev_rows, 2), "test": (task.test_rows, len(task.labels))},
             teacher=TrialRecord(self.folder / "teacher"),
             teacher_prediction=MODEL,

@@ -2,26 +2,32 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import random
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from baselines.predict import predict
-from baselines.prepare import prepare
-from baselines.probe import probe
-from baselines.teacher import teach
-from baselines.trial import trials
+from baselines.processes.predict import predict
+from baselines.processes.prepare import prepare
+from baselines.processes.probe import probe
+from baselines.processes.teacher import teach
+from baselines.processes.trial import trials
+from baselines.training.experiment import Experiment
 
-TEMPLATES = Path(__file__).parents[2] / "templates" / "train"
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "templates" / "train"
+PAPER = tomllib.loads((ROOT / "baselines" / "scales.toml").read_text())["paper"]
 SIZES = {"train_rows": 32, "transfer_rows": 64, "dev_rows": 18, "test_rows": 24}
 TRAINS = "trainer.train(resume_from_checkpoint=experiment.checkpoint)"
 ARMS = (
@@ -157,7 +163,7 @@ def process(module: str, *jobs: dict, **env: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-m", "baselines", module, *map(str, files)],
         env=clean | {"OMP_NUM_THREADS": "1", "KDAGENT_ARROW_CACHE": str(files[0].parent / "arrow")} | env,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -239,6 +245,22 @@ class Lab:
 
     def _rows(self) -> dict:
         return {"seen": str(self.data / "seen"), "labels": str(self.data / "labels"), "threads": 1, "checkpoints": 0}
+
+
+def facts(lab: Lab) -> dict:
+    return json.loads((lab.data / "facts.json").read_text())
+
+
+def teacher_facts(lab: Lab) -> dict:
+    return json.loads((lab.teacher / "teacher.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+def experiment(lab: Lab, folder: Path, **changes) -> Experiment:
+    return Experiment(lab.trial_job(), lab.unit("kd", **changes), seed=1, out=folder, trace=io.StringIO())
 
 
 def report(folder: Path) -> dict:

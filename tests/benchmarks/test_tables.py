@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from baselines.pace import Turns
-from benchmarks import attempts, compiled, scaling, whole
+from baselines.processes.pace import Turns
+from benchmarks import compiled, scaling, whole
 
 
 def test_a_run_is_held_against_the_sum_of_its_trainings_and_a_second_one_against_it() -> None:
@@ -35,14 +35,6 @@ def test_growth_is_shown_beside_its_share_of_the_largest() -> None:
     assert "memory grows by 1000 bytes per row" in text
     # one pass of the teacher is 10/16 of an epoch: 20 trials of 3 epochs online cost 60 · 1.625 / (60 + 0.625)
     assert f"| 20 × 3 | {60 * 1.625 / 60.625:.2f} |" in text
-
-
-def test_costs_per_attempt_trial_and_epoch_are_found_again() -> None:
-    sizes = [(tried, seeds, epochs, seeds * (4 + tried)) for tried, seeds, epochs in attempts.WANTED]
-    found = [attempts.Run(*each, 20 + 3 * each[0] + 0.5 * each[3] + 0.02 * each[3] * each[2]) for each in sizes]
-    *rows, _, said = attempts.table(found).splitlines()[2:]
-    assert "20.0 s for a run, 3.0 s more for each attempt, 0.50 s for each trial, 20 ms for each epoch" in said
-    assert len(rows) == len(found) and all(row.split(" | ")[-1] == f"{row.split(' | ')[-2]} |" for row in rows)
 
 
 def test_compiling_is_even_when_the_steps_have_saved_what_it_took() -> None:

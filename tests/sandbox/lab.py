@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import IsolationUnavailable
-from sandbox.isolation import Backend, choose
-from sandbox.job import Job, Limits
-from sandbox.supervisor import Outcome, run
+from sandbox.isolation.backend import Backend
+from sandbox.isolation.choose import choose
+from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.supervisor import Outcome, run
 
 LIMITS = Limits(wall_s=60, memory=2 << 30)
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 
 from agent.cache import entries
 from agent.cache.inventory import inventory
-from agent.cache.trials import Stock
+from agent.cache.trials import TrialStore
 from agent.cli import main
 from agent.record import runs
 from agent.record.paths import RunPaths
@@ -43,7 +43,7 @@ def stocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key in (TEACHER, OTHER):
         entries.note(folder / "teachers" / key, {"track": "digits", "arm": "teacher", "rows": 1200} | MODEL)
     made = trial(tmp_path / "trials" / "vanilla_kd" / "digits" / "3", arm="vanilla_kd", seed=3)
-    Stock(folder / "trials", "2026-a").give({"seed": 3}, made)
+    TrialStore(folder / "trials", "2026-a").give({"seed": 3}, made)
     with entries.alone(folder / "paces" / PACE):
         (folder / "paces" / PACE).mkdir()
     entries.note(folder / "paces" / PACE, {"track": "digits"})
@@ -81,7 +81,7 @@ def test_every_entry_says_what_it_holds_and_which_runs_name_it(
     stocked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = "digits: teacher, ResNet of 77,754 parameters, and its answers to 1,200 rows"
-    texts = "texts of the embedded task, read from the installed packages"
+    texts = "texts of the embedded task as an earlier kdagent kept them; not used any more"
     assert [(each["kind"], each["about"], each["runs"]) for each in listed(capsys)] == [
         ("data", "digits: 1,200 train, 30 test rows", ["2026-a"]),
         ("teacher", f"{model}, accuracy 0.875", ["2026-a"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.cache.keys import digest
-from agent.cache.trials import FILES, Stock
+from agent.cache.trials import FILES, TrialStore
 from tests.agent.command import TINY, Kdagent
 from tests.baselines.lab import sha256
 
@@ -23,14 +23,14 @@ def trial(folder: Path, **report: object) -> Path:
 
 
 @pytest.fixture
-def stock(tmp_path: Path) -> Stock:
-    made = Stock(tmp_path / "stock", "first")
+def stock(tmp_path: Path) -> TrialStore:
+    made = TrialStore(tmp_path / "stock", "first")
     made.give(IDENTITY, trial(tmp_path / "given"))
     return made
 
 
-def test_trial_is_found_by_its_identity_and_names_the_run_that_trained_it(stock: Stock, tmp_path: Path) -> None:
-    assert Stock(stock.folder, "second").take(IDENTITY, tmp_path / "taken")
+def test_trial_is_found_by_its_identity_and_names_the_run_that_trained_it(stock: TrialStore, tmp_path: Path) -> None:
+    assert TrialStore(stock.folder, "second").take(IDENTITY, tmp_path / "taken")
     assert [sha256(tmp_path / "taken" / name) for name in FILES[:2]] == [
         sha256(tmp_path / "given" / name) for name in FILES[:2]
     ]
@@ -40,7 +40,7 @@ def test_trial_is_found_by_its_identity_and_names_the_run_that_trained_it(stock:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_trial_that_was_changed_in_the_stock_is_not_taken(stock: Stock, tmp_path: Path, name: str) -> None:
+def test_trial_that_was_changed_in_the_stock_is_not_taken(stock: TrialStore, tmp_path: Path, name: str) -> None:
     with (stock.folder / digest(IDENTITY) / name).open("a") as file:
         file.write(" ")
     assert not stock.take(IDENTITY, tmp_path / "taken")
@@ -48,7 +48,7 @@ def test_trial_that_was_changed_in_the_stock_is_not_taken(stock: Stock, tmp_path
 
 @pytest.mark.parametrize("report", [{"status": "failed"}, {"micro": 2}, {"continued": 7}, {"reused": "before"}])
 def test_only_a_trial_that_went_as_planned_is_kept(tmp_path: Path, report: dict[str, object]) -> None:
-    stock = Stock(tmp_path / "stock", "first")
+    stock = TrialStore(tmp_path / "stock", "first")
     stock.give(IDENTITY, trial(tmp_path / "given", **report))
     assert not stock.folder.exists()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.command import ROOT, TINY, Kdagent
+from tests.sandbox.slow_git import SlowGit
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,24 @@ def test_signal_at_the_question_ends_it_at_once(kdagent: Kdagent, number: int) -
     assert code == 130
     assert err == f"kdagent: stopped\nhint: go on with: kdagent resume {folder.name}\n"
     assert json.loads((folder / "run.json").read_text())["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_whose_git_is_interrupted_with_it_can_be_taken_up_again(
+    kdagent: Kdagent, tmp_path: Path, number: int
+) -> None:
+    """Ctrl-C at a terminal reaches every process of the command, git among them."""
+    git = SlowGit(tmp_path / "bin", "mktree")
+    words = [sys.executable, "-m", "agent", "run", "soft labels", *TINY, "--yes"]
+    environment = kdagent.variables | {"PATH": git.path}
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    git.wait()
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=120)
+    [folder] = kdagent.runs.iterdir()
+    assert (process.returncode, json.loads((folder / "run.json").read_text())["status"]) == (130, "cancelled"), err
+    resumed = kdagent("resume", folder.name)
+    assert resumed.code == 0, resumed.err
 
 
 def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None:

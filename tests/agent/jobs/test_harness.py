@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -20,17 +21,20 @@ from agent.jobs.arm import Arm
 from agent.jobs.harness import Harness
 from agent.jobs.machine import abreast
 from agent.jobs.progress import Progress
+from agent.jobs.runner import Runner
+from agent.jobs.shard_job import Inputs
 from agent.jobs.teachers import taught_by, teacher_hashes
-from agent.plan.compiling import Pace
 from agent.plan.method import Method
 from agent.plan.plan import Budget, ModelSpec, Plan, Task, Track, Training
 from agent.record import runs
 from agent.record.clock import Clock
 from agent.record.files import write_whole
+from agent.record.pace import Pace
 from agent.record.paths import RunPaths
+from agent.record.prepared import Prepared, read_prepared
 from agent.results.derive import Assembly
-from sandbox.isolation import Process
-from sandbox.job import Limits
+from sandbox.isolation.job import Limits
+from sandbox.isolation.process import Process
 from sandbox.workspace import Workspace
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
 
@@ -53,7 +57,7 @@ class Place:
         here("teacher", lab.teacher_job())
         self.file = lab.train_file(root / "file", "kd", *([IMPORTS, (SIGNATURE, WAITS)] if waits else []))
         self.paths: RunPaths = runs.create(root / "runs", "kd", {})
-        self.facts = json.loads((lab.data / "facts.json").read_text()) | {"folder": str(lab.data)}
+        self.prepared = read_prepared(lab.data / "facts.json").model_copy(update={"folder": str(lab.data)})
         self.plan = self._plan()
         write_whole(self.paths.plan, self.plan.model_dump_json(by_alias=True))
         commit = Workspace.create(self.paths.repository).commit("kd", Path(self.file).read_text(), "An arm")
@@ -61,7 +65,7 @@ class Place:
 
     def _plan(self) -> Plan:
         training = Training.model_validate(TRAINING | {"epochs": 2})
-        known = {name: self.facts[name] for name in ("source", "hash", "encoded")}
+        known = {name: getattr(self.prepared, name) for name in ("source", "hash", "encoded")}
         task = Task(name="own", kind="text", labels=("a", "b", "c"), input_size=12, **SIZES, **known)
         specs = {who: ModelSpec.model_validate(spec) for who, spec in self.lab.models.items()}
         method = Method.model_validate(METHOD | {"name": "kd"})
@@ -77,8 +81,18 @@ class Place:
 
     def train(self) -> None:
         progress, teachers = Progress(Console(quiet=True), Clock(), quiet=True), {"own": str(self.lab.teacher)}
-        harness = Harness(self.paths, config.Settings.read(), Process(), progress, threading.Event(), 600.0, None)
-        harness.train(self.plan, [self.arm], {"own": self.facts}, teachers)
+        runner = Runner(self.paths, config.Settings.read(), Process(), progress, threading.Event(), 600.0)
+        Harness(runner, None).train(self.plan, [self.arm], Inputs({"own": self.prepared}, teachers))
+
+    def harness(self, cache: Path) -> Harness:
+        """As each process of a run has its own."""
+        progress, settings = Progress(Console(quiet=True), Clock(), quiet=True), config.Settings.read()
+        runner = Runner(self.paths, replace(settings, cache=cache), Process(), progress, threading.Event(), 600.0)
+        return Harness(runner, None)
+
+    def noted(self, **values: Any) -> Prepared:
+        """With the hashes of its files, as a run notes them."""
+        return self.prepared.model_copy(update={"files": entries.hashes(self.lab.data)} | values)
 
     def cut_off(self) -> None:
         """SIGKILL for the harness and for the trial that waits, when the other one is done."""
@@ -139,7 +153,7 @@ def test_trials_share_a_graphics_card_as_its_memory_allows(
     asked.write_text(f'#!/bin/sh\n[ "$1" = --query-gpu=memory.total ] && printf "{memory << 10}\\n80000\\n"\n')
     asked.chmod(0o755)
     monkeypatch.setenv("PATH", f"{asked.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("agent.jobs.harness.has_card", lambda: True)
+    monkeypatch.setattr("agent.jobs.runner.has_card", lambda: True)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     place.train()
     assert sorted(path.name for path in place.paths.jobs.iterdir()) == names
@@ -154,8 +168,8 @@ def test_card_that_nobody_measured_holds_one_process(monkeypatch) -> None:
 
 def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    [track], clean = place.plan.tracks, place.facts | {"files": entries.hashes(place.lab.data)}
-    noisy = clean | {"files": clean["files"] | {"seen/train.safetensors": "0" * 64}}
+    [track], clean = place.plan.tracks, place.noted()
+    noisy = place.noted(files=clean.files | {"seen/train.safetensors": "0" * 64})
     assert teacher_key(track, clean, "a file") == teacher_key(track, clean, "a file")
     assert teacher_key(track, noisy, "a file") != teacher_key(track, clean, "a file")
 
@@ -168,10 +182,9 @@ def test_checkpoint_that_changed_under_its_old_name_is_another_one(tmp_path: Pat
     (tmp_path / "model.safetensors").write_bytes(b"weights of somebody else")
     assert data_key(job) != before
     place = Place(tmp_path / "place")
-    [track], known = place.plan.tracks, place.facts | {"files": entries.hashes(place.lab.data)}
+    [track], known = place.plan.tracks, place.noted()
     taught, other = (
-        known | {"files": known["files"] | {"seen/teacher/model.safetensors": digest}}
-        for digest in ("1" * 64, "2" * 64)
+        place.noted(files=known.files | {"seen/teacher/model.safetensors": digest}) for digest in ("1" * 64, "2" * 64)
     )
     assert teacher_key(track, taught, "a file") != teacher_key(track, other, "a file")
 
@@ -179,24 +192,21 @@ def test_checkpoint_that_changed_under_its_old_name_is_another_one(tmp_path: Pat
 def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else(tmp_path: Path) -> None:
     place = Place(tmp_path)
     job = {name: value for name, value in place.lab.prepare_job().items() if name != "out"}
-    facts = {"own": place.facts | {"files": entries.hashes(place.lab.data), "job": job}}
+    known = {"own": place.noted(job=job)}
     entries.note(place.lab.data, {"track": "own"})
     train_file = (TEMPLATES / "student_only.py").read_text()
 
     def harness() -> Harness:
-        """As each process of a run has its own."""
-        progress = Progress(Console(quiet=True), Clock(), quiet=True)
-        settings = replace(config.Settings.read(), cache=tmp_path / "cache")
-        return Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
+        return place.harness(tmp_path / "cache")
 
-    teacher = Path(harness().teachers(place.plan, facts, train_file)["own"])
+    teacher = Path(harness().teachers(place.plan, known, train_file)["own"])
     before, rows = entries.manifest(teacher), place.lab.data / "seen" / "train.safetensors"
     assert before and {"weights.safetensors", "logits.safetensors", "teacher.json", "trace.jsonl"} <= before.keys()
-    (whole := harness()).hold(place.plan, facts, train_file)
+    (whole := harness()).hold(place.plan, known, train_file)
     assert whole.remade == []
     for path in (rows, teacher / "logits.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
-    (mended := harness()).hold(place.plan, facts, train_file)
+    (mended := harness()).hold(place.plan, known, train_file)
     assert [said.split(" in the cache")[0] for said in mended.remade] == [
         "own: prepared rows",
         "own: the teacher's files",
@@ -204,16 +214,16 @@ def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else
     after = entries.hashes(teacher)
     timed = ("teacher.json", "trace.jsonl")
     assert all(after[name] == digest for name, digest in before.items() if name not in timed)
-    assert entries.hashes(place.lab.data) == facts["own"]["files"]
+    assert entries.hashes(place.lab.data) == known["own"].files
     (teacher / "weights.safetensors").rename(teacher / "features-9.safetensors")  # a kill, and then some
     teacher.with_suffix(".json").unlink()
-    harness().hold(place.plan, facts, train_file)
+    harness().hold(place.plan, known, train_file)
     assert entries.hashes(teacher).keys() == before.keys()
-    facts["own"]["files"]["seen/task.json"] = "0" * 64
+    known["own"].files["seen/task.json"] = "0" * 64
     with pytest.raises(DataError, match=r"own: the data changed since they were planned: seen/task\.json"):
-        harness().hold(place.plan, facts, train_file)
+        harness().hold(place.plan, known, train_file)
     with pytest.raises(DataError, match="own: the run was planned by an earlier kdagent"):
-        harness().hold(place.plan, {"own": place.facts}, "")
+        harness().hold(place.plan, {"own": place.prepared}, "")
 
 
 def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_teacher(tmp_path: Path) -> None:
@@ -222,49 +232,45 @@ def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_
     track = place.plan.tracks[0].model_copy(update={"assistant": between})
     plan = place.plan.model_copy(update={"tracks": (track,), "seeds": (1,)})
     here("prepare", place.lab.prepare_job(out=str(tmp_path / "assisted"), assistant=between.model_dump()))
-    said = json.loads((tmp_path / "assisted" / "facts.json").read_text())
-    facts = {"own": said | {"folder": str(place.lab.data), "files": entries.hashes(place.lab.data)}}
-    progress = Progress(Console(quiet=True), Clock(), quiet=True)
-    settings = replace(config.Settings.read(), cache=tmp_path / "cache")
-    harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
-    teachers = harness.teachers(plan, facts, (TEMPLATES / "student_only.py").read_text())
-    assistant = taught_by(track, facts["own"], teachers["own"])
+    place.prepared = read_prepared(tmp_path / "assisted" / "facts.json").model_copy(
+        update={"folder": str(place.lab.data)}
+    )
+    known, harness = {"own": place.noted()}, place.harness(tmp_path / "cache")
+    teachers = harness.teachers(plan, known, (TEMPLATES / "student_only.py").read_text())
+    assistant = taught_by(track, known["own"], teachers["own"])
     assert assistant.parent == Path(teachers["own"]).parent and assistant != Path(teachers["own"])
     assert json.loads((assistant / "teacher.json").read_text())["spec"]["width"] == 24
     other = track.model_copy(update={"method": track.method.model_copy(update={"alpha": 0.25})})
-    assert taught_by(other, facts["own"], teachers["own"]) != assistant
-    weights = harness.keep_teachers(plan, facts, teachers)
-    assert weights != teacher_hashes(place.plan, facts, teachers)
+    assert taught_by(other, known["own"], teachers["own"]) != assistant
+    weights = harness.keep_teachers(plan, known, teachers)
+    assert weights != teacher_hashes(place.plan, known, teachers)
     assert (place.paths.assistant("own") / "trace.jsonl").exists()
     for name, assisted, folder in (("vanilla_kd", False, teachers["own"]), ("attempt-1", True, str(assistant))):
-        harness.train(plan, [replace(place.arm, name=name, assisted=assisted)], facts, teachers)
+        harness.train(plan, [replace(place.arm, name=name, assisted=assisted)], Inputs(known, teachers))
         told = json.loads((place.paths.jobs / f"{name}-own-1" / "job-0.json").read_text())
         assert told["teacher"] == folder
-    harness.predict(plan, ["teacher", "assistant"], facts, "test", teachers)
+    harness.predict(plan, ["teacher", "assistant"], Inputs(known, teachers), "test")
     found = {who: json.loads((where / "test.json").read_text())["parameters"] for who, where in (
         ("teacher", place.paths.teacher("own")), ("assistant", place.paths.assistant("own")))}  # fmt: skip
-    assert found == {who: facts["own"]["models"][who]["parameters"] for who in ("teacher", "assistant")}
+    assert found == {who: known["own"].models[who].parameters for who in ("teacher", "assistant")}
 
 
 def test_what_compiling_takes_is_measured_once_and_a_harmed_or_failed_measurement_anew(
     tmp_path: Path, monkeypatch
 ) -> None:
     place = Place(tmp_path, waits=False)
-    [track], facts = place.plan.tracks, {"own": place.facts | {"files": entries.hashes(place.lab.data)}}
+    [track], known = place.plan.tracks, {"own": place.noted()}
 
     def paces() -> dict[str, Pace]:
         """In a process of its own, which leaves an outcome where it started another one."""
         shutil.rmtree(place.paths.jobs / "pace-own", ignore_errors=True)
-        progress = Progress(Console(quiet=True), Clock(), quiet=True)
-        settings = replace(config.Settings.read(), cache=tmp_path / "cache")
-        harness = Harness(place.paths, settings, Process(), progress, threading.Event(), 600.0, None)
-        return harness.paces([track], facts)
+        return place.harness(tmp_path / "cache").paces([track], known)
 
     def measured() -> bool:
         return place.paths.outcome("pace-own").exists()
 
     with monkeypatch.context() as patched:
-        patched.setattr(Harness, "_limits", lambda *_: Limits(wall_s=0.2, memory=8 << 30))
+        patched.setattr(Runner, "_limits", lambda *_: Limits(wall_s=0.2, memory=8 << 30))
         assert paces() == {"own": Pace(problem="trying it ended with timeout")}
     found = paces()
     assert measured() and found["own"].plain > 0 and found["own"].compiled == 0  # too little to be worth trying

@@ -203,7 +203,7 @@ def test_the_key_depends_on_model_purpose_and_messages_alone():
 
 
 def test_prompts_render_alike_from_anywhere_and_hold_no_time_or_path(tmp_path, monkeypatch):
-    values = {"idea": "KD", "facts": {"b": 1, "a": ["é", "<x>"]}}
+    values = {"idea": "KD", "settings": {}, "facts": {"b": 1, "a": ["é", "<x>"]}}
     here = render("prompts/plan.md.j2", **values)
     monkeypatch.chdir(tmp_path)
     assert render("prompts/plan.md.j2", **values) == here

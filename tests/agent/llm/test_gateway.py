@@ -42,7 +42,8 @@ def gateway(server, folder: Path, budget: int = 10**6, **options) -> Gateway:
 
 
 def test_importing_the_language_model_side_imports_no_heavy_package():
-    code = "import sys, agent.llm.gateway, agent.llm.recipes; print({'openai', 'jinja2', 'torch', 'httpx2'} & set(sys.modules))"
+    heavy = "{'openai', 'jinja2', 'torch', 'httpx2'}"
+    code = f"import sys, agent.llm.gateway, agent.llm.recipes; print({heavy} & set(sys.modules))"
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "set()\n"
 

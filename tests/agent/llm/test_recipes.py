@@ -15,6 +15,7 @@ from agent.llm.reply import parse_proposal
 from agent.plan.cards import cards
 from agent.plan.method import Method
 from agent.plan.proposal import Proposal
+from agent.plan.settings import declared
 from agent.render import render
 
 TRACKS = [
@@ -27,7 +28,7 @@ TRAIN = Path(__file__).parents[3] / "templates" / "train"
 
 def ask(idea: str, tracks=TRACKS, fixed=None) -> Proposal:
     facts = {"idea": idea, "scale": "demo", "methods": [*cards()], "tracks": tracks, "fixed_by_user": fixed or {}}
-    prompt = render("prompts/plan.md.j2", idea=idea, facts=facts)
+    prompt = render("prompts/plan.md.j2", idea=idea, settings=declared(), facts=facts)
     return parse_proposal(Recipes().complete("plan", [Message("user", prompt)]).text)
 
 
@@ -103,6 +104,29 @@ def test_an_idea_beyond_the_library_is_refused_with_a_reason(idea, reason):
     assert error.value.exit_code == 2
 
 
+PHRASES = [(name, phrase) for name, card in cards().items() for phrase in card.good_for]
+
+
+@pytest.mark.parametrize("name", [*cards()])
+def test_a_named_method_takes_any_idea_and_its_own_name(name):
+    tracks = [track | {"kind": kind} for track in TRACKS for kind in cards()[name].kinds]
+    for idea in (name, *cards()[name].good_for, "bake a cake", "federated reinforcement learning"):
+        assert ask(idea, tracks, {"method": name}).method == name
+
+
+@pytest.mark.parametrize(("name", "phrase"), PHRASES)
+def test_each_phrase_of_a_card_alone_is_an_idea(name, phrase):
+    ask(phrase, [TRACKS[0] | {"kind": kind} for kind in cards()[name].kinds])
+
+
+def test_a_word_of_everyday_language_makes_no_idea_but_names_the_method_of_one():
+    for sentence in ("the angle of the sun", "my assistant is away", "patiently waiting for peers", "I am at loss"):
+        with pytest.raises(UsageError, match="names neither"):
+            ask(sentence)
+    assert ask("distil the angle").method == "rkd"
+    assert all({*card.everyday} <= {*card.good_for} for card in cards().values())
+
+
 def test_what_the_user_fixed_stays(tmp_path):
     proposal = ask("efficient KD for small models", fixed={"method": "kd", "temperature": 8.0, "seeds": [1]})
     assert (proposal.method, settings(proposal)) == ("kd", {"temperature": 8.0})
@@ -170,7 +194,7 @@ def test_finished_files_read_the_settings_of_their_card_and_no_other():
 
 
 def test_the_prompts_own_examples_are_accepted():
-    plan = render("prompts/plan.md.j2", idea="KD", facts={}).rpartition("# Facts")[0]
+    plan = render("prompts/plan.md.j2", idea="KD", settings=declared(), facts={}).rpartition("# Facts")[0]
     assert parse_proposal(plan.replace("REFUSED", "")).method == "kd"
     start = (TRAIN / "student_only.py").read_text()
     prompt = render("prompts/edit.md.j2", idea="KD", plan_summary="", contract="", source="pass", feedback=[], facts={})
@@ -192,5 +216,5 @@ def test_earlier_attempts_are_in_the_edit_prompt():
 
 def test_facts_are_readable_json():
     facts = {"methods": {name: dict(card.defaults) for name, card in cards().items()}}
-    prompt = render("prompts/plan.md.j2", idea="KD", facts=facts)
+    prompt = render("prompts/plan.md.j2", idea="KD", settings=declared(), facts=facts)
     assert json.loads(prompt.rpartition("```json\n")[2].rpartition("```")[0]) == facts

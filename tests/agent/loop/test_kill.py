@@ -1,4 +1,4 @@
-"""A few of the kills of `python -m tests.kill`, and then a clock that was moved back before the run is resumed."""
+"""A few kills of `python -m tests.campaigns.kill`, then a clock that was moved back before the run is resumed."""
 
 import shutil
 from dataclasses import replace
@@ -10,9 +10,9 @@ from agent.recheck.verify import verify
 from agent.record.events import EventLog
 from tests.agent.command import Kdagent
 from tests.agent.gates import Gates
-from tests.kill.__main__ import differences
-from tests.kill.kills import AtEvent, Chain, Inside
-from tests.kill.ledger import ledger
+from tests.campaigns.kill.__main__ import differences
+from tests.campaigns.kill.kills import AtEvent, Chain, Inside
+from tests.campaigns.kill.ledger import ledger
 
 pytestmark = pytest.mark.slow
 MOMENTS = (

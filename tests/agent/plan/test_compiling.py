@@ -13,9 +13,11 @@ from agent import config
 from agent.errors import PlanError
 from agent.jobs.harness import Harness
 from agent.jobs.progress import Progress
-from agent.loop.steps import Steps
+from agent.jobs.runner import Runner
+from agent.loop.context import Context
+from agent.loop.planning import Planning
 from agent.plan import planner
-from agent.plan.compiling import ENOUGH, LONG, Pace, worth
+from agent.plan.compiling import ENOUGH, LONG, told, worth
 from agent.plan.draft import Draft
 from agent.plan.freeze import freeze
 from agent.plan.options import Options
@@ -23,9 +25,12 @@ from agent.plan.plan import Plan
 from agent.plan.read import paces_of
 from agent.record import runs
 from agent.record.clock import Clock
+from agent.record.pace import Pace
 from agent.record.paths import RunPaths
-from sandbox.isolation import Process
+from agent.record.prepared import Facts
+from sandbox.isolation.process import Process
 from tests.agent.plan.test_planner import proposal
+from tests.agent.prepared import prepared
 
 FAST = Pace(plain=0.1, compiled=0.05, first=20.0, same=True)
 LONG_ENOUGH = {"digits.training.epochs": 60}
@@ -118,13 +123,13 @@ def test_compiling_that_is_wanted_and_impossible_is_refused() -> None:
     ],
 )
 def test_the_report_says_what_was_measured_and_what_came_of_it(pace: Pace, values: dict[str, Any], said: str) -> None:
-    assert pace.told(drafted(**values)[1].tracks[0]).startswith(said)
+    assert told(pace, drafted(**values)[1].tracks[0]).startswith(said)
 
 
 def test_a_replay_is_told_what_its_run_had_measured(tmp_path: Path) -> None:
     paths = runs.create(tmp_path, "kd", {})
     assert paces_of(paths) == {}
-    paths.facts.write_text(json.dumps({"tracks": {"digits": {"pace": FAST.model_dump()}, "ag_news": {}}}))
+    paths.facts.write_text(Facts({"digits": prepared(pace=FAST), "ag_news": prepared()}, ()).text())
     assert paces_of(paths) == {"digits": FAST.model_dump()}
     paths.facts.write_text(json.dumps({"tracks": {"digits": {"pace": {"plain": "no time"}}}}))
     assert paces_of(paths) == {}
@@ -133,9 +138,10 @@ def test_a_replay_is_told_what_its_run_had_measured(tmp_path: Path) -> None:
 def test_what_a_replay_was_told_is_not_measured_again(tmp_path: Path) -> None:
     made, plan, options = drafted(**LONG_ENOUGH)
     settings, progress = config.Settings.read(), Progress(Console(quiet=True), Clock(), quiet=True)
-    harness = Harness(RunPaths(tmp_path), settings, Process(), progress, threading.Event(), 600.0, None)
-    told = replace(options, paces={"digits": FAST.model_dump()})
-    facts: dict[str, Any] = {"digits": {}}  # no folder: a measurement would have nothing to read
-    Steps(RunPaths(tmp_path), told, settings, cast(Any, None), harness)._pace(made, plan, facts)
-    assert facts == {"digits": {"pace": FAST.model_dump()}}
+    runner = Runner(RunPaths(tmp_path), settings, Process(), progress, threading.Event(), 600.0)
+    replayed = replace(options, paces={"digits": FAST.model_dump()})
+    known = {"digits": prepared()}  # no folder: a measurement would have nothing to read
+    run = Context(replayed, cast(Any, None), Harness(runner, None), runner)
+    noted = Planning(run, made)._pace(plan, known)
+    assert noted == {"digits": prepared(pace=FAST)}
     assert made.value("tracks.digits.training.compiled") is True

@@ -14,10 +14,11 @@ from agent.plan import planner
 from agent.plan.cards import cards
 from agent.plan.defaults import LONGEST_IDEA, check_idea, kind_of, tracks
 from agent.plan.freeze import freeze
-from agent.plan.method import FIRST
+from agent.plan.method import STATED
 from agent.plan.options import Options
 from agent.plan.plan import Generator, Plan
 from agent.plan.proposal import Proposal
+from tests.agent.prepared import ROWS, prepared
 
 
 def options(**more: Any) -> Options:
@@ -102,16 +103,8 @@ def test_rows_of_a_frozen_plan_are_those_that_are_there() -> None:
     wanted = options(tasks=("docstrings",))
     task = {"kind": "text", "labels": ["a", "b"]}
     rows = {"train": 11, "transfer": 0, "dev": 12, "test": 13}
-    facts = {
-        "task": task,
-        "rows": rows,
-        "source": "a folder",
-        "revision": "r",
-        "hash": "h",
-        "encoded": "e",
-        "notes": [],
-    }
-    plan = freeze(planner.draft(wanted), wanted, proposal(), {"docstrings": facts})
+    known = prepared(task=task, rows=rows, source="a folder", revision="r", hash="h", encoded="e")
+    plan = freeze(planner.draft(wanted), wanted, proposal(), {"docstrings": known})
     found = plan.tracks[0].task
     assert (found.train_rows, found.transfer_rows, found.dev_rows, found.test_rows) == (11, 0, 12, 13)
     assert (found.source, found.revision, found.hash, found.labels) == ("a folder", "r", "h", ("a", "b"))
@@ -249,7 +242,7 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     for late in ("label_noise", "generated_rows", "views", "mirror"):
         del older["tracks"][0]["task"][late]
     del older["tracks"][0]["training"]["compiled"], older["tracks"][0]["teacher_training"]["compiled"]
-    older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
+    older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in STATED}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -412,11 +405,8 @@ def test_a_generator_from_a_checkpoint_has_its_sizes_and_a_rate_that_leaves_it_w
         options(tasks=("docstrings",), values={"generator.checkpoint": "here", "generator.learning_rate": 0.001})
     )
     assert own.values["tracks"]["docstrings"]["generator"]["learning_rate"] == 0.001
-    facts = {"rows": {"train": 9, "transfer": 9, "dev": 9, "test": 9, "generated": 9}, "generated": {"kept": 9}}
-    facts |= dict.fromkeys(("source", "revision", "hash", "encoded"), "") | {"notes": []}
-    facts |= {"task": {"kind": "text", "labels": ["a", "b"]}}
-    facts["generated"] |= {"layers": 12, "width": 768}
-    found = freeze(made, wanted, said, {"docstrings": facts}).tracks[0].generator
+    known = prepared(rows=ROWS | {"generated": 9}, generated={"kept": 9, "layers": 12, "width": 768})
+    found = freeze(made, wanted, said, {"docstrings": known}).tracks[0].generator
     assert found and (found.layers, found.width) == (12, 768)
     with pytest.raises(PlanError, match=r"generator = .*are those of a checkpoint"):
         planner.draft(options(tasks=("docstrings",), values={"generator.width": 0}))

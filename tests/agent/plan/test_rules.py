@@ -10,6 +10,7 @@ from agent.plan.options import Options
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
 from agent.plan.rules import Lint, foreseen, lint
+from tests.agent.prepared import prepared
 
 PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
 MODELS = {"teacher": {"parameters": 100, "layers": 3}, "student": {"parameters": 10, "layers": 3}}
@@ -23,7 +24,7 @@ def lints(
     said = Proposal.model_validate(PROSE | {"method": "kd"})
     plan = freeze(planner.draft(wanted), wanted, said, {})
     plan = plan.model_copy(update={"tracks": tuple(_real(plan, task))})
-    return lint(plan, {task: {"models": models}})
+    return lint(plan, {task: prepared(models)})
 
 
 def _real(plan: Plan, task: str) -> Any:
@@ -267,7 +268,7 @@ def test_layers_of_models_that_cut_texts_otherwise_are_not_compared(method: str,
     wanted = Options(idea="efficient KD", tasks=("docstrings",), values={"method.name": method})
     plan = freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": method}), {})
     plan = plan.model_copy(update={"tracks": tuple(_real(plan, "docstrings"))})
-    found = [each for each in lint(plan, {"docstrings": {"models": MODELS, "apart": True}}) if each.level == "refusal"]
+    found = [each for each in lint(plan, {"docstrings": prepared(MODELS, apart=True)}) if each.level == "refusal"]
     assert [each.field for each in found] == ["tracks.docstrings.method.name"] * refused
     assert all("different tokens" in each.message and "--method kd" in each.hint for each in found)
 
@@ -293,7 +294,7 @@ def test_few_test_rows_are_named_with_what_one_answer_is_worth() -> None:
     wanted = Options(idea="efficient KD", tasks=("digits",), values={"method.name": "kd", "test_rows": 200})
     said = Proposal.model_validate(PROSE | {"method": "kd"})
     plan = freeze(planner.draft(wanted), wanted, said, {})
-    [found] = lint(plan, {"digits": {"models": MODELS}})
+    [found] = lint(plan, {"digits": prepared(MODELS)})
     assert found == Lint("warning", "tracks.digits.task.test_rows", "200 test rows: one answer is worth 0.5 points")
 
 
@@ -337,7 +338,7 @@ def test_answers_that_no_disk_holds_are_refused_with_the_numbers() -> None:
         [track] = plan.tracks
         task = track.task.model_copy(update={"kind": "language", "labels": tuple(map(str, range(classes)))})
         plan = plan.model_copy(update={"tracks": (track.model_copy(update={"task": task}),)})
-        return lint(plan, {"docstrings_text": {"models": MODELS}})
+        return lint(plan, {"docstrings_text": prepared(MODELS)})
 
     [refusal] = found(50257)
     assert (refusal.level, refusal.field) == ("refusal", "tracks.docstrings_text.task.test_rows")
@@ -406,5 +407,5 @@ def test_a_generator_without_rows_is_warned_about() -> None:
 def test_generated_rows_on_some_tracks_alone_are_refused() -> None:
     wanted = Options(idea="kd", tasks=("docstrings", "ag_news"), scale="small", values={"docstrings.generated_rows": 9})
     plan = freeze(planner.draft(wanted), wanted, Proposal.model_validate(PROSE | {"method": "kd"}), {})
-    found = lint(plan, {name: {"models": MODELS} for name in ("docstrings", "ag_news")})
+    found = lint(plan, {name: prepared(MODELS) for name in ("docstrings", "ag_news")})
     assert [each.field for each in found if each.level == "refusal"] == ["tracks.ag_news.task.generated_rows"]

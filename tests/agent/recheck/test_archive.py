@@ -21,11 +21,13 @@ from agent.record import runs
 from agent.record.events import EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths
+from agent.record.prepared import Facts
 from sandbox.workspace import Workspace
 from tests.agent.command import ROOT
 from tests.agent.forged import OPTIONS, RUN, Entry, announced, bundle, honest, manifest, objects, packed, record
 from tests.agent.forged import archive as forged
 from tests.agent.gates import Gates
+from tests.agent.prepared import prepared
 
 SOURCES = {"start": "x = 1\n", "attempt-1": "x = 2\n# ünïcode\n"}
 
@@ -154,8 +156,7 @@ def test_run_in_use_is_not_exported(paths: RunPaths, tmp_path: Path, capsys: pyt
 def test_data_come_on_request_where_they_are_small(paths: RunPaths, tmp_path: Path, size: int, problem: str) -> None:
     (tmp_path / "prepared" / "seen").mkdir(parents=True)
     (tmp_path / "prepared" / "seen" / "train.safetensors").write_bytes(os.urandom(size))
-    facts = dict.fromkeys(("source", "revision", "hash", "encoded"), "x") | {"models": {}}
-    paths.facts.write_text(json.dumps({"tracks": {"digits": facts | {"folder": str(tmp_path / "prepared")}}}))
+    paths.facts.write_text(Facts({"digits": prepared(folder=str(tmp_path / "prepared"))}, ()).text())
     if problem:
         with pytest.raises(UsageError, match=problem):
             archive.export(paths, tmp_path / "run.tar.gz", data=True)

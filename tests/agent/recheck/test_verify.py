@@ -16,9 +16,12 @@ from agent.record import hashes, runs
 from agent.record.events import EventLog, event_hash, event_line
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.results import review
+from agent.results.derive import Assembly
+from agent.results.report import render_report
 from tests.agent.command import ROOT, Kdagent
 from tests.agent.gates import Gates
-from tests.mutation.mutations import KINDS, sample
+from tests.campaigns.mutation.mutations import KINDS, sample
 
 Event = dict[str, Any]
 TRIAL = "trials/attempt-1/digits/0"
@@ -157,7 +160,7 @@ def test_altered_digit_of_the_report_is_named_with_its_line_and_column(paths: Ru
 
 @pytest.mark.slow
 def test_every_mutation_is_found_and_placed(paths: RunPaths) -> None:
-    """A few of each kind; `python -m tests.mutation` makes a thousand."""
+    """A few of each kind; `python -m tests.campaigns.mutation` makes a thousand."""
     tried = sample(paths, 4 * len(KINDS), seed=1)
     made = [each for group in tried.values() for each in group]
     assert [each for each in made if not each.found] == []
@@ -205,6 +208,24 @@ def test_rewriting_hashes_alone_alters_nothing(paths: RunPaths) -> None:
     before = paths.events.read_bytes()
     rewrite(paths)
     assert paths.events.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_record_of_the_version_before_is_verified_in_the_form_of_its_time(paths: RunPaths) -> None:
+    def before(events: list[Event]) -> list[Event]:
+        for event in events:
+            event["data"].pop("results", None)  # what tells that results are of schema 2
+        return events
+
+    rewrite(paths, before)
+    results = Assembly.read(paths).results()
+    rows = {row.field: row for row in results.tracks[0].fields}
+    assert (results.schema_, rows["method.alpha"].executed) == (1, rows["method.alpha"].planned)
+    write_whole(paths.results, results.model_dump_json(by_alias=True, indent=1))
+    write_whole(paths.report, render_report(results, review.read(paths)))
+    assert "at which seeds" not in paths.report.read_text()
+    rewrite(paths)
+    assert said(paths) == []
 
 
 @pytest.mark.slow

@@ -6,17 +6,18 @@ from transformers import BertConfig, BertForMaskedLM
 
 from baselines.errors import BaselineError
 from baselines.methods import causal
+from baselines.models import gpt2
 
 SEQUENCES = [[1, 5, 6, 2], [1, 7, 2], [1, 5, 8, 9, 6, 2]]
 
 
 @pytest.fixture
 def model():
-    return causal.build(vocabulary=12, context=10, seed=0, width=16).eval()
+    return gpt2.build(vocabulary=12, context=10, seed=0, width=16).eval()
 
 
 def test_weights_follow_from_the_seed_alone(model):
-    again, other = (causal.build(12, 10, seed, width=16) for seed in (0, 1))
+    again, other = (gpt2.build(12, 10, seed, width=16) for seed in (0, 1))
     assert torch.equal(again.lm_head.weight, model.lm_head.weight)
     assert not torch.equal(other.lm_head.weight, model.lm_head.weight)
 
@@ -48,22 +49,22 @@ def test_losses_are_those_of_the_next_token(model):
 
 
 def test_fitting_learns_and_gives_the_same_model_again():
-    made = [causal.fit(causal.build(12, 10, 0, width=16), SEQUENCES, steps=60, seed=1) for _ in range(2)]
+    made = [causal.fit(gpt2.build(12, 10, 0, width=16), SEQUENCES, steps=60, seed=1) for _ in range(2)]
     loss = causal.language_loss(made[0], *causal.padded(SEQUENCES))
     assert loss < 1 and loss == causal.language_loss(made[1], *causal.padded(SEQUENCES))
     with pytest.raises(FloatingPointError, match="at step"):
-        causal.fit(causal.build(12, 10, 0, width=16), SEQUENCES, steps=60, seed=1, rate=float("inf"))
+        causal.fit(gpt2.build(12, 10, 0, width=16), SEQUENCES, steps=60, seed=1, rate=float("inf"))
 
 
 def test_a_checkpoint_is_loaded_and_a_masked_language_model_refused(model, tmp_path):
     model.save_pretrained(tmp_path / "gpt")
     batch = causal.padded(SEQUENCES)
     torch.testing.assert_close(
-        causal.token_losses(causal.load(tmp_path / "gpt"), *batch), causal.token_losses(model, *batch)
+        causal.token_losses(gpt2.load(tmp_path / "gpt"), *batch), causal.token_losses(model, *batch)
     )
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertForMaskedLM(BertConfig(vocab_size=12, **sizes)).save_pretrained(tmp_path / "bert")
     with pytest.raises(BaselineError, match="bert, which is a masked language model"):
-        causal.load(tmp_path / "bert")
+        gpt2.load(tmp_path / "bert")
     with pytest.raises(BaselineError, match="no causal language model in"):
-        causal.load(tmp_path / "nowhere")
+        gpt2.load(tmp_path / "nowhere")

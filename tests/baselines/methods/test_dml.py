@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import models
 from baselines.errors import BaselineError
-from baselines.experiment import Experiment
 from baselines.methods.dml import cross_entropies, divergences, mutual
 from baselines.methods.kd import cross_entropy, distillation
+from baselines.models.build import build
+from baselines.models.fingerprint import fingerprint, parameters
+from baselines.training.experiment import Experiment
 from tests.baselines.lab import STEPS, Lab, here, report, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 
@@ -143,17 +144,17 @@ def peer_of(lab, folder, number=1, seed=1, **sizes):
 
 def test_a_peer_is_a_model_like_the_student_whose_weights_its_number_and_the_seed_decide(lab, tmp_path):
     made = [peer_of(lab, tmp_path), peer_of(lab, tmp_path, number=2), peer_of(lab, tmp_path, seed=2)]
-    assert len({models.fingerprint(each) for each in made}) == 3
-    assert models.fingerprint(peer_of(lab, tmp_path)) == models.fingerprint(made[0])
-    student = models.build(lab.models["student"], task(lab), seed=1)
+    assert len({fingerprint(each) for each in made}) == 3
+    assert fingerprint(peer_of(lab, tmp_path)) == fingerprint(made[0])
+    student = build(lab.models["student"], task(lab), seed=1)
     assert type(student) in (type(made[0]), type(made[0]).__base__)  # of texts it is read in parts
-    assert models.parameters(made[0]) == models.parameters(student)
-    assert models.fingerprint(student) not in {models.fingerprint(each) for each in made}
+    assert parameters(made[0]) == parameters(student)
+    assert fingerprint(student) not in {fingerprint(each) for each in made}
 
 
 def test_a_peer_of_other_sizes_is_built_from_them_and_unknown_sizes_are_refused(lab, tmp_path):
     small = peer_of(lab, tmp_path, width=4)
-    assert models.parameters(small) < models.parameters(peer_of(lab, tmp_path))
+    assert parameters(small) < parameters(peer_of(lab, tmp_path))
     with pytest.raises(BaselineError, match="no size 'stem'"):
         peer_of(lab, tmp_path, stem="cifar")
 

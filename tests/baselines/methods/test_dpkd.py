@@ -9,7 +9,7 @@ from baselines.methods.kd import distillation
 from tests.baselines.lab import STEPS, Lab, here, report, sha256, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 from tests.baselines.methods.trials import BOTH, prepared, trained
-from tests.baselines.test_checkpoints import SAVED, cut_off, same, unit
+from tests.baselines.training.test_checkpoints import SAVED, cut_off, same, unit
 
 SETTINGS = {"partition": "supervised", "temperature": 2.0, "head_start": 0.5}
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from baselines.experiment import Experiment
 from baselines.methods.generations import predecessor
+from baselines.training.experiment import Experiment
 from tests.baselines.lab import STEPS, TRAINING, Lab, here, report, sha256, trace
 from tests.baselines.methods.trials import BOTH, assert_logged, prepared, trained
-from tests.baselines.test_checkpoints import SAVED, cut_off
-from tests.baselines.test_checkpoints import unit as mortal
+from tests.baselines.training.test_checkpoints import SAVED, cut_off
+from tests.baselines.training.test_checkpoints import unit as mortal
 
 PLAN = {"name": "born_again", "generations": 3, "temperature": 1.0, "alpha": 0.5}
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
 
+from baselines.data.rows import Rows
 from baselines.errors import BaselineError
 from baselines.methods.kd import distillation
 from baselines.methods.reffakd import (
@@ -21,7 +22,6 @@ from baselines.methods.reffakd import (
     soft_labels,
 )
 from baselines.methods.unsupervised import embeddings, words
-from baselines.rows import Rows
 from tests.baselines.lab import METHOD, STEPS, sha256, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 from tests.baselines.methods.trials import BOTH, assert_logged, prepared, trained

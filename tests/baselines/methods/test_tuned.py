@@ -5,9 +5,9 @@ import warnings
 import pytest
 import torch
 
-from baselines.experiment import Experiment
 from baselines.methods.held_back import held_back
 from baselines.methods.tuned import Cell, Choice, Score, Trials, border, choose, grid, tune
+from baselines.training.experiment import Experiment
 from tests.baselines.lab import STEPS, sha256, trace
 from tests.baselines.methods.trials import BOTH, assert_logged, prepared, trained
 

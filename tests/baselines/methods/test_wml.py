@@ -16,6 +16,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from baselines.data.rows import NO_LABEL, Rows
 from baselines.errors import BaselineError
 from baselines.methods.dml import mutual
 from baselines.methods.kd import cross_entropy, distillation
@@ -30,11 +31,10 @@ from baselines.methods.wml import (
     peer_terms,
     without,
 )
-from baselines.rows import NO_LABEL, Rows
 from tests.baselines.lab import STEPS, Lab, here, report, sha256, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
-from tests.baselines.test_checkpoints import SAVED, cut_off
-from tests.baselines.test_checkpoints import unit as mortal
+from tests.baselines.training.test_checkpoints import SAVED, cut_off
+from tests.baselines.training.test_checkpoints import unit as mortal
 
 SOME = settings(max_examples=50, deadline=None)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

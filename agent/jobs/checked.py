@@ -1,0 +1,32 @@
+"""What this process takes from the cache, held against the manifests there."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.cache import entries
+from agent.jobs.progress import Progress
+
+
+@dataclass(frozen=True)
+class Checked:
+    progress: Progress
+    folders: set[Path] = field(default_factory=set, init=False)
+    """Those that were checked."""
+    remade: list[str] = field(default_factory=list, init=False)
+    """What was not as it had been written, and was made again."""
+
+    def check(self, what: str, folder: Path) -> None:
+        """Throws away what is not as it was written, and says so. The caller holds the folder."""
+        self.folders.add(folder)
+        if name := entries.check(folder):
+            told = f"{what} in the cache were made again: {name} was not what had been written"
+            self.remade.append(told)
+            self.progress.say(f"{told} ({folder})")
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether a finished entry is there, as it was written."""
+        with entries.alone(folder):
+            whole = entries.manifest(folder) is not None and not entries.altered(folder)
+            if whole:
+                entries.use(folder)
+        return whole

@@ -1,0 +1,1 @@
+"""Tasks, their rows, and batches of them; it does not know a model."""

@@ -1,0 +1,5 @@
+"""What this process computes on."""
+
+import torch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

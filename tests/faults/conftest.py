@@ -1,8 +1,0 @@
-import pytest
-
-from tests.faults.world import World
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("faults"))
