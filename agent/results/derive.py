@@ -37,7 +37,7 @@ def _measured(record: RunRecord) -> Measured:
     seen, exchanges = record.observed, Conversation(record.paths.conversation)
     status, reason = _status(record)
     return Measured(
-        schema=_schema(record),
+        schema=record.schema,
         run=record.run["id"],
         status=status,
         status_reason=reason,
@@ -61,11 +61,6 @@ def _measured(record: RunRecord) -> Measured:
         deviations=deviations(record),
         warnings=record.warnings,
     )
-
-
-def _schema(record: RunRecord) -> Literal[1, 2]:
-    """The schema that the results were written in: a record is held against the text of its time."""
-    return 1 if record.observed.get("results", 1) == 1 else 2
 
 
 def _status(record: RunRecord) -> tuple[Status, str]:
