@@ -17,7 +17,7 @@ from transformers import Trainer
 from agent.plan.settings import declared
 from agent.results import evidence, guards
 from agent.results.executed import samples
-from baselines.methods import selective
+from baselines.methods import critical, layer_map, selective
 from baselines.training import cached_teacher
 from baselines.training.experiment import Experiment
 from tests.agent.records import Records
@@ -27,14 +27,14 @@ def test_a_gradient_of_features_is_watched_as_often_as_the_guard_expects() -> No
     assert guards.WATCH_EVERY == cached_teacher.WATCH_EVERY
 
 
-@pytest.mark.parametrize(("setting", "choices"), [("layer_map", selective.LayerMap), ("norm", selective.Norm)])
+@pytest.mark.parametrize(("setting", "choices"), [("layer_map", layer_map.LayerMap), ("norm", selective.Norm)])
 def test_a_setting_can_be_what_its_loss_takes(setting: str, choices: object) -> None:
     assert declared()[setting].choices == get_args(choices)
 
 
 @given(scores=st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12), k=st.integers(1, 12))
 def test_the_most_critical_layers_are_chosen_by_one_rule(scores: list[float], k: int) -> None:
-    assert evidence.most_critical(scores, k) == selective.most_critical(scores, k)
+    assert evidence.most_critical(scores, k) == critical.most_critical(scores, k)
 
 
 class Counted(nn.Linear):

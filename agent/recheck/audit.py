@@ -1,6 +1,6 @@
-"""The audit of a record whose files are what its log notes: whether what they say follows from each other.
+"""The audit of a record whose files match its log: whether their contents follow from each other.
 
-Each check yields findings, and nothing where all is well. What a run has not come to yet is not looked for.
+Each check yields findings, and nothing where all is well. Steps that a run has not reached yet are not checked.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def _said(line: int, found: str, expected: str) -> Finding:
 
 
 def _altered(record: RunRecord) -> Iterator[Finding]:
-    """Files that were altered while the run was stopped; what came of them is not what had been there."""
+    """Files that were altered while the run was stopped; what followed from them did not follow from the originals."""
     for line, _, data in _events(record, "resumed"):
         for name in data["altered"]:
             yield _said(line, f"{name} altered while the run was stopped", "as the run had left it")
@@ -80,7 +80,7 @@ def _plan(record: RunRecord) -> Iterator[Finding]:
     made = [line for line, _, _ in _events(record, "workspace", "teachers", "attempt", "trial")]
     planned = [line for line, _, _ in _events(record, "planned")]
     if not planned or (made and planned[0] > made[0]):
-        yield _said(planned[0] if planned else 0, "a plan after what was made from it", "the plan first")
+        yield _said(planned[0] if planned else 0, "a plan after files made from it", "the plan first")
     for track in record.plan.tracks:
         for name in ("hash", "encoded"):
             found, due = getattr(track.task, name), getattr(record.prepared[track.name], name)
@@ -122,7 +122,7 @@ def commits(record: RunRecord) -> dict[str, list[str]]:
 
 
 def _commits(record: RunRecord) -> Iterator[Finding]:
-    """Every commit holds what its id says, its tree is the noted one, its branch points to it, and it is what ran."""
+    """Every commit matches its id, its tree is the recorded one, its branch points to it, and it is what ran."""
     made = commits(record)
     if not made:
         return
@@ -138,11 +138,11 @@ def _commits(record: RunRecord) -> Iterator[Finding]:
         for path in sorted(record.paths.jobs.glob(f"*/{arm}/{FILE}")):
             if path.read_text() not in {sources[commit] for commit in each}:
                 name = str(path.relative_to(record.paths.folder))
-                yield Finding(name, 0, "a file that no commit holds", f"{FILE} of {' or '.join(each)}")
+                yield Finding(name, 0, "a file that is in no commit", f"{FILE} of {' or '.join(each)}")
 
 
 def tree(source: str) -> str:
-    """The id of the tree that holds nothing but this train.py."""
+    """The id of the tree that contains only this train.py."""
     blob = _object("blob", source.encode())
     return _object("tree", f"100644 {FILE}\0".encode() + bytes.fromhex(blob))
 
@@ -152,7 +152,7 @@ def _object(kind: str, content: bytes) -> str:
 
 
 def _trials(record: RunRecord) -> Iterator[Finding]:
-    """Each trial once, after the commit it ran, as its files say it ended."""
+    """Each trial once, after the commit it ran, with the outcome in its files."""
     known, seen = set[str](), Counter[tuple[str, str, int]]()
     for line, kind, data in _events(record, "workspace", "attempt", "trial"):
         if kind != "trial":
@@ -173,7 +173,7 @@ def _trials(record: RunRecord) -> Iterator[Finding]:
 
 
 def _decisions(record: RunRecord) -> Iterator[Finding]:
-    """Dev scores from dev predictions, and what was kept from dev scores."""
+    """Dev scores from dev predictions, and the attempts kept from dev scores."""
     made, history = commits(record), list[Attempt]()
     for line, _, data in _events(record, "decided"):
         number = data["number"]
@@ -188,7 +188,7 @@ def _decisions(record: RunRecord) -> Iterator[Finding]:
 
 
 def _exposures(record: RunRecord) -> Iterator[Finding]:
-    """No arm met the test rows more often than the log says, and none without being in it."""
+    """No arm was predicted on the test rows more often than the log records, or without being in it."""
     logged = Counter(data["arm"] for _, _, data in _events(record, "test predicted"))
     told = Counter[str]()
     for path in record.paths.jobs.glob("predict-test-*/job-*.json"):
@@ -199,16 +199,18 @@ def _exposures(record: RunRecord) -> Iterator[Finding]:
         return  # it was stopped between a prediction and its event
     for arm in sorted(set(told) | predicted):
         if not logged[arm]:
-            yield _said(len(record.events), f"no word that {arm} met the test rows", "one event")
+            yield _said(len(record.events), f"no record that {arm} was predicted on the test rows", "one event")
 
 
 def _conversation(record: RunRecord) -> Iterator[Finding]:
-    """Every body is what its name says, and every exchange follows from its bodies and its place."""
+    """Every body has the hash of its name, and every exchange follows from its bodies and its place."""
     folder = record.paths.conversation
     talk, seen = Conversation(folder), set[tuple[str, int]]()
     for path in sorted((folder / "blobs").glob("*.json")):
         if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem:
-            yield Finding(f"conversation/blobs/{path.name}", 1, "another content", "what its name is the hash of")
+            yield Finding(
+                f"conversation/blobs/{path.name}", 1, "different content", "the content whose hash is its name"
+            )
     for place, exchange in enumerate(talk.exchanges):
         for name, due in _due(talk, exchange, place, len({o for key, o in seen if key == exchange.key})).items():
             if (found := getattr(exchange, name)) != due:
@@ -217,7 +219,7 @@ def _conversation(record: RunRecord) -> Iterator[Finding]:
 
 
 def _due(talk: Conversation, exchange: Exchange, place: int, before: int) -> dict[str, Any]:
-    """What an exchange must say; `before` is how many occurrences of the request there were."""
+    """The required fields of an exchange; `before` is how often the request had occurred."""
     request = talk.body(exchange.request)
     reply = talk.body(exchange.reply) if exchange.reply else {"prompt_tokens": 0, "completion_tokens": 0}
     spoilt = exchange.error is not None and exchange.occurrence < before
@@ -232,7 +234,7 @@ def _due(talk: Conversation, exchange: Exchange, place: int, before: int) -> dic
 
 
 def arithmetic(results: Results) -> Iterator[Finding]:
-    """Accuracies that no answers on so many rows can give."""
+    """Accuracies that are impossible for that number of rows."""
     for track in results.tracks:
         rows = Printed(Decimal(track.data.splits["test"].rows))
         for arm in track.arms:

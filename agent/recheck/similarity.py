@@ -1,7 +1,7 @@
-"""How like a run its replay is: plan, code, decisions, and the numbers, compared in an order fixed beforehand.
+"""How closely a replay matches its run: plan, code, decisions, and numbers, compared in an order fixed beforehand.
 
     exact        the environment is the same: every prediction and every logged loss must be, bit by bit
-    tolerance    another environment: losses within a share, probabilities within a distance, few answers flipped
+    tolerance    the environment differs: losses within a share, probabilities within a distance, few classes flipped
     statistical  the last class: paired over examples and seeds; it can only ever be compatible, never the same
 
 Times and memory are shown, never judged.
@@ -12,26 +12,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-from pydantic import ConfigDict, Field
+from typing import Any, NamedTuple
 
 from agent.figures import count
-from agent.frozen import Known, Record
+from agent.frozen import Known
 from agent.jobs.machine import environment
 from agent.llm.conversation import Conversation
 from agent.plan.read import plan_of
 from agent.recheck import diff
+from agent.recheck.likeness import Change, Decision, Level, Likeness, Pair, Parting, Row, Verdict
 from agent.record.events import EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths, attempt_name
 from agent.results.compare import compare
 from agent.results.read import results_of
 from agent.results.score import Scores, score
-
-Level = Literal["report", "agent", "full", "live"]
-Verdict = Literal["match", "compatible", "differs", "drift", "failed"]
-How = Literal["bytes", "decisions", "exact", "tolerance", "statistical", ""]
 
 DECIDES = (
     *("python", "processor", "graphics card", "torch", "transformers", "accelerate", "tokenizers", "numpy"),
@@ -44,91 +39,8 @@ FLIPS = 0.001
 """The tolerances: share of a loss, distance of a probability, share of the answers of one trial."""
 
 
-class Change(Record):
-    name: str
-    original: str
-    replay: str
-
-
-class Row(Record):
-    """One metric of one arm, mean over seeds."""
-
-    track: str
-    arm: str
-    metric: str
-    original: float
-    replay: float
-
-
-class Parting(Record):
-    """The first logged step at which the losses of a trial are no longer equal."""
-
-    track: str
-    arm: str
-    seed: int
-    step: int
-    original: float
-    replay: float | None
-    """Absent where the replay logged none."""
-
-
-class Pair(Record):
-    """A replayed arm minus the original one, on the same rows and seeds."""
-
-    track: str
-    arm: str
-    difference: float
-    low: float
-    """95 % interval."""
-    high: float
-    mcnemar: tuple[float, ...]
-    """Exact level per seed over examples."""
-
-
-class Decision(Record):
-    number: int
-    commit: str
-    same_commit: bool
-    outcome: str
-    same_decision: bool
-
-
-class Likeness(Record):
-    """What a replay found (replay.json, schema 1)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    level: Level
-    original: str
-    replay: str
-    verdict: Verdict
-    how: How
-    reason: str
-    environment: tuple[Change, ...] = ()
-    plan: tuple[Change, ...] = ()
-    code: str = ""
-    """Unified diff of the two proposed train.py."""
-    attempts: tuple[Decision, ...] = ()
-    asked: int = 0
-    """Requests that the record answered."""
-    unused: int = 0
-    """Replies of the record that nothing asked for."""
-    reworded: int = 0
-    """Requests that are worded differently from the recorded ones at their places."""
-    equal: tuple[int, int] = (0, 0)
-    """Predictions that are equal bit by bit, and how many there are."""
-    rows: tuple[Row, ...] = ()
-    partings: tuple[Parting, ...] = ()
-    pairs: tuple[Pair, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        return {"match": 0, "compatible": 0, "differs": 1, "failed": 5, "drift": 6}[self.verdict]
-
-
 def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Verdict = "drift") -> Likeness:
-    """A replay that could not go on, with what can be said all the same."""
+    """A replay that could not continue, with the comparison as far as it got."""
     return _known(level, original, replay, verdict=verdict, how="", reason=reason)
 
 
@@ -136,7 +48,7 @@ def same_bytes(original: RunPaths, replay: RunPaths, due: str) -> Likeness:
     """`due` is the report as it is rendered now."""
     found = original.report.read_text() if original.report.exists() else ""
     if found == due:
-        reason = f"report.md, {len(due.encode()):,} bytes, comes out the same"
+        reason = f"report.md, {len(due.encode()):,} bytes, is reproduced exactly"
         return _known("report", original, replay, verdict="match", how="bytes", reason=reason)
     lines = enumerate(zip_longest(found.split("\n"), due.split("\n")), 1)
     first = next(number for number, (ours, theirs) in lines if ours != theirs)
@@ -181,8 +93,8 @@ def _exactly(known: Likeness) -> Likeness:
     if same == of and of and not moved and not known.partings:
         reason = f"{of} of {of} predictions and every logged loss are equal bit by bit"
         return known.model_copy(update={"how": "exact", "reason": reason})
-    first = f"; losses part first at step {known.partings[0].step}" if known.partings else ""
-    code = "; kdagent's training code is another" if any("code" in each.name for each in known.environment) else ""
+    first = f"; losses first differ at step {known.partings[0].step}" if known.partings else ""
+    code = "; kdagent's training code has changed" if any("code" in each.name for each in known.environment) else ""
     reason = f"{same} of {of} predictions are equal in the same environment{first}{code}"
     return known.model_copy(update={"verdict": "differs", "how": "exact", "reason": reason})
 
@@ -213,7 +125,7 @@ def _within(original: RunPaths, replay: RunPaths, names: Sequence[str], partings
         flipped = max(flipped, float((ours.argmax(1) != theirs.argmax(1)).mean()))
     if furthest > PROBABILITY or flipped > FLIPS:
         return ""
-    answers = f"at most {100 * flipped:.2f} % of the answers of a trial flipped"
+    answers = f"at most {100 * flipped:.2f} % of the predictions of a trial flipped"
     return f"probabilities within {furthest:.2g} (allowed {PROBABILITY:g}), {answers}"
 
 
@@ -225,7 +137,7 @@ def _probabilities(path: Path) -> Any:
 
 
 def _statistically(known: Likeness, original: RunPaths, replay: RunPaths) -> Likeness:
-    """Compatible where the interval of no arm's difference leaves zero out."""
+    """Compatible where the interval of every arm's difference includes zero."""
     pairs, missing = list[Pair](), list[str]()
     plans = (plan_of(original), plan_of(replay))
     for track in plans[0].tracks if plans[0] else ():
@@ -243,10 +155,10 @@ def _statistically(known: Likeness, original: RunPaths, replay: RunPaths) -> Lik
     elif apart:
         update |= {
             "verdict": "differs",
-            "reason": f"the interval of the difference leaves out zero: {', '.join(apart)}",
+            "reason": f"the interval of the difference excludes zero: {', '.join(apart)}",
         }
     else:
-        reason = f"the interval of the difference holds zero for {count(len(pairs), 'arm')}"
+        reason = f"the interval of the difference includes zero for {count(len(pairs), 'arm')}"
         update |= {"verdict": "compatible", "reason": reason}
     return known.model_copy(update=update)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from agent.errors import TrainingError
-from agent.plan.arms import ARMS
+from agent.plan.arms import ALONE, ARMS
 from agent.plan.headroom import more_headroom
 from agent.plan.plan import Track
 from agent.record.prepared import Prepared, Who
@@ -74,7 +74,7 @@ class TrackRecord:
             majority_accuracy=self._majority,
             comparisons=self._comparisons(checks),
             guards=checks,
-            gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
+            gap=_gap(track, teacher, scores[ALONE.name]) if scores[ALONE.name] else None,
             published=() if record.options.own else published(track.task.name),
         )
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, stdev
 
-from tests.page import DOCS, put
-
 from benchmarks.machine import described
+from benchmarks.page import DOCS, put
 
 COMMAND = ("run", "efficient KD for small models", "--seeds", "20", "--budget", "3h", "--yes")
 HEADER = "| task | arm | seeds | least | median | greatest | least below the median |\n|---|---|---|---|---|---|---|\n"

@@ -350,7 +350,8 @@ def test_file_without_metrics_says_what_is_wrong(reported: Any, text: str, says:
 
 def test_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(b"\xff\xfe\x00")
-    for path, says in ((tmp_path / "no.json", "does not exist"), (tmp_path, "no file"), (tmp_path / "x.json", "read")):
+    unreadable = ((tmp_path / "no.json", "does not exist"), (tmp_path, "not a file"), (tmp_path / "x.json", "read"))
+    for path, says in unreadable:
         with pytest.raises(DataError, match=says):
             read(path)
 

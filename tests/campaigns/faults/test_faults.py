@@ -29,12 +29,12 @@ from agent.plan.prose import title_problem
 from agent.plan.rules import lint
 from agent.results.compare import compare
 from agent.results.conclude import conclude
-from agent.results.derive import latency_of
 from agent.results.evidence import TrialRecord
 from agent.results.executed import fields
 from agent.results.report import render_report
 from agent.results.schema import Guard
 from agent.results.score import score
+from agent.results.track_record import latency_of
 from sandbox.checks.check import check
 from sandbox.checks.undefined_names import undefined
 from sandbox.workspace import Workspace

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.recheck.similarity import Likeness
+from agent.recheck.likeness import Likeness
 from benchmarks.page import DOCS, put
 from tests.agent.command import ROOT, TINY, Kdagent
 from tests.agent.loopback import LoopbackModel
@@ -66,7 +66,7 @@ def _rows(home: Path, idea: tuple[str, ...]) -> Iterator[Row]:
     other = replace(kdagent, runs=clone / "runs", cache=home / "another cache", root=clone)
     other("import", str(home / "run.tar.gz"))
     yield _replay(other, "--level full, imported into a second clone", original.name, "--yes")
-    yield _replay(kdagent, "--level live, asking the recipes anew", original.name, "--level", "live")
+    yield _replay(kdagent, "--level live, asking the recipes again", original.name, "--level", "live")
 
 
 def _run(kdagent: Kdagent, idea: tuple[str, ...]) -> Path:
