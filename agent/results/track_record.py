@@ -1,4 +1,4 @@
-"""What a run's record says of one track: scores, evidence, planned beside executed, guards and comparisons."""
+"""One track in a run's record: scores, evidence, planned beside executed, guards and comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class TrackRecord:
         return majority_accuracy(self.record.labels(self.track, "test"))
 
     def _evidence(self) -> evidence.Evidence:
-        """What the checks of a track look at."""
+        """The evidence that the checks of a track need."""
         record, track = self.record, self.track
         prepared = record.prepared[track.name]
         teacher, before = evidence.TrialRecord(record.paths.teacher(track.name)), record.said("teachers")[0]["weights"]
@@ -169,7 +169,7 @@ def _gap(track: Track, teacher: Scores, students: Sequence[Scores]) -> Gap:
     found = gap(teacher, students)
     if found.significant or not (more := more_headroom(track)):
         return found
-    return found.model_copy(update={"note": f"{found.note} What leaves the student further behind: `{more}`."})
+    return found.model_copy(update={"note": f"{found.note} To leave the student further behind: `{more}`."})
 
 
 def latency_of(records: Sequence[evidence.TrialRecord]) -> Latency | None:
