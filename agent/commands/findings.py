@@ -1,4 +1,4 @@
-"""What `kdagent doctor` finds: what this machine has, what it lacks, and how to mend each thing."""
+"""The findings of `kdagent doctor`: what is there, what is missing, and how to fix it."""
 
 import importlib.util
 import json
@@ -38,7 +38,7 @@ def findings(settings: config.Settings, data_dir: str, base_url: str) -> Iterato
 
 def _git() -> Finding:
     if not shutil.which("git"):
-        return Finding("git", "missing", "no git program", "install git, for example: apt install git")
+        return Finding("git", "missing", "git is not installed", "install git, for example: apt install git")
     said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
     return Finding("git", "ok", said)
 
@@ -83,15 +83,19 @@ def _data(name: str, embedded: bool, data_dir: str) -> Finding:
     folder = Path(data_dir) / name
     if data_dir and any(folder.glob("train*")):
         return Finding(name, "ok", str(folder))
-    where = f"{folder} holds no train file" if data_dir else "no folder named"
-    return Finding(name, "weak", f"{where}; the hub will be asked", "use --data-dir DIR if you have the files")
+    where = f"{folder} has no train file" if data_dir else "no data folder named"
+    return Finding(
+        name, "weak", f"{where}; rows will be downloaded from the hub", "use --data-dir DIR if you have the files"
+    )
 
 
 def _endpoint(base_url: str, settings: config.Settings) -> Finding:
     if not base_url:
-        return Finding("endpoint", "ok", "none: the embedded recipes answer, without a network or a key")
+        return Finding("endpoint", "ok", "none: the embedded recipes are used, without a network or a key")
     if not base_url.startswith(("http://", "https://")):
-        return Finding("endpoint", "weak", f"{base_url} is no http address", "write it as http://127.0.0.1:8000/v1")
+        return Finding(
+            "endpoint", "weak", f"{base_url} is not a valid HTTP address", "write it as http://127.0.0.1:8000/v1"
+        )
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
@@ -108,4 +112,4 @@ def _endpoint(base_url: str, settings: config.Settings) -> Finding:
         fix = "start the server, or check --base-url"
         return Finding("endpoint", "weak", f"{base_url} cannot be reached: {error}", fix)
     except (ValueError, KeyError, TypeError):
-        return Finding("endpoint", "weak", f"{base_url} answered, but not with a list of models", "check --base-url")
+        return Finding("endpoint", "weak", f"{base_url} answered, but without a list of models", "check --base-url")

@@ -37,7 +37,7 @@ class RunRecord:
 
     @property
     def observed(self) -> dict[str, Any]:
-        """Observations made once, when the test rows were predicted."""
+        """What was seen once, when the test rows were predicted."""
         return self.said("measured")[0]
 
     @property
@@ -53,7 +53,7 @@ class RunRecord:
 
     @property
     def history(self) -> list[Attempt]:
-        """The decision about each attempt, in order."""
+        """What was decided about each attempt, in their order."""
         names, method = Attempt.decided_fields(), self.plan.tracks[0].method.name
         return [Attempt(summary=method, **{name: data[name] for name in names}) for data in self.said("decided")]
 
