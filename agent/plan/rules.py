@@ -486,7 +486,7 @@ def _pairs(track: Track, prepared: Prepared) -> Iterator[Lint]:
         yield Lint(
             "refusal",
             f"{path}.min_map_size",
-            f"a matched map is {small}×{small} pixels, {method.min_map_size}×{method.min_map_size} is the smallest size "
+            f"a matched map is {small}×{small} pixels, {method.min_map_size}×{method.min_map_size} is the least "
             "whose attention is informative",
             f"use {track.name}.input_size={2 * track.task.input_size}, stem=cifar, or kd_selective with signal=hidden",
         )

@@ -153,7 +153,7 @@ def replayable(original: RunPaths) -> None:
     if not original.results.exists() or not original.plan.exists():
         status = runs.read(original)["status"]
         raise NoReplay(
-            f"run {original.id} is {status}: it has no results to replay", f"go on with: {next_command(original)}"
+            f"run {original.id} is {status}: it has no results to replay", f"continue with: {next_command(original)}"
         )
 
 

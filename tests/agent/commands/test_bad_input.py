@@ -34,10 +34,10 @@ What each mistake prints, as `tests/agent/commands/test_bad_input.py` found it. 
 SETTINGS = """
 ## Settings of methods
 
-Each is declared once, with what it may be (`kdagent methods show NAME`). A value outside it ends
+Each is declared once, with its range (`kdagent methods show NAME`). A value outside it ends
 `kdagent run 'efficient KD' --task digits` with exit code 2 and the hint to choose another value.
 
-| setting | what it may be | options | message |
+| setting | range | options | message |
 |---|---|---|---|
 """
 ROOT_USER = os.geteuid() == 0
@@ -367,7 +367,7 @@ def test_run_cut_off_by_a_full_disk_goes_on_when_there_is_space(kdagent: Kdagent
     said = kdagent(*on_digits("--runs-dir", str(small_disk), "--isolation", "process"))
     [folder] = small_disk.iterdir()
     assert said.code == 2
-    again = f"go on with: kdagent resume {folder.name} --runs-dir {small_disk}"
+    again = f"continue with: kdagent resume {folder.name} --runs-dir {small_disk}"
     still = kdagent("resume", "@last", "--runs-dir", str(small_disk))
     for each in (said, still):
         message, hint = each.err.splitlines()

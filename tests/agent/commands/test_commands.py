@@ -67,7 +67,7 @@ def test_signal_at_the_question_ends_it_at_once(kdagent: Kdagent, number: int) -
     code, err = terminal.end()
     [folder] = kdagent.runs.iterdir()
     assert code == 130
-    assert err == f"kdagent: stopped\nhint: go on with: kdagent resume {folder.name}\n"
+    assert err == f"kdagent: stopped\nhint: continue with: kdagent resume {folder.name}\n"
     assert json.loads((folder / "run.json").read_text())["status"] == "cancelled"
 
 

@@ -367,7 +367,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     "unknown status": (honest({"run.json": record(status="x")}), "not that of this run", None),
     "terminal sequence": (
         honest({"run.json": record(options={"idea": "\x1b]0;x\x07", "tasks": []})}),
-        "holds '\\\\x1b'",
+        "contains '\\\\x1b'",
         None,
     ),
     "unknown option": (
