@@ -25,7 +25,7 @@ def from_datasets(pool, test, name: str, card: dict, source: str, revision: str 
     published = card.get("published_rows", {})
     if published and len(pool) < published["train"]:
         notes.append(
-            f"the source holds {len(pool):,} of the {published['train']:,} published training rows: "
+            f"the source has {len(pool):,} of the {published['train']:,} published training rows: "
             "do not compare with figures for all of them"
         )
     read = _encoded_images if kind == "image" else _texts
@@ -46,7 +46,7 @@ def from_datasets(pool, test, name: str, card: dict, source: str, revision: str 
 
 
 def _pair(rows, kind: str) -> list[str]:
-    """The two columns of a task of pairs; none where one column holds the whole input."""
+    """The two columns of a task of pairs; none where one column has the whole input."""
     if kind == "image" or any(column in rows.column_names for column in INPUT_COLUMNS["text"]):
         return []
     return next((list(pair) for pair in PAIR_COLUMNS if set(pair) <= set(rows.column_names)), [])
@@ -69,7 +69,7 @@ def _label_names(rows, column: str) -> list[str]:
     values = set(rows[column]) - {None}
     if scores := sorted(value for value in values if isinstance(value, float) and not value.is_integer()):
         raise BaselineError(
-            f"column {column!r} holds scores, {scores[0]:g} among them: one score has no classes for a temperature to "
+            f"column {column!r} has scores, {scores[0]:g} among them: one score has no classes for a temperature to "
             "soften, and only classifiers are distilled here",
             "cut the scores into ranges and give their names as labels",
         )
@@ -108,14 +108,16 @@ def _encoded_images(rows, column: str, name: str) -> list[bytes]:
     try:
         cells = rows.cast_column(column, Image(decode=False))[column][:]
     except Exception as error:
-        raise BaselineError(f"{name}: column {column!r} does not hold images", "store encoded image bytes") from error
+        raise BaselineError(
+            f"{name}: column {column!r} does not contain images", "store encoded image bytes"
+        ) from error
     if None in cells:
         raise BaselineError(f"{name}: row {cells.index(None)} of column {column!r} is empty", "remove or repair it")
     return [cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes() for cell in cells]
 
 
 def decode(value: np.ndarray | bytes | Path, name: str) -> np.ndarray:
-    """uint8 [H, W, C] of one image, RGB unless it already is an array. Raises BaselineError for what is no image."""
+    """uint8 [H, W, C] of one image, RGB unless it already is an array. Raises BaselineError for other bytes."""
     from PIL import Image
 
     if isinstance(value, np.ndarray):
@@ -125,4 +127,4 @@ def decode(value: np.ndarray | bytes | Path, name: str) -> np.ndarray:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         what = value if isinstance(value, Path) else f"{len(value):,} bytes that begin with {value[:8]!r}"
-        raise BaselineError(f"{name}: not a whole image: {what}", "remove it, or store PNG, JPEG or WebP") from error
+        raise BaselineError(f"{name}: not a complete image: {what}", "remove it, or store PNG, JPEG or WebP") from error

@@ -67,7 +67,7 @@ def split(source: Source, sizes: dict, seed: int) -> Splits:
         (sizes["test_rows"], len(test), "test"),
     ):
         if wanted > got:
-            notes.append(f"{got:,} {what} rows: {wanted:,} were asked for, the source holds no more")
+            notes.append(f"{got:,} {what} rows: {wanted:,} were requested, the source has no more")
     return Splits(pool.take(train), pool.take(transfer), pool.take(dev), test, notes)
 
 
@@ -79,9 +79,8 @@ def noisy(splits: Splits, share: float, classes: int, seed: int) -> Splits:
     if not len(wrong):
         return splits
     labels[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
-    note = (
-        f"{len(wrong):,} of the {len(labels):,} training labels were put to another class, as asked for (label noise)"
-    )
+    changed = "were changed to a different class, as requested (label noise)"
+    note = f"{len(wrong):,} of the {len(labels):,} training labels {changed}"
     return replace(splits, train=Examples(splits.train.inputs, labels.tolist()), notes=[*splits.notes, note])
 
 

@@ -79,7 +79,7 @@ def _task_folder(data_dir: Path, name: str) -> Path:
     if _files(data_dir, "train"):
         return data_dir
     raise BaselineError(
-        f"{data_dir} holds no folder {name!r} and no train file", f"put the rows in {data_dir / name}/train.parquet"
+        f"{data_dir} has neither a folder {name!r} nor a train file", f"put the rows in {data_dir / name}/train.parquet"
     )
 
 
@@ -101,7 +101,7 @@ def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Sour
     if not train:
         if own and _classes(folder):
             return _from_image_folder(folder, name)
-        raise BaselineError(f"{folder} holds no train*.parquet and no train*.csv", "put the training rows there")
+        raise BaselineError(f"{folder} has neither train*.parquet nor train*.csv", "put the training rows there")
     pool = _read(train)
     held_out = _read(test) if test else None
     source = from_datasets(pool, held_out, name, card, source=f"folder: {_digest(train + test)}")
@@ -119,7 +119,7 @@ def _read(files: list[Path]):
     except Exception as error:  # pyarrow, datasets and the file system raise a dozen types for one fact
         names = ", ".join(f"{path.parent.name}/{path.name}" for path in files)
         raise BaselineError(
-            f"cannot read {names}: {reason(error.__cause__ or error)}", "is the file whole and readable?"
+            f"cannot read {names}: {reason(error.__cause__ or error)}", "is the file complete and readable?"
         ) from error
 
 
@@ -150,10 +150,10 @@ def _from_hub(name: str, card: dict) -> Source:
     parts = {split: sorted((folder / within).rglob(f"{split}*.parquet")) for split in ("train", held_out)}
     if missing := [split for split, files in parts.items() if not files]:
         raise BaselineError(
-            f"{card['hub']} at {card['revision'][:12]} holds no {missing[0]}*.parquet",
+            f"{card['hub']} at {card['revision'][:12]} has no {missing[0]}*.parquet",
             "delete its folder in the Hugging Face cache, or use --data-dir FOLDER",
         )
-    where = os.environ.get("HF_ENDPOINT", "") and " (from another endpoint)"
+    where = os.environ.get("HF_ENDPOINT", "") and " (from a different endpoint)"
     pool, test = _read(parts["train"]), _read(parts[held_out])
     source = from_datasets(pool, test, name, card, f"hub: {card['hub']}{where}", card["revision"])
     if held_out != "test":

@@ -154,7 +154,7 @@ def _bilstm(spec: dict, task: dict, names: dict) -> nn.Module:
     Raises BaselineError for an odd width.
     """
     if spec["width"] % 2:
-        raise BaselineError(f"a bilstm of width {spec['width']:g} has no two halves", "plan an even width")
+        raise BaselineError(f"a bilstm of width {spec['width']:g} cannot be halved", "plan an even width")
     config = BiLSTMConfig(
         vocab_size=task["vocabulary"],
         hidden_size=int(spec["width"]),
@@ -202,13 +202,13 @@ def _as_published(model: nn.Module) -> None:
 def _gpt2(spec: dict, task: dict, names: dict) -> nn.Module:
     """Its classes are the tokens."""
     sizes = {"width": int(spec["width"]), "layers": spec["layers"], "heads": spec["heads"], "dropout": spec["dropout"]}
-    own_head = {"tie_word_embeddings": False}  # safetensors holds no tensor under two names
+    own_head = {"tie_word_embeddings": False}  # safetensors cannot store a tensor under two names
     return GPT2ForNextTokens(causal_settings(task["vocabulary"], task["input_size"], **sizes, **own_head, **names))
 
 
 def _own_head(model: nn.Module) -> None:
     """A published GPT-2 answers with the weights of its embedding. Here it answers with a copy of them, which training
-    may lead elsewhere: safetensors holds no tensor under two names."""
+    may lead elsewhere: safetensors cannot store a tensor under two names."""
     if model.lm_head.weight is model.transformer.wte.weight:
         model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
         model.config.tie_word_embeddings = False
@@ -256,15 +256,15 @@ def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
     for what, planned, found in _agreements(spec, task, model):
         if planned != found:
             raise BaselineError(
-                f"checkpoint {spec['checkpoint']}: {what} is {found}, the plan says {planned}",
-                "name a checkpoint that fits the plan, or plan what the checkpoint holds",
+                f"checkpoint {spec['checkpoint']}: {what} is {found}, the plan has {planned}",
+                "name a checkpoint that fits the plan, or plan the checkpoint's sizes",
             )
     fresh = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     own = "" if task["kind"] == "language" else f"{model.base_model_prefix}."
     if body := sorted(key for key in fresh if key.startswith(own) and "pooler" not in key):
         raise BaselineError(
             f"checkpoint {spec['checkpoint']} lacks {len(body)} weights of the model, {body[0]} among them",
-            "only the head of a classifier may be new: is the file whole, and of this architecture?",
+            "only the head of a classifier may be new: is the file complete, and of this architecture?",
         )
     if task["kind"] == "language":
         _own_head(model)
@@ -280,7 +280,7 @@ def _agreements(spec: dict, task: dict, model: nn.Module) -> Iterator[tuple[str,
         yield "width", spec["width"], model.config.hidden_size
         yield "number of heads", spec["heads"], model.config.num_attention_heads
         yield "longest text", task["input_size"], min(task["input_size"], _longest(model))
-        if spec["architecture"] == "roberta":  # it counts positions by what is no padding
+        if spec["architecture"] == "roberta":  # it counts positions that are not padding
             yield "id of the padding", task["padding"], model.config.pad_token_id
         known = model.config.vocab_size
         yield "vocabulary", task["vocabulary"], known if task["kind"] == "language" else min(task["vocabulary"], known)

@@ -3,7 +3,7 @@
     python -m baselines pace JOB.json …
 
 Real rows, the plan's batches, optimizer and precision; no teacher, which takes the same time either way. Both ways take
-turns step by step in one process. Another process compiles anew, and has to come to the same bits.
+turns step by step in one process. A second process compiles again, and must produce the same bits.
 """
 
 import json
@@ -26,7 +26,7 @@ from baselines.training.experiment import Experiment
 from baselines.training.forked import apart
 
 WARM, STEPS = 4, 16
-"""The first steps, which hold the compiling, anew where a shape is of another kind; and all of them."""
+"""The first steps, which include compiling, again for every new kind of shape; and all of them."""
 ALONE = {"method": {}, "teacher": False, "reveal_transfer": False}
 NOTHING = {"labels": "", "teacher": None, "checkpoints": 0, "steps": STEPS}
 
@@ -107,7 +107,7 @@ class _Student:
         unit = ALONE | {"model": job["model"], "training": self.training}
         self.experiment = Experiment(job | NOTHING, unit, 0, Path(job["out"]), sys.stderr)
         if way and not is_compiled(self.experiment.student):
-            raise BaselineError(f"a {job['model']['architecture']} has no part that could be compiled")
+            raise BaselineError(f"a {job['model']['architecture']} has no part that can be compiled")
         self.student = self.experiment.student.to(DEVICE).train()
         self.rule, _ = self.experiment.optimizer(self.student)
 

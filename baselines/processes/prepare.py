@@ -1,4 +1,4 @@
-"""The prepare process: turns a task into rows on disk, and says what was used before the plan is frozen.
+"""The prepare process: turns a task into rows on disk, and reports what was used before the plan is frozen.
 
     python -m baselines prepare JOB.json …
 
@@ -201,7 +201,7 @@ def _corpus(source: Source, longest: int, specs: dict) -> tuple:
     checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
     tokenizer = _classes(checkpoints) if checkpoints else None
     tokenizer = tokenizer or _train_tokenizer(source.pool.inputs, CLASSES, limit_alphabet=LETTERS)
-    tokenizer.post_processor = None  # what begins or ends a text is no part of it
+    tokenizer.post_processor = None  # what begins or ends a text is not part of it
     return tokenizer, at_least(
         source, longest, lambda texts: [len(encoded) for encoded in tokenizer.encode_batch(texts)]
     )
@@ -313,7 +313,7 @@ def _moments(images: list[np.ndarray]) -> dict:
 
 
 def _model_facts(spec: dict, task: dict) -> dict:
-    """Sizes of a model, counted on one that is built but holds no numbers (a checkpoint's are read)."""
+    """Sizes of a model, counted on one that is built without numbers (a checkpoint's are read)."""
     with torch.device("meta" if not spec["checkpoint"] else "cpu"):
         model = build(spec, task, seed=0)
     return {

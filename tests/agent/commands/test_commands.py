@@ -95,7 +95,7 @@ def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None
     [folder] = kdagent.runs.iterdir()
     task = json.loads((folder / "plan.json").read_text())["tracks"][0]["task"]
     assert (said.code, task["train_rows"], task["transfer_rows"], task["label_noise"]) == (0, 80, 40, 0.25)
-    assert any("20 of the 80 training labels were put to another class" in note for note in task["notes"])
+    assert any("20 of the 80 training labels were changed to a different class" in note for note in task["notes"])
 
 
 def test_views_are_in_the_plan_that_is_shown(kdagent: Kdagent) -> None:

@@ -132,7 +132,7 @@ def test_packed_repository_is_exported_as_whole_objects(paths: RunPaths, tmp_pat
 
 def test_link_in_a_run_is_not_exported(paths: RunPaths, tmp_path: Path) -> None:
     (paths.logs / "a.log").symlink_to("/etc/passwd")
-    with pytest.raises(DataError, match=r"a\.log is no plain file"):
+    with pytest.raises(DataError, match=r"a\.log is not a plain file"):
         archive.export(paths, tmp_path / "run.tar.gz")
     assert not list(tmp_path.glob("*.gz")) and not list(tmp_path.glob(".export-*"))
 
@@ -335,7 +335,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     "no manifest": (forged(OK), "not with its manifest", None),
     "another run's manifest": (
         forged(manifest({"run.json": record()}, run="other"), OK),
-        "its manifest says other",
+        "its manifest names other",
         None,
     ),
     "run with a path": (forged(manifest({"run.json": record()}, run="../x"), OK), "manifest: run", None),

@@ -112,7 +112,7 @@ def test_label_noise_puts_the_share_asked_for_to_another_class_and_says_so():
     assert {after for _, after in pairs} == {0, 1, 2}
     assert wrong.train.labels == again.train.labels != noisy(clean, 0.25, 3, seed=1).train.labels
     assert (wrong.transfer, wrong.dev, wrong.test) == (clean.transfer, clean.dev, clean.test)
-    assert "8 of the 32 training labels were put to another class" in wrong.notes[-1]
+    assert "8 of the 32 training labels were changed to a different class" in wrong.notes[-1]
     assert noisy(clean, 0.0, 3, seed=0) is clean
 
 
@@ -205,7 +205,7 @@ def test_test_rows_never_stand_in_for_training_rows(tmp_path):
     write_csv(tmp_path / "test.csv", texts(6, 2))
     assert len(own(tmp_path).pool) == 12
     (tmp_path / "rows.csv").unlink()
-    assert "holds no train*.parquet and no train*.csv" in refusal(own, tmp_path)
+    assert "has neither train*.parquet nor train*.csv" in refusal(own, tmp_path)
 
 
 def test_source_changes_with_the_content_and_not_with_the_place(tmp_path):
@@ -311,7 +311,7 @@ def test_missing_label_is_refused_and_no_class_of_its_own(tmp_path):
 
 def test_scores_are_no_classes_and_the_nearest_that_is_possible_is_named(tmp_path):
     said = refusal(labelled, tmp_path, [0.5, 3.25, 1.0])
-    assert "holds scores, 0.5 among them" in said and "→ cut the scores into ranges" in said
+    assert "has scores, 0.5 among them" in said and "→ cut the scores into ranges" in said
 
 
 def test_whole_numbers_written_with_a_point_are_classes(tmp_path):
@@ -327,8 +327,8 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def test_empty_folder_is_named(tmp_path):
-    assert f"{tmp_path} holds no train*.parquet and no train*.csv" in refusal(own, tmp_path)
-    assert f"{tmp_path} holds no folder 'ag_news' and no train file" in refusal(ag_news, tmp_path)
+    assert f"{tmp_path} has neither train*.parquet nor train*.csv" in refusal(own, tmp_path)
+    assert f"{tmp_path} has neither a folder 'ag_news' nor a train file" in refusal(ag_news, tmp_path)
 
 
 def test_wrong_columns_are_named_beside_the_right_ones(tmp_path):
@@ -374,7 +374,7 @@ def test_bytes_that_are_no_image_are_shown(tmp_path):
     source = own(images(tmp_path / "train.parquet", [b"<html>not found</html>"] * 10))
     assert source.kind == "image"
     said = refusal(decode, source.pool.inputs[0], "own")
-    assert "own: not a whole image: 22 bytes that begin with b'<html>no'" in said
+    assert "own: not a complete image: 22 bytes that begin with b'<html>no'" in said
 
 
 def test_truncated_image_is_refused(tmp_path):
@@ -387,7 +387,7 @@ def test_truncated_image_is_refused(tmp_path):
 
 def test_file_that_is_no_image_is_named_in_an_image_folder(tmp_path):
     (write_images(tmp_path / "own", 3) / "dark" / "notes.txt").write_text("hello")
-    assert f"not a whole image: {tmp_path}/own/dark/notes.txt" in refusal(own, tmp_path / "own")
+    assert f"not a complete image: {tmp_path}/own/dark/notes.txt" in refusal(own, tmp_path / "own")
 
 
 def test_empty_image_cell_is_named(tmp_path):
@@ -396,7 +396,7 @@ def test_empty_image_cell_is_named(tmp_path):
 
 def test_image_column_of_numbers_is_refused(tmp_path):
     path = parquet(tmp_path / "train.parquet", {"image": [1, 2, 3], "label": [0, 1, 0]})
-    assert "own: column 'image' does not hold images" in refusal(own, path)
+    assert "own: column 'image' does not contain images" in refusal(own, path)
 
 
 # ── pairs, and the tasks of GLUE ────────────────────────────────────────────────────────────────────────────────────

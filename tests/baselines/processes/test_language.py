@@ -186,11 +186,11 @@ def test_a_head_that_was_published_apart_from_the_embedding_stays_so(tmp_path, k
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"layers": 2}, "number of layers is 3, the plan says 2"),
-        ({"width": 16}, "width is 32, the plan says 16"),
-        ({"heads": 4}, "number of heads is 2, the plan says 4"),
-        ({"input_size": 17}, "longest text is 16, the plan says 17"),
-        ({"vocabulary": 289}, "vocabulary is 290, the plan says 289"),
+        ({"layers": 2}, "number of layers is 3, the plan has 2"),
+        ({"width": 16}, "width is 32, the plan has 16"),
+        ({"heads": 4}, "number of heads is 2, the plan has 4"),
+        ({"input_size": 17}, "longest text is 16, the plan has 17"),
+        ({"vocabulary": 289}, "vocabulary is 290, the plan has 289"),
     ],
 )
 def test_a_published_model_that_is_not_the_planned_one_is_refused(published, known, changes, says):
@@ -202,7 +202,7 @@ def test_a_published_model_that_is_not_the_planned_one_is_refused(published, kno
 def test_a_masked_language_model_is_no_gpt2(tmp_path, known):
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": 16}
     BertForMaskedLM(BertConfig(vocab_size=290, **sizes)).save_pretrained(tmp_path)
-    with pytest.raises(BaselineError, match="architecture is bert, the plan says gpt2"):
+    with pytest.raises(BaselineError, match="architecture is bert, the plan has gpt2"):
         build(named(tmp_path), known, seed=0)
 
 
