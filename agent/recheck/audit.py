@@ -51,7 +51,7 @@ def guarded(check: Callable[[RunRecord], Iterator[Finding]], record: RunRecord) 
         yield from check(record)
     except Exception as error:
         said = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-        yield Finding("record", 0, f"{check.__name__.strip('_')} cannot be checked ({said[:200]})", "what can be")
+        yield Finding("record", 0, f"{check.__name__.strip('_')} cannot be checked ({said[:200]})", "a readable record")
 
 
 def _events(record: RunRecord, *kinds: str) -> Iterator[tuple[int, str, Event]]:

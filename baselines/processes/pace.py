@@ -57,7 +57,7 @@ def pace(job: dict) -> None:
     if found.get("plain", -1.0) >= job["worth"]:
         found |= _apart(job, lambda: _beside(*turns(job, False, True)))
     if weights := found.pop("weights", ""):
-        found["same"] = _apart(job, lambda: _anew(job)).get("weights") == weights
+        found["same"] = _apart(job, lambda: _from_nothing(job)).get("weights") == weights
     (Path(job["out"]) / "pace.json").write_text(json.dumps(found))
 
 
@@ -77,9 +77,9 @@ def _beside(plain: Turns, compiled: Turns) -> dict:
     return usual | {"first": compiled.first, "weights": compiled.weights}
 
 
-def _anew(job: dict) -> dict:
+def _from_nothing(job: dict) -> dict:
     """Compiled once more: what the first time left on disk is not looked at."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(job["out"]) / "anew")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(job["out"]) / "fresh")
     return {"weights": turns(job, True)[0].weights}
 
 

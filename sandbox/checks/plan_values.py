@@ -105,7 +105,7 @@ def _choices(source: Source) -> Iterator[Finding]:
 
 def _weights(source: Source) -> Iterator[Finding]:
     """A loss term that is scaled by numbers alone carries a hidden alpha. A number beside a value of the plan, or
-    inside the author's own definition of a term, is no weight."""
+    inside the author's own definition of a term, is not a weight."""
     products = [node for node in source.nodes if _is_product(node)]
     inner = {id(part) for node in products for part in ast.iter_child_nodes(node)}
     chains = [[*_factors(node)] for node in products if id(node) not in inner]
