@@ -22,7 +22,7 @@ KEPT = {
 
 EVERYWHERE = {
     "anew": r"\banew\b",
-    "no for not a": r"(?<!there )(?<!There )\b(?:is|are|was) no (?!longer\b|better\b|more\b|larger\b|further\b|worse\b)",
+    "no for not a": r"(?<![tT]here )\b(?:is|are|was) no (?!(?:longer|better|more|larger|further|worse)\b)",
     "so many": r"\bso many\b",
     "another for changed": r"\b(?:is|are|was) (?:another|others)\b(?=[.,;:)]|$)",
     "held against": r"\b(?:held|hold|holds) (?:it |them |\S+ )?against\b",

@@ -70,7 +70,7 @@ class Generated(NamedTuple):
 def published(folder: Path, tokenizer: PreTrainedTokenizerBase, settings: dict, longest: int) -> Writer:
     """The checkpoint in `folder`, which reads and writes in its own tokens.
 
-    Raises BaselineError for one that is not a causal language model, that has other sizes than the plan (`settings`; zero
+    Raises BaselineError for one that is not a causal language model, that has other sizes than planned (`settings`; 0
     leaves them to the checkpoint), or that cannot read or end a text.
     """
     model = gpt2.load(folder)
