@@ -50,7 +50,7 @@ def _add(paths: "RunPaths", decision: "Decision", comment: str, author: str) -> 
     with runs.locked(paths):
         made = review.add(paths, decision, comment, author)
         if made.about == "plan" and decision != "comment":
-            rejected: tuple[runs.Status, str] = ("cancelled", REJECTED)
+            rejected: tuple[runs.RunStatus, str] = ("cancelled", REJECTED)
             hashes.stop(paths, *(rejected if decision == "reject" else ("planned", "")))
 
 

@@ -1,6 +1,6 @@
 """The one way to a language model: chat completions from any OpenAI-compatible endpoint, counted and recorded.
 
-source     who answers: an `Endpoint` ("openai"), a record ("recorded") or the embedded `Recipes` ("recipes")
+author     who answers: an `Endpoint` ("openai"), a record ("recorded") or the embedded `Recipes` ("recipes")
 Gateway    budgets and records each exchange, and asks again, a bounded number of times, when a reply is unusable
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openai import APIError
 
 
-__all__ = ["Conversation", "Endpoint", "Gateway", "Message", "Reply", "Source"]
+__all__ = ["Author", "Conversation", "Endpoint", "Gateway", "Message", "Reply"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ LONGEST_WAIT = 120.0
 DOWN = "start the server, or leave out --base-url to use the embedded recipes"
 
 
-class Source(Protocol):
+class Author(Protocol):
     @property
     def name(self) -> str: ...
 
@@ -54,7 +54,7 @@ class Gateway:
     Requests that a conversation already has are answered from it, so a run that is resumed does not pay twice.
     """
 
-    def __init__(self, source: Source, conversation: Conversation, token_budget: int) -> None:
+    def __init__(self, source: Author, conversation: Conversation, token_budget: int) -> None:
         self.source = source
         self.conversation = conversation
         self.token_budget = token_budget

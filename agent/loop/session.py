@@ -36,7 +36,7 @@ from sandbox.errors import KdagentError
 
 if TYPE_CHECKING:
     from agent.jobs.progress import Progress
-    from agent.llm.gateway import Source
+    from agent.llm.gateway import Author
     from agent.loop.steps import Steps
     from agent.plan.draft import Draft
     from agent.plan.plan import Budget, Plan
@@ -187,7 +187,7 @@ class Session:
         return plan.budget if plan else Budget.model_validate(self._draft.values["budget"])
 
     @property
-    def source(self) -> "Source":
+    def source(self) -> "Author":
         return source(self.options, self.settings)
 
     def _finish(self, note: str) -> None:
@@ -220,7 +220,7 @@ def _noted(paths: RunPaths) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        status: runs.Status = "failed"
+        status: runs.RunStatus = "failed"
         if isinstance(error, ReviewPending | Interrupted):
             status = "awaiting_review" if isinstance(error, ReviewPending) else "cancelled"
         reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
@@ -237,7 +237,7 @@ def _approve(paths: RunPaths) -> str:
     return f"approve it with: {next_command(paths, '--yes')}; reject it for good with: {reject}"
 
 
-def source(options: Options, settings: config.Settings) -> "Source":
+def source(options: Options, settings: config.Settings) -> "Author":
     """The endpoint that was named, or the embedded recipes."""
     model, base_url = options.model or settings.model, options.base_url or settings.base_url
     if not model and not base_url:

@@ -350,7 +350,7 @@ def _check_record(part: RunPaths, name: str) -> None:
         record = runs.read(part)
         options = Options.from_json(record["options"])
         same = check_idea(options.idea) == options.idea and record["id"] == name
-        if not same or record["status"] not in get_args(runs.Status):
+        if not same or record["status"] not in get_args(runs.RunStatus):
             raise DataError("its run.json is not that of this run")
     except UsageError as error:
         raise DataError(f"its run.json cannot be used: {error.message}", error.hint) from error

@@ -27,7 +27,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Discrepancy:
     file: str
     line: int
     """From 1; 0 where it is about the whole file."""
@@ -40,18 +40,20 @@ class Finding:
         return f"{place if self.line else self.file}: {self.found}; should be {self.expected}"
 
 
-def audit(record: RunRecord) -> Iterator[Finding]:
+def audit(record: RunRecord) -> Iterator[Discrepancy]:
     for check in (_altered, _plan, _labels, _data, _commits, _trials, _decisions, _exposures, _conversation):
         yield from guarded(check, record)
 
 
-def guarded(check: Callable[[RunRecord], Iterator[Finding]], record: RunRecord) -> Iterator[Finding]:
+def guarded(check: Callable[[RunRecord], Iterator[Discrepancy]], record: RunRecord) -> Iterator[Discrepancy]:
     """A check that breaks has found something: an error is never a pass."""
     try:
         yield from check(record)
     except Exception as error:
         said = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-        yield Finding("record", 0, f"{check.__name__.strip('_')} cannot be checked ({said[:200]})", "a readable record")
+        yield Discrepancy(
+            "record", 0, f"{check.__name__.strip('_')} cannot be checked ({said[:200]})", "a readable record"
+        )
 
 
 def _events(record: RunRecord, *kinds: str) -> Iterator[tuple[int, str, Event]]:
@@ -61,22 +63,24 @@ def _events(record: RunRecord, *kinds: str) -> Iterator[tuple[int, str, Event]]:
             yield event["seq"] + 1, event["kind"], event["data"]
 
 
-def _said(line: int, found: str, expected: str) -> Finding:
-    return Finding("events.jsonl", line, found, expected)
+def _said(line: int, found: str, expected: str) -> Discrepancy:
+    return Discrepancy("events.jsonl", line, found, expected)
 
 
-def _altered(record: RunRecord) -> Iterator[Finding]:
+def _altered(record: RunRecord) -> Iterator[Discrepancy]:
     """Files that were altered while the run was stopped; what followed from them did not follow from the originals."""
     for line, _, data in _events(record, "resumed"):
         for name in data["altered"]:
             yield _said(line, f"{name} altered while the run was stopped", "as the run had left it")
 
 
-def _plan(record: RunRecord) -> Iterator[Finding]:
+def _plan(record: RunRecord) -> Iterator[Discrepancy]:
     """One plan, frozen before anything else was made, of the data that were prepared."""
     for line, _, data in _events(record, "planned"):
         if data["hash"] != record.plan.hash:
-            yield Finding("plan.json", 0, f"a plan of hash {record.plan.hash}", f"{data['hash']} (events.jsonl:{line})")
+            yield Discrepancy(
+                "plan.json", 0, f"a plan of hash {record.plan.hash}", f"{data['hash']} (events.jsonl:{line})"
+            )
     made = [line for line, _, _ in _events(record, "workspace", "teachers", "attempt", "trial")]
     planned = [line for line, _, _ in _events(record, "planned")]
     if not planned or (made and planned[0] > made[0]):
@@ -85,30 +89,32 @@ def _plan(record: RunRecord) -> Iterator[Finding]:
         for name in ("hash", "encoded"):
             found, due = getattr(track.task, name), getattr(record.prepared[track.name], name)
             if found != due:
-                yield Finding("plan.json", 0, f"{name} {found} of the data of {track.name}", f"{due} (facts.json)")
+                yield Discrepancy("plan.json", 0, f"{name} {found} of the data of {track.name}", f"{due} (facts.json)")
 
 
-def _labels(record: RunRecord) -> Iterator[Finding]:
+def _labels(record: RunRecord) -> Iterator[Discrepancy]:
     """The labels are those that were prepared, and there are as many of each as the facts say."""
     for track, known in record.prepared.items():
         for split in ("dev", "test"):
             path = record.paths.label_file(track, split)
             name, digest = str(path.relative_to(record.paths.folder)), file_hash(path)
             if digest != (due := known.files[f"labels/{split}.safetensors"]):
-                yield Finding(name, 0, f"SHA-256 {digest}", f"{due}, as it was prepared (facts.json)")
+                yield Discrepancy(name, 0, f"SHA-256 {digest}", f"{due}, as it was prepared (facts.json)")
             labels = record.labels(record.plan.track(track), split).tolist()
             counts = [labels.count(number) for number in range(len(known.task.labels))]
             if counts != [*known.label_counts[split]] or len(labels) != known.rows[split]:
-                yield Finding(name, 0, f"{counts} rows per label", f"{[*known.label_counts[split]]} (facts.json)")
+                yield Discrepancy(name, 0, f"{counts} rows per label", f"{[*known.label_counts[split]]} (facts.json)")
 
 
-def _data(record: RunRecord) -> Iterator[Finding]:
+def _data(record: RunRecord) -> Iterator[Discrepancy]:
     """Prepared rows that came with an archive are those the plan was made for."""
     for track, known in record.prepared.items():
         for name, due in known.files.items():
             path = record.paths.data(track) / name
             if path.exists() and (digest := file_hash(path)) != due:
-                yield Finding(str(path.relative_to(record.paths.folder)), 0, f"SHA-256 {digest}", f"{due} (facts.json)")
+                yield Discrepancy(
+                    str(path.relative_to(record.paths.folder)), 0, f"SHA-256 {digest}", f"{due} (facts.json)"
+                )
 
 
 def commits(record: RunRecord) -> dict[str, list[str]]:
@@ -121,7 +127,7 @@ def commits(record: RunRecord) -> dict[str, list[str]]:
     return found
 
 
-def _commits(record: RunRecord) -> Iterator[Finding]:
+def _commits(record: RunRecord) -> Iterator[Discrepancy]:
     """Every commit matches its id, its tree is the recorded one, its branch points to it, and it is what ran."""
     made = commits(record)
     if not made:
@@ -134,11 +140,11 @@ def _commits(record: RunRecord) -> Iterator[Finding]:
     for arm, each in made.items():
         branch = record.paths.repository / "refs" / "heads" / arm
         if branch.exists() and (found := branch.read_text().strip()) != each[-1]:
-            yield Finding(f"repository/refs/heads/{arm}", 1, found, each[-1])
+            yield Discrepancy(f"repository/refs/heads/{arm}", 1, found, each[-1])
         for path in sorted(record.paths.jobs.glob(f"*/{arm}/{FILE}")):
             if path.read_text() not in {sources[commit] for commit in each}:
                 name = str(path.relative_to(record.paths.folder))
-                yield Finding(name, 0, "a file that is in no commit", f"{FILE} of {' or '.join(each)}")
+                yield Discrepancy(name, 0, "a file that is in no commit", f"{FILE} of {' or '.join(each)}")
 
 
 def tree(source: str) -> str:
@@ -151,7 +157,7 @@ def _object(kind: str, content: bytes) -> str:
     return hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(content), content)).hexdigest()
 
 
-def _trials(record: RunRecord) -> Iterator[Finding]:
+def _trials(record: RunRecord) -> Iterator[Discrepancy]:
     """Each trial once, after the commit it ran, with the outcome in its files."""
     known, seen = set[str](), Counter[tuple[str, str, int]]()
     for line, kind, data in _events(record, "workspace", "attempt", "trial"):
@@ -172,7 +178,7 @@ def _trials(record: RunRecord) -> Iterator[Finding]:
             yield _said(line, f"weights {data['weights']}", "the hash among the files of the event")
 
 
-def _decisions(record: RunRecord) -> Iterator[Finding]:
+def _decisions(record: RunRecord) -> Iterator[Discrepancy]:
     """Dev scores from dev predictions, and the attempts kept from dev scores."""
     made, history = commits(record), list[Attempt]()
     for line, _, data in _events(record, "decided"):
@@ -187,7 +193,7 @@ def _decisions(record: RunRecord) -> Iterator[Finding]:
         history.append(Attempt(**{name: data[name] for name in Attempt.decided_fields()}))
 
 
-def _exposures(record: RunRecord) -> Iterator[Finding]:
+def _exposures(record: RunRecord) -> Iterator[Discrepancy]:
     """No arm was predicted on the test rows more often than the log records, or without being in it."""
     logged = Counter(data["arm"] for _, _, data in _events(record, "test predicted"))
     told = Counter[str]()
@@ -202,19 +208,19 @@ def _exposures(record: RunRecord) -> Iterator[Finding]:
             yield _said(len(record.events), f"no record that {arm} was predicted on the test rows", "one event")
 
 
-def _conversation(record: RunRecord) -> Iterator[Finding]:
+def _conversation(record: RunRecord) -> Iterator[Discrepancy]:
     """Every body has the hash of its name, and every exchange follows from its bodies and its place."""
     folder = record.paths.conversation
     talk, seen = Conversation(folder), set[tuple[str, int]]()
     for path in sorted((folder / "blobs").glob("*.json")):
         if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem:
-            yield Finding(
+            yield Discrepancy(
                 f"conversation/blobs/{path.name}", 1, "different content", "the content whose hash is its name"
             )
     for place, exchange in enumerate(talk.exchanges):
         for name, due in _due(talk, exchange, place, len({o for key, o in seen if key == exchange.key})).items():
             if (found := getattr(exchange, name)) != due:
-                yield Finding("conversation/exchanges.jsonl", place + 1, f"{name} {found}", str(due))
+                yield Discrepancy("conversation/exchanges.jsonl", place + 1, f"{name} {found}", str(due))
         seen.add((exchange.key, exchange.occurrence))
 
 
@@ -233,7 +239,7 @@ def _due(talk: Conversation, exchange: Exchange, place: int, before: int) -> dic
     }
 
 
-def arithmetic(results: Results) -> Iterator[Finding]:
+def arithmetic(results: Results) -> Iterator[Discrepancy]:
     """Accuracies that are impossible for that number of rows."""
     for track in results.tracks:
         rows = Printed(Decimal(track.data.splits["test"].rows))
@@ -243,4 +249,4 @@ def arithmetic(results: Results) -> Iterator[Finding]:
                 numbers = {"accuracy": Printed(Decimal(str(trial.scores["accuracy"]))), "samples": rows}
                 for found in contradictions([Evaluation("results.json", name, False, numbers)]):
                     if found.level == "E":
-                        yield Finding("results.json", 0, f"{name}: {found.message}", "a share of the rows")
+                        yield Discrepancy("results.json", 0, f"{name}: {found.message}", "a share of the rows")

@@ -37,7 +37,7 @@ from sandbox.printable import printable
 if TYPE_CHECKING:
     import threading
 
-    from agent.llm.gateway import Source
+    from agent.llm.gateway import Author
     from agent.loop.steps import Steps
     from agent.plan.plan import Plan
     from agent.results.schema import Results
@@ -54,7 +54,7 @@ class Replay(Session):
             return super().go()
 
     @property
-    def source(self) -> "Source":
+    def source(self) -> "Author":
         if self.options.replay == "live":
             return source(self.options, self.settings)
         from agent.llm.conversation import Recorded
@@ -181,7 +181,7 @@ def _kept(made: Replay) -> Iterator[None]:
     try:
         yield
     except (DriftError, NoReplay, TrainingError) as error:
-        verdict: likeness.Verdict = "drift" if isinstance(error, DriftError) else "failed"
+        verdict: likeness.Agreement = "drift" if isinstance(error, DriftError) else "failed"
         level = made.options.replay or "full"
         keep(made.paths, similarity.drifted(level, made.original, made.paths, error.message, verdict))
         raise

@@ -20,7 +20,7 @@ from agent.jobs.machine import environment
 from agent.llm.conversation import Conversation
 from agent.plan.read import plan_of
 from agent.recheck import diff
-from agent.recheck.likeness import Change, Decision, Level, Likeness, Pair, Parting, Row, Verdict
+from agent.recheck.likeness import Agreement, Decision, Difference, Level, Likeness, Pair, Parting, Row
 from agent.record.events import EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths, attempt_name
@@ -39,7 +39,7 @@ FLIPS = 0.001
 """The tolerances: share of a loss, distance of a probability, share of the answers of one trial."""
 
 
-def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Verdict = "drift") -> Likeness:
+def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Agreement = "drift") -> Likeness:
     """A replay that could not continue, with the comparison as far as it got."""
     return _known(level, original, replay, verdict=verdict, how="", reason=reason)
 
@@ -207,7 +207,7 @@ def _known(level: Level, original: RunPaths, replay: RunPaths, **said: Any) -> L
     )
 
 
-def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Change]:
+def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Difference]:
     """The machine that this is, beside the one the original was made on."""
     results, again = results_of(original), results_of(replay)
     ours = results.environment if results else {}
@@ -215,10 +215,10 @@ def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Change]:
     for name in theirs:
         before, now = (_value(known.get(name)) for known in (ours, theirs))
         if before != now:
-            yield Change(name=name, original=before, replay=now)
+            yield Difference(name=name, original=before, replay=now)
     before, now = (_training_code(paths) for paths in (original, replay))
     if before and now and before != now:
-        yield Change(name="kdagent's training code", original=before, replay=now)
+        yield Difference(name="kdagent's training code", original=before, replay=now)
 
 
 def _training_code(paths: RunPaths) -> str:
@@ -230,12 +230,12 @@ def _value(known: Known | None) -> str:
     return (known.value or known.reason) if known else "absent"
 
 
-def _plans(original: RunPaths, replay: RunPaths) -> tuple[Change, ...]:
+def _plans(original: RunPaths, replay: RunPaths) -> tuple[Difference, ...]:
     plans = [plan for plan in (plan_of(original), plan_of(replay)) if plan]
     if len(plans) < 2:
         return ()
     found = diff.plan_changes(*plans)
-    return tuple(Change(name=c.name, original=c.first, replay=c.second) for c in found)
+    return tuple(Difference(name=c.name, original=c.first, replay=c.second) for c in found)
 
 
 def _code(original: RunPaths, replay: RunPaths) -> str:

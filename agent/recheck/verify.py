@@ -23,7 +23,7 @@ from agent import __version__
 from agent.errors import DataError, UsageError
 from agent.figures import count
 from agent.recheck import audit
-from agent.recheck.audit import Finding
+from agent.recheck.audit import Discrepancy
 from agent.record import hashes, runs
 from agent.record.events import SCHEMA, event_hash, event_line
 from agent.record.paths import RunPaths
@@ -52,7 +52,7 @@ NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 class Derived:
     """Everything derived from an intact record."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Discrepancy, ...]
     counts: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """results.json and report.md; none before the run measured anything."""
@@ -64,7 +64,7 @@ class Derived:
 @dataclass
 class Verification:
     run: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Checks that were not possible and files that are missing, and why."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -105,7 +105,7 @@ def verify(paths: RunPaths, known: dict[str, Derived] | None = None) -> Verifica
     return made
 
 
-def _derived(paths: RunPaths, made: Verification, altered: list[Finding], known: dict[str, Derived]) -> Derived:
+def _derived(paths: RunPaths, made: Verification, altered: list[Discrepancy], known: dict[str, Derived]) -> Derived:
     """Everything that can be derived, if what it rests on is intact."""
     if any(finding.file not in (paths.results.name, paths.report.name) for finding in altered):
         made.notes.append("the numbers: the files they are derived from were altered")
@@ -118,7 +118,7 @@ def _derived(paths: RunPaths, made: Verification, altered: list[Finding], known:
     return known[made.head]
 
 
-def _output(path: Path, due: str, made: Verification) -> Iterator[Finding]:
+def _output(path: Path, due: str, made: Verification) -> Iterator[Discrepancy]:
     """A derived file, checked against its derivation."""
     if path.exists():
         yield from _text(path, due)
@@ -126,8 +126,8 @@ def _output(path: Path, due: str, made: Verification) -> Iterator[Finding]:
         made.notes.append(f"{path.name}: missing")
 
 
-def _unmade(path: Path) -> Finding:
-    return Finding(path.name, 0, "a file", "absent: the log has no record of a measurement")
+def _unmade(path: Path) -> Discrepancy:
+    return Discrepancy(path.name, 0, "a file", "absent: the log has no record of a measurement")
 
 
 def _log(paths: RunPaths, made: Verification) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ def _log(paths: RunPaths, made: Verification) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         event, wrong = _event(line, events)
         if wrong:
-            made.findings.append(Finding(paths.events.name, number, *wrong))
+            made.findings.append(Discrepancy(paths.events.name, number, *wrong))
             return events
         events.append(event)
     for event in events:
@@ -148,7 +148,9 @@ def _log(paths: RunPaths, made: Verification) -> list[dict[str, Any]]:
     made.head = events[-1]["hash"] if events else ""
     made.counts["events"] = len(events)
     if torn and hashes.closing(events):
-        made.findings.append(Finding(paths.events.name, len(lines) + 1, repr(torn[:80]), "nothing: the run had ended"))
+        made.findings.append(
+            Discrepancy(paths.events.name, len(lines) + 1, repr(torn[:80]), "nothing: the run had ended")
+        )
     elif torn:
         made.notes.append(f"events.jsonl:{len(lines) + 1}: an unfinished line")
     return events
@@ -169,7 +171,7 @@ def _event(line: bytes, before: list[dict[str, Any]]) -> tuple[dict[str, Any], t
     return event, None
 
 
-def _files(paths: RunPaths, events: list[dict[str, Any]], made: Verification) -> Iterator[Finding]:
+def _files(paths: RunPaths, events: list[dict[str, Any]], made: Verification) -> Iterator[Discrepancy]:
     """Every file that does not match the log."""
     noted, there, imported = hashes.noted(events), set(hashes.record(paths)), _imported(paths)
     absent = [name for name in noted if name not in there and not name.startswith("repository/")]
@@ -180,12 +182,12 @@ def _files(paths: RunPaths, events: list[dict[str, Any]], made: Verification) ->
     if due in absent:
         made.notes.append(f"{due}: the run was cut off before it could write it")
     for name in sorted(set(absent) - {*weights, due}):
-        yield Finding(name, 0, "missing", f"a file of SHA-256 {noted[name].sha256}")
+        yield Discrepancy(name, 0, "missing", f"a file of SHA-256 {noted[name].sha256}")
     if weights:
         made.notes.append(f"{count(len(weights), 'file')} of weights: not here; no number is derived from weights")
     unknown = [name for name in sorted(there - noted.keys()) if not (imported and name.startswith("data/"))]
     if hashes.closing(events):
-        yield from (Finding(name, 0, "a file", "absent: it is not in the log") for name in unknown)
+        yield from (Discrepancy(name, 0, "a file", "absent: it is not in the log") for name in unknown)
     elif unknown:
         made.notes.append(f"{count(len(unknown), 'file')}: the run was cut off before the log could record them")
     made.counts["files"] = len(noted.keys() & there)
@@ -199,11 +201,11 @@ def _imported(paths: RunPaths) -> bool:
         return False
 
 
-def _file(paths: RunPaths, name: str, note: hashes.Note, imported: bool) -> Iterator[Finding]:
+def _file(paths: RunPaths, name: str, note: hashes.Note, imported: bool) -> Iterator[Discrepancy]:
     try:
         found = hashes.Note.of_file(paths, name)
     except (OSError, UsageError):
-        yield Finding(name, _broken_line(paths.folder / name), "unreadable", f"a file of SHA-256 {note.sha256}")
+        yield Discrepancy(name, _broken_line(paths.folder / name), "unreadable", f"a file of SHA-256 {note.sha256}")
         return
     if found.sha256 == note.sha256 or (imported and _same_object(paths.folder / name)):
         return
@@ -213,7 +215,7 @@ def _file(paths: RunPaths, name: str, note: hashes.Note, imported: bool) -> Iter
     if name == paths.run.name:
         line = _place(paths.run, row)
     shown = repr(row.decode(errors="replace")[:SHOWN]) if line else f"SHA-256 {found.sha256}"
-    yield Finding(name, line, shown, f"as the file of SHA-256 {note.sha256} has it")
+    yield Discrepancy(name, line, shown, f"as the file of SHA-256 {note.sha256} has it")
 
 
 def _place(path: Path, row: bytes) -> int:
@@ -244,15 +246,17 @@ def _same_object(path: Path) -> bool:
         return False
 
 
-def _run(paths: RunPaths, closing: dict[str, Any] | None, derived: Derived, made: Verification) -> Iterator[Finding]:
+def _run(
+    paths: RunPaths, closing: dict[str, Any] | None, derived: Derived, made: Verification
+) -> Iterator[Discrepancy]:
     """Findings in fields of run.json that follow from the log, and in its spelling; its hash covers the rest."""
     try:
         found = runs.read(paths)
     except UsageError:
-        yield Finding(paths.run.name, _broken_line(paths.run), "not a valid run record", "one")
+        yield Discrepancy(paths.run.name, _broken_line(paths.run), "not a valid run record", "one")
         return
     if found.keys() - {*hashes.FIXED, *DUE, *FREE}:
-        yield Finding(paths.run.name, _broken_line(paths.run), "an unknown name", "a known one")
+        yield Discrepancy(paths.run.name, _broken_line(paths.run), "an unknown name", "a known one")
         return
     due = found | {name: value for name, value in derived.run.items() if name in found}
     if found["status"] == "running" and not found.get("reason"):
@@ -299,9 +303,9 @@ def _measured(record: RunRecord, before: Derived) -> Derived:
     )
 
 
-def _underivable(path: Path, error: Exception) -> Finding:
+def _underivable(path: Path, error: Exception) -> Discrepancy:
     said = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-    return Finding(path.name, 0, f"an error ({said})"[:300], "the text derived from the record")
+    return Discrepancy(path.name, 0, f"an error ({said})"[:300], "the text derived from the record")
 
 
 def _since(results: Results, code: str) -> Iterator[str]:
@@ -313,7 +317,7 @@ def _since(results: Results, code: str) -> Iterator[str]:
             yield f"{name} is {now}, the run had {was}: last digits may differ because of that"
 
 
-def _text(path: Path, due: str) -> Iterator[Finding]:
+def _text(path: Path, due: str) -> Iterator[Discrepancy]:
     """Every line of a text that differs from its derivation; the first only, where one of them has more lines."""
     found = path.read_bytes()
     if found == due.encode():
@@ -324,7 +328,7 @@ def _text(path: Path, due: str) -> Iterator[Finding]:
     for number, line, other in wrong[: MOST_LINES if len(ours) == len(theirs) else 1]:
         column = next(i for i, (a, b) in enumerate(zip_longest(line, other), 1) if a != b)
         start = max(0, column - SHOWN // 2)
-        yield Finding(path.name, number, _shown(line[start:]), _shown(other[start:]), column)
+        yield Discrepancy(path.name, number, _shown(line[start:]), _shown(other[start:]), column)
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.data.examples import BETWEEN, Examples, Source
+from baselines.data.examples import BETWEEN, DataSource, Examples
 from baselines.errors import BaselineError
 
 LABEL_COLUMNS = ("label", "labels", "class", "target")
@@ -14,7 +14,7 @@ PAIR_COLUMNS = (("sentence1", "sentence2"), ("premise", "hypothesis"))
 NO_GOLD = -1  # what the hub writes where annotators did not agree
 
 
-def from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> Source:
+def from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> DataSource:
     """Check the columns, read labels and inputs; images stay encoded until they are chosen."""
     label_column = _column(pool, LABEL_COLUMNS, name)
     kind = card.get("kind") or ("image" if any(c in pool.column_names for c in INPUT_COLUMNS["image"]) else "text")
@@ -42,7 +42,9 @@ def from_datasets(pool, test, name: str, card: dict, source: str, revision: str 
         return Examples(joined, _labels(rows, _column(rows, (label_column,), where), names, where))
 
     held_out = examples(test, f"{name} test") if test else Examples([], [])
-    return Source(kind, list(names), examples(pool, name), held_out, source, revision, notes, pairs=len(columns) > 1)
+    return DataSource(
+        kind, list(names), examples(pool, name), held_out, source, revision, notes, pairs=len(columns) > 1
+    )
 
 
 def _pair(rows, kind: str) -> list[str]:

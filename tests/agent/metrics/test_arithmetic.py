@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.errors import DataError
 from agent.metrics.arithmetic import Printed, Size, batches, divisor, interval, rights
-from agent.metrics.contradictions import Finding, contradictions, facts, splits
+from agent.metrics.contradictions import Contradiction, contradictions, facts, splits
 from agent.metrics.reported import Evaluation, read
 from agent.plan import planner
 from agent.plan.freeze import freeze
@@ -68,7 +68,7 @@ def plan(**values: Any) -> Plan:
     return made.model_copy(update={"tracks": tuple(tracks)})
 
 
-def errors(found: list[Finding]) -> list[str]:
+def errors(found: list[Contradiction]) -> list[str]:
     return [finding.rule for finding in found if finding.level == "E"]
 
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from baselines.data import tasks
 from baselines.data.columns import decode
-from baselines.data.examples import Examples, Source
+from baselines.data.examples import DataSource, Examples
 from baselines.data.rows import read_rows
 from baselines.data.splits import Splits, check, noisy, split
 from baselines.errors import BaselineError
@@ -26,11 +26,11 @@ def arrow_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KDAGENT_ARROW_CACHE", str(tmp_path_factory.mktemp("arrow")))
 
 
-def own(path: Path) -> Source:
+def own(path: Path) -> DataSource:
     return tasks.load({"name": "own", "data": str(path)})
 
 
-def ag_news(folder: Path) -> Source:
+def ag_news(folder: Path) -> DataSource:
     return tasks.load({"name": "ag_news", "data_dir": str(folder)})
 
 
@@ -48,18 +48,18 @@ def refusal(load, *arguments) -> str:
     return f"{caught.value.message} → {caught.value.hint}"
 
 
-def refused_by_check(source: Source, sizes: dict = ALL, batch_size: int = 4) -> str:
+def refused_by_check(source: DataSource, sizes: dict = ALL, batch_size: int = 4) -> str:
     return refusal(check, source, split(source, sizes, seed=0), batch_size)
 
 
 # ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pool(count: int = 200, test: int = 30) -> Source:
+def pool(count: int = 200, test: int = 30) -> DataSource:
     rows, held_out = texts(count, seed=1), texts(test, seed=2)
     names = ["kitchen", "sea", "sky"]
     examples = [Examples([t for t, _ in part], [names.index(n) for _, n in part]) for part in (rows, held_out)]
-    return Source("text", names, *examples, "made here")
+    return DataSource("text", names, *examples, "made here")
 
 
 def parts(splits: Splits) -> list[Examples]:
@@ -75,10 +75,10 @@ def test_splits_share_no_row_and_have_the_sizes_asked_for():
 
 def test_every_split_has_the_class_shares_of_the_pool():
     rare = pool(300)
-    rare = Source("text", rare.names, rare.pool.take(range(0, 300, 3)), rare.test, "")
+    rare = DataSource("text", rare.names, rare.pool.take(range(0, 300, 3)), rare.test, "")
     common = Examples([f"plain {n}" for n in range(200)], [2] * 200)
     mixed = Examples(rare.pool.inputs + common.inputs, rare.pool.labels + common.labels)
-    splits = split(Source("text", rare.names, mixed, rare.test, ""), SIZES, seed=3)
+    splits = split(DataSource("text", rare.names, mixed, rare.test, ""), SIZES, seed=3)
     for part in parts(splits)[:3]:
         assert abs(Counter(part.labels)[0] - len(part) / 3) <= 1.5
 
@@ -121,7 +121,7 @@ def test_rows_equal_to_a_test_row_or_to_another_row_are_left_out_and_counted():
     test_row, pool_row = source.test.inputs[0], source.pool.inputs[5]
     added = [test_row, f"  {test_row.upper()} ", pool_row.replace(" ", "  ")]
     crowded = Examples(source.pool.inputs + added, [*source.pool.labels, 0, 1, 2])
-    splits = split(Source("text", source.names, crowded, source.test, ""), ALL, seed=0)
+    splits = split(DataSource("text", source.names, crowded, source.test, ""), ALL, seed=0)
     assert len(splits.train) + len(splits.dev) == 200
     assert not {test_row, *added} & set(splits.train.inputs + splits.dev.inputs)
     assert splits.notes == ["3 training rows left out: equal to a test row or to another training row"]
@@ -143,15 +143,15 @@ def test_missing_rows_are_noted_and_dev_takes_a_quarter_at_most():
 
 def test_rows_of_one_class_are_refused():
     source = pool()
-    same = Source("text", source.names, source.pool.take(range(1, 60, 3)), source.test, "folder: x")
+    same = DataSource("text", source.names, source.pool.take(range(1, 60, 3)), source.test, "folder: x")
     assert "folder: x: every training row has the label 'sea' → two classes" in refused_by_check(same)
 
 
 def test_no_rows_are_refused():
     source = pool()
-    empty = Source("text", source.names, source.pool.take([]), source.test, "folder: x")
+    empty = DataSource("text", source.names, source.pool.take([]), source.test, "folder: x")
     assert "folder: x: no training rows" in refused_by_check(empty)
-    no_test = Source("text", source.names, source.pool, source.test.take([]), "folder: x")
+    no_test = DataSource("text", source.names, source.pool, source.test.take([]), "folder: x")
     assert "folder: x: no test rows" in refused_by_check(no_test)
 
 
@@ -247,13 +247,13 @@ def test_embedded_digits_hold_each_image_once():
 # ── labels ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def labelled(path: Path, labels: list, feature=None) -> Source:
+def labelled(path: Path, labels: list, feature=None) -> DataSource:
     features = Features({"text": Value("string"), "label": feature}) if feature else None
     columns = {"text": [f"text {n}" for n in range(len(labels))], "label": labels}
     return own(parquet(path / "train.parquet", columns, features))
 
 
-def names(source: Source) -> list[str]:
+def names(source: DataSource) -> list[str]:
     """The label names of all rows in the order of the file."""
     rows = dict(zip(source.pool.inputs + source.test.inputs, source.pool.labels + source.test.labels, strict=True))
     return [source.names[rows[f"text {n}"]] for n in range(len(rows))]
