@@ -129,7 +129,7 @@ TABLE = (
     Bad(
         "a student that cannot be compiled",
         own("good.csv", *BILSTM, "--set", "compiled=true"),
-        "good.training.compiled = True: a bilstm has no part that could be compiled",
+        "good.training.compiled = True: a bilstm has no part that can be compiled",
         slow=True,
     ),
     # data
@@ -164,7 +164,7 @@ TABLE = (
         environment={"PATH": "HERE/only-git"},
     ),
     # the language model
-    Bad("endpoint without a model", on_digits("--base-url", "http://127.0.0.1:9/v1"), "no model"),
+    Bad("endpoint without a model", on_digits("--base-url", "http://127.0.0.1:9/v1"), "not a model"),
     Bad("endpoint that is not an address", on_digits("--model", "m", "--base-url", "localhost"), "--base-url"),
     Bad("password in the address", on_digits("--model", "m", "--base-url", "http://me:pw@host/v1"), "password"),
     Bad("no key", on_digits("--model", "m"), "needs a key", code=4),
