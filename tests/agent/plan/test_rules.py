@@ -125,7 +125,7 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             "docstrings",
             {"method.name": "tinybert", "layer_map": "critical"},
             "tracks.docstrings.method.layer_map",
-            "tinybert does not pair layers by what they are worth",
+            "tinybert does not pair layers by their score",
         ),
         ("docstrings", {"signal": "relation", "batch_size": 2}, "tracks.docstrings.method.signal", "may have 2"),
         (
@@ -384,7 +384,7 @@ def test_what_a_bilstm_or_generated_rows_do_not_go_with_is_refused(
         ("docstrings", {"method.name": "finetune", "generated_rows": 9}, "learns only from labelled rows"),
         ("docstrings", {"method.name": "attention", "generated_rows": 9}, "attention is for images"),
         ("digits", {"method.name": "genset"}, "genset is for labelled texts"),
-        ("docstrings", {"method.name": "genset", "teacher_training.epochs": 0}, "knows nothing"),
+        ("docstrings", {"method.name": "genset", "teacher_training.epochs": 0}, "must be trained"),
         ("docstrings", {"teacher.architecture": "bilstm"}, "too weak to teach"),
         ("docstrings", {"learning_rate": 0.1}, ""),
     ],
