@@ -83,7 +83,7 @@ class Method(_Settings):
         return tuple(kind for kind in self.card.kinds if bound <= {kind})
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """What `experiment.method` holds: the method's own settings, and those that every idea may use."""
         held = {*STATED, *self.card.defaults}
         return {name: value for name, value in self.model_dump().items() if name in held}

@@ -72,7 +72,7 @@ class Training(Record):
     """Whether torch.compile turns the model into kernels of its own."""
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """What is said of it: what came later, only where it is not as it always was."""
         return {name: value for name, value in self.model_dump().items() if name != "compiled" or value}
 
