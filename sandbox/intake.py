@@ -64,8 +64,8 @@ def read_tensors(
     """The tensors of the safetensors file root/name, which must be those `expected` where that is known.
 
     With a `target` the file is copied there in one step, a piece at a time; the copy starts with the header that was
-        checked and is as long as it says. Raises IntakeRejected for a file that is not one of safetensors, or holds
-    anything but what is `expected`, and where `read_bytes` does; OSError where the copy cannot be written.
+    checked and is as long as the header states. Raises IntakeRejected for an invalid safetensors file, for one that
+    has other tensors than those `expected` and where `read_bytes` does; OSError where the copy cannot be written.
     """
     with _opened(root, name, cap) as (reader, size):
         head = _exactly(reader, min(size, 8), name)

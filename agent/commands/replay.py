@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> int:
     from agent.commands.options import refuse_early
     from agent.commands.settings import settings_of
     from agent.errors import UsageError
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
     from agent.plan.options import Options
     from agent.plan.read import paces_of
     from agent.recheck import replay as replays
@@ -53,7 +53,7 @@ def run(arguments: Namespace) -> int:
     runs.check_folder(settings.runs, "--runs-dir")
     backend = refuse_early(options, settings) if trains else None
     made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)
-    return replays.replay(original, made, Drive(made, options, settings, arguments.json, backend)).go()
+    return replays.replay(original, made, Session(made, options, settings, arguments.json, backend)).go()
 
 
 def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "Options":

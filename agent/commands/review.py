@@ -93,7 +93,7 @@ def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings")
     from dataclasses import replace
 
     from agent.commands.options import own_options, refuse_early
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
     from agent.record import runs
     from agent.results import review
 
@@ -107,7 +107,7 @@ def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings")
     options = replace(options, replay="", paces={})  # an amended replay makes nothing again
     backend = refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
-    return Drive(amended, options, settings, arguments.json, backend).go()
+    return Session(amended, options, settings, arguments.json, backend).go()
 
 
 COMMAND = Command("approve, reject or comment on a plan or report; amend a plan", arguments, run)

@@ -56,7 +56,7 @@ LASTING = (
 
 
 @dataclass(frozen=True)
-class Drive:
+class Session:
     paths: RunPaths
     options: Options
     settings: config.Settings

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from agent.cache.keys import training_code
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
 from agent.loop.going_on import next_command
-from agent.loop.session import Drive, console_progress, source
+from agent.loop.session import Session, console_progress, source
 from agent.plan.read import plan_of
-from agent.recheck import similarity
+from agent.recheck import likeness, similarity
 from agent.recheck.data import same_data
-from agent.recheck.similarity import Likeness
+from agent.recheck.likeness import Likeness
 from agent.record import hashes, runs
 from agent.record.clock import Clock
 from agent.record.events import EventLog
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Replay(Drive):
+class Replay(Session):
     """Level full or live: a run like any other, but for who answers, and a comparison at its end."""
 
     original: RunPaths = field(kw_only=True)
@@ -137,15 +137,15 @@ class Render(Replay):
             return compared(self, similarity.same_bytes(self.original, self.paths, text))
 
 
-LEVELS: dict[similarity.Level, type[Replay]] = {"report": Render, "agent": Rehearse, "full": Replay, "live": Replay}
+LEVELS: dict[likeness.Level, type[Replay]] = {"report": Render, "agent": Rehearse, "full": Replay, "live": Replay}
 
 
-def replay(original: RunPaths, made: RunPaths, drive: Drive) -> Replay:
+def replay(original: RunPaths, made: RunPaths, session: Session) -> Replay:
     """The replay that `made` was created for."""
-    level = drive.options.replay or "full"
-    fresh = replace(drive.settings, cache=made.scratch / "cache")
-    settings = drive.settings if level == "live" else fresh
-    return LEVELS[level](made, drive.options, settings, drive.as_json, drive.backend, original=original)
+    level = session.options.replay or "full"
+    fresh = replace(session.settings, cache=made.scratch / "cache")
+    settings = session.settings if level == "live" else fresh
+    return LEVELS[level](made, session.options, settings, session.as_json, session.backend, original=original)
 
 
 def replayable(original: RunPaths) -> None:
@@ -181,13 +181,13 @@ def _kept(made: Replay) -> Iterator[None]:
     try:
         yield
     except (DriftError, NoReplay, TrainingError) as error:
-        verdict: similarity.Verdict = "drift" if isinstance(error, DriftError) else "failed"
+        verdict: likeness.Verdict = "drift" if isinstance(error, DriftError) else "failed"
         level = made.options.replay or "full"
         keep(made.paths, similarity.drifted(level, made.original, made.paths, error.message, verdict))
         raise
 
 
-def compared(made: Drive, found: Likeness) -> int:
+def compared(made: Session, found: Likeness) -> int:
     keep(made.paths, found)
     if made.as_json:
         print(found.model_dump_json(by_alias=True))

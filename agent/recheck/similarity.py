@@ -12,26 +12,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-from pydantic import ConfigDict, Field
+from typing import Any, NamedTuple
 
 from agent.figures import count
-from agent.frozen import Known, Record
+from agent.frozen import Known
 from agent.jobs.machine import environment
 from agent.llm.conversation import Conversation
 from agent.plan.read import plan_of
 from agent.recheck import diff
+from agent.recheck.likeness import Change, Decision, Level, Likeness, Pair, Parting, Row, Verdict
 from agent.record.events import EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths, attempt_name
 from agent.results.compare import compare
 from agent.results.read import results_of
 from agent.results.score import Scores, score
-
-Level = Literal["report", "agent", "full", "live"]
-Verdict = Literal["match", "compatible", "differs", "drift", "failed"]
-How = Literal["bytes", "decisions", "exact", "tolerance", "statistical", ""]
 
 DECIDES = (
     *("python", "processor", "graphics card", "torch", "transformers", "accelerate", "tokenizers", "numpy"),
@@ -42,89 +37,6 @@ LOSS = 1e-3
 PROBABILITY = 1e-4
 FLIPS = 0.001
 """The tolerances: share of a loss, distance of a probability, share of the answers of one trial."""
-
-
-class Change(Record):
-    name: str
-    original: str
-    replay: str
-
-
-class Row(Record):
-    """One metric of one arm, mean over seeds."""
-
-    track: str
-    arm: str
-    metric: str
-    original: float
-    replay: float
-
-
-class Parting(Record):
-    """The first logged step at which the losses of a trial are no longer equal."""
-
-    track: str
-    arm: str
-    seed: int
-    step: int
-    original: float
-    replay: float | None
-    """Absent where the replay logged none."""
-
-
-class Pair(Record):
-    """A replayed arm minus the original one, on the same rows and seeds."""
-
-    track: str
-    arm: str
-    difference: float
-    low: float
-    """95 % interval."""
-    high: float
-    mcnemar: tuple[float, ...]
-    """Exact level per seed over examples."""
-
-
-class Decision(Record):
-    number: int
-    commit: str
-    same_commit: bool
-    outcome: str
-    same_decision: bool
-
-
-class Likeness(Record):
-    """What a replay found (replay.json, schema 1)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    level: Level
-    original: str
-    replay: str
-    verdict: Verdict
-    how: How
-    reason: str
-    environment: tuple[Change, ...] = ()
-    plan: tuple[Change, ...] = ()
-    code: str = ""
-    """Unified diff of the two proposed train.py."""
-    attempts: tuple[Decision, ...] = ()
-    asked: int = 0
-    """Requests that the record answered."""
-    unused: int = 0
-    """Replies of the record that nothing asked for."""
-    reworded: int = 0
-    """Requests that are worded differently from the recorded ones at their places."""
-    equal: tuple[int, int] = (0, 0)
-    """Predictions that are equal bit by bit, and how many there are."""
-    rows: tuple[Row, ...] = ()
-    partings: tuple[Parting, ...] = ()
-    pairs: tuple[Pair, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        return {"match": 0, "compatible": 0, "differs": 1, "failed": 5, "drift": 6}[self.verdict]
 
 
 def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Verdict = "drift") -> Likeness:

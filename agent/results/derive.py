@@ -1,4 +1,4 @@
-"""results.json from what a run holds on disk, and from nothing else, so that anybody derives it again.
+"""results.json from what a run left on disk, and from nothing else, so that anybody can derive it again.
 
 Every number is computed here and in the files it leans on, from logits, labels, traces and the event log.
 """
@@ -19,8 +19,9 @@ from agent.results.conclude import conclude
 from agent.results.executed import run_fields
 from agent.results.published import PUBLISHED
 from agent.results.run_record import RunRecord
-from agent.results.schema import Attempt, Code, FieldRow, Isolation, Measured, Results, Source, TrackResult
+from agent.results.schema import SCHEMA, Attempt, Code, FieldRow, Isolation, Measured, Results, Source, TrackResult
 from agent.results.track_record import TrackRecord
+from agent.results.wording import in_words_of_schema_1
 from sandbox.workspace import Workspace
 
 Status = Literal["complete", "partial", "failed", "cancelled"]
@@ -28,8 +29,9 @@ Outcome = Literal["kept", "discarded", "rejected"]
 
 
 def derive(record: RunRecord) -> Results:
-    """Everything that was measured, and what follows from it."""
-    return conclude(_measured(record))
+    """All measurements, and the conclusions that follow from them, in the words of the record's time."""
+    results = conclude(_measured(record))
+    return results if record.schema == SCHEMA else in_words_of_schema_1(results)
 
 
 def _measured(record: RunRecord) -> Measured:
@@ -37,7 +39,7 @@ def _measured(record: RunRecord) -> Measured:
     seen, exchanges = record.observed, Conversation(record.paths.conversation)
     status, reason = _status(record)
     return Measured(
-        schema=_schema(record),
+        schema=record.schema,
         run=record.run["id"],
         status=status,
         status_reason=reason,
@@ -63,11 +65,6 @@ def _measured(record: RunRecord) -> Measured:
     )
 
 
-def _schema(record: RunRecord) -> Literal[1, 2]:
-    """The schema that the results were written in: a record is held against the text of its time."""
-    return 1 if record.observed.get("results", 1) == 1 else 2
-
-
 def _status(record: RunRecord) -> tuple[Status, str]:
     if record.observed["late"] and any(trial["status"] == "failed" for trial in record.said("trial")):
         return "partial", "the time budget ran out"
@@ -75,8 +72,8 @@ def _status(record: RunRecord) -> tuple[Status, str]:
 
 
 def _environment(record: RunRecord) -> dict[str, Known]:
-    """The machine as it was seen from outside, what compiling would do on it where that was measured, and the flags
-    that every training says it ran under."""
+    """The machine as it was seen from outside, the effect of compiling on it where that was measured, and the flags
+    that every training reported."""
     found = {name: Known.model_validate(said) for name, said in record.observed["environment"].items()}
     for track in record.plan.tracks:
         if pace := record.prepared[track.name].pace:
@@ -101,8 +98,8 @@ def _run_fields(record: RunRecord, tracks: Sequence[TrackResult], seconds: float
 
 
 def deviations(record: RunRecord) -> tuple[str, ...]:
-    """What in the cache was made again, trials of other runs, trials split into micro-batches, and trials that went
-    on from a checkpoint."""
+    """Cache entries that were rebuilt, trials of other runs, trials split into micro-batches, and trials that
+    continued from a checkpoint."""
     found = [str(said["what"]) for said in record.said("made again")]
     reused = dict[tuple[str, str], dict[str, None]]()
     for path in sorted(record.paths.folder.glob("trials/*/*/*/trial.json")):
@@ -110,7 +107,7 @@ def deviations(record: RunRecord) -> tuple[str, ...]:
         if origin := report.get("reused"):
             reused.setdefault((track, origin), {})[arm] = None
         if step := report.get("continued"):
-            found.append(f"{track}: {arm} seed {seed} was cut off and went on from its checkpoint at step {step}")
+            found.append(f"{track}: {arm} seed {seed} was cut off and continued from its checkpoint at step {step}")
         if (micro := report.get("micro", 1)) > 1:
             size = record.plan.track(track).training.batch_size
             split = f"{micro} micro-batches of {size // micro} rows"

@@ -1,6 +1,6 @@
 """Planned beside executed, field by field.
 
-A row MATCHes when what was seen is what was planned in every trial of the proposed arm, has DEVIATED when anything else
+A row MATCHes when the planned value was seen in every trial of the proposed arm, has DEVIATED when a different value
 was seen in one, and is NOT_SEEN when one trial left no trace of it.
 """
 
@@ -13,7 +13,7 @@ from agent.results.evidence import Evidence, TrialRecord
 from agent.results.schema import SCHEMA, FieldRow, TrackResult
 
 EXECUTED = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
-"""Settings of a training that the live trainer says by the same name."""
+"""Settings of a training that the live trainer reports by the same name."""
 
 Where = Literal["in-process", "outside"]
 
@@ -41,7 +41,7 @@ def fields(evidence: Evidence, schema: int = SCHEMA) -> tuple[FieldRow, ...]:
 def run_fields(
     plan: Plan, tracks: Sequence[TrackResult], attempts: int, seconds: float, tokens: int, longest: float, memory: int
 ) -> tuple[FieldRow, ...]:
-    """What belongs to the whole run; `longest` is seconds per trial, `memory` the most bytes a process held."""
+    """Fields of the whole run; `longest` is seconds per trial, `memory` the most bytes a process used."""
     sheet, budget = _Sheet(plan, "", "outside"), plan.budget
     arms = {arm.name for track in tracks for arm in track.arms if len(arm.trials) == len(plan.seeds)}
     return (
@@ -72,7 +72,7 @@ class _Sheet:
         where: Where | None = None,
         unseen: str = "not seen",
     ) -> FieldRow:
-        """`seen` is None where nothing was seen, which `unseen` then says; `matches` replaces equality."""
+        """`seen` is None where nothing was seen, which `unseen` then reports; `matches` replaces equality."""
         same = seen is not None and (matches(seen) if matches else seen == planned)
         return FieldRow(
             field=field,
@@ -262,7 +262,7 @@ def _list(values: Iterable[Any]) -> str | None:
 
 
 def _same(values: Iterable[Any]) -> Any:
-    """The value all trials agree on; None when one did not say, a text with all of them when they differ."""
+    """The value all trials agree on; None when one did not report it, a text with all of them when they differ."""
     seen = list(values)
     if not seen or None in seen:
         return None

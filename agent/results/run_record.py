@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
@@ -39,6 +39,11 @@ class RunRecord:
     def observed(self) -> dict[str, Any]:
         """What was seen once, when the test rows were predicted."""
         return self.said("measured")[0]
+
+    @property
+    def schema(self) -> Literal[1, 2]:
+        """The schema that the results were written in: a record is held against the text of its time."""
+        return 1 if self.observed.get("results", 1) == 1 else 2
 
     @property
     def commits(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a run's record says of one track: scores, evidence, planned beside executed, guards and comparisons."""
+"""One track in a run's record: scores, evidence, planned beside executed, guards and comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from agent.errors import TrainingError
-from agent.plan.arms import ARMS
+from agent.plan.arms import ALONE, ARMS
 from agent.plan.headroom import more_headroom
 from agent.plan.plan import Track
 from agent.record.prepared import Prepared, Who
@@ -60,7 +60,7 @@ class TrackRecord:
         record, track, scores = self.record, self.track, self.scores
         prepared, teacher = record.prepared[track.name], self._teacher()
         seen = self._evidence() if record.kept else None
-        rows = fields(seen) if seen else ()
+        rows = fields(seen, record.schema) if seen else ()
         checks = guards(seen, rows) if seen else ()
         return TrackResult(
             name=track.name,
@@ -74,7 +74,7 @@ class TrackRecord:
             majority_accuracy=self._majority,
             comparisons=self._comparisons(checks),
             guards=checks,
-            gap=_gap(track, teacher, scores["student_only"]) if scores["student_only"] else None,
+            gap=_gap(track, teacher, scores[ALONE.name]) if scores[ALONE.name] else None,
             published=() if record.options.own else published(track.task.name),
         )
 
@@ -83,7 +83,7 @@ class TrackRecord:
         return majority_accuracy(self.record.labels(self.track, "test"))
 
     def _evidence(self) -> evidence.Evidence:
-        """What the checks of a track look at."""
+        """The evidence that the checks of a track need."""
         record, track = self.record, self.track
         prepared = record.prepared[track.name]
         teacher, before = evidence.TrialRecord(record.paths.teacher(track.name)), record.said("teachers")[0]["weights"]
@@ -169,7 +169,7 @@ def _gap(track: Track, teacher: Scores, students: Sequence[Scores]) -> Gap:
     found = gap(teacher, students)
     if found.significant or not (more := more_headroom(track)):
         return found
-    return found.model_copy(update={"note": f"{found.note} What leaves the student further behind: `{more}`."})
+    return found.model_copy(update={"note": f"{found.note} To leave the student further behind: `{more}`."})
 
 
 def latency_of(records: Sequence[evidence.TrialRecord]) -> Latency | None:

@@ -109,9 +109,7 @@ def test_views_are_in_the_plan_that_is_shown(kdagent: Kdagent) -> None:
 def test_a_plan_of_long_trials_says_what_compiling_would_do(kdagent: Kdagent) -> None:
     asked = ("run", "kd", "--task", "digits", "--method", "kd", "--plan-only", "--isolation", "process")
     long, short = kdagent(*asked, "--set", "epochs=60"), kdagent(*asked)
-    said = re.search(
-        r"compiling: trained as it is: a step takes (.*) ms, too little for compiling to be tried", long.out
-    )
+    said = re.search(r"compiling: not compiled: a step takes (.*) ms, too short for compiling to be tried", long.out)
     assert said and 0 < float(said[1]) < 100
     assert "compil" not in short.out + short.err
 

@@ -131,7 +131,7 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
         here("trial", place.lab.trial_job(alone, steps=12, out=str(tmp_path / "alone")))
         assert sha256(trial / "weights.safetensors") == sha256(tmp_path / f"alone/kd/{seed}/weights.safetensors")
     assert list(place.paths.scratch.iterdir()) == []
-    said = "own: kd seed 2 was cut off and went on from its checkpoint at step 6"
+    said = "own: kd seed 2 was cut off and continued from its checkpoint at step 6"
     assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == (said,)
 
 

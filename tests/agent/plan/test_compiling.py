@@ -115,11 +115,11 @@ def test_compiling_that_is_wanted_and_impossible_is_refused() -> None:
         (
             FAST,
             {"compiled": True},
-            "compiled: a step takes 100 ms as it is, 50 ms compiled, 20 s to compile, the same ",
+            "compiled: a step takes 100 ms plain, 50 ms compiled, 20 s to compile, the same ",
         ),
-        (FAST, {}, "trained as it is: a step takes 100 ms as it is, 50 ms compiled, 20 s to compile, the same bits"),
-        (Pace(plain=0.002), {}, "trained as it is: a step takes 2 ms, too little for compiling to be tried"),
-        (Pace(problem="no compiler"), {}, "trained as it is: no compiler"),
+        (FAST, {}, "not compiled: a step takes 100 ms plain, 50 ms compiled, 20 s to compile, the same bits"),
+        (Pace(plain=0.002), {}, "not compiled: a step takes 2 ms, too short for compiling to be tried"),
+        (Pace(problem="no compiler"), {}, "not compiled: no compiler"),
     ],
 )
 def test_the_report_says_what_was_measured_and_what_came_of_it(pace: Pace, values: dict[str, Any], said: str) -> None:

@@ -7,15 +7,14 @@ import pytest
 
 from agent.cli import main
 from agent.errors import NoReplay, UsageError
-from agent.loop.session import Drive
 from agent.plan.options import Options
-from agent.plan.read import plan_of
 from agent.recheck import replay as replays
 from agent.recheck import similarity
 from agent.recheck.data import with_data
 from agent.record import runs
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.results import review
 from tests.agent.command import Kdagent
 from tests.agent.forged import OPTIONS
 from tests.agent.records import Records
@@ -95,13 +94,19 @@ def feelings(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunPaths:
     return made
 
 
+class Approved(Exception):
+    """A replay has the recorded plan, and would train now."""
+
+
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[str]:
-    """Hashes of the plans that replays get as far as."""
-    found: list[str] = []
+def untrained(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Replays get as far as their approval."""
+
+    def stop(*_: str) -> None:
+        raise Approved
+
     monkeypatch.setenv("KDAGENT_CACHE", str(cache))
-    monkeypatch.setattr(Drive, "_train", lambda drive, steps, plan: found.append(plan.hash) or 0)
-    return found
+    monkeypatch.setattr(review, "add", stop)
 
 
 def replay(paths: RunPaths, *words: str) -> int:
@@ -109,19 +114,19 @@ def replay(paths: RunPaths, *words: str) -> int:
 
 
 @pytest.mark.slow
-def test_same_file_under_another_name_makes_the_same_plan(
-    feelings: RunPaths, planned: list[str], tmp_path: Path
-) -> None:
+def test_same_file_under_another_name_makes_the_same_plan(feelings: RunPaths, untrained: None, tmp_path: Path) -> None:
     [source] = feelings.folder.parents[1].glob("*.csv")
     (tmp_path / "other.csv").write_bytes(source.read_bytes())
-    assert replay(feelings, "--data", str(tmp_path / "other.csv")) == 0
-    assert planned == [plan.hash for plan in [plan_of(feelings)] if plan]
+    with pytest.raises(Approved):
+        replay(feelings, "--data", str(tmp_path / "other.csv"))
+    made = next(runs.every(feelings.folder.parent))
+    assert made != feelings and made.plan.read_bytes() == feelings.plan.read_bytes()
 
 
 @pytest.mark.slow
 def test_other_content_is_missing_data_not_drift(
     feelings: RunPaths,
-    planned: list[str],
+    untrained: None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -134,13 +139,12 @@ def test_other_content_is_missing_data_not_drift(
     assert replay(feelings, "--data", str(tmp_path / "Meine Gefühle.csv")) == 7
     said = capsys.readouterr().err
     assert "the data of meine_gefühle are missing: the run learnt from folder: 1 csv" in said
-    assert "; found folder: 1 csv " in said and planned == []
-    assert kept == ["failed"]
+    assert "; found folder: 1 csv " in said and kept == ["failed"]
 
 
 @pytest.mark.slow
 def test_file_that_was_moved_is_asked_for_before_a_run_is_made(
-    feelings: RunPaths, planned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    feelings: RunPaths, untrained: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [source] = feelings.folder.parents[1].glob("*.csv")
     before = list(runs.every(feelings.folder.parent))
@@ -150,6 +154,7 @@ def test_file_that_was_moved_is_asked_for_before_a_run_is_made(
         hint = capsys.readouterr().err.split("now: ")[1]
         assert list(runs.every(feelings.folder.parent)) == before
         words = [str(moved) if word == "PATH" else word for word in shlex.split(hint)[1:]]
-        assert main([*words, "--isolation", "process"]) == 0 and len(planned) == 1
+        with pytest.raises(Approved):
+            main([*words, "--isolation", "process"])
     finally:
         moved.rename(source)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.recheck.similarity import Likeness
+from agent.recheck.likeness import Likeness
 from agent.record.events import EventLog, broken_link
 from agent.record.hashes import Note, noted
 from agent.record.paths import RunPaths
