@@ -2,24 +2,26 @@
 
     python -m tests.campaigns.examples [--write]    names the reports that differ from what kdagent writes today
     python -m tests.campaigns.examples --keep NAME RUN    makes the finished run in the folder RUN the example NAME
+    python -m tests.campaigns.examples --play    makes a run in which an author answers by hand the example `endpoint`
 
-A record is results.json, and review.json where somebody reviewed the run, as the run wrote them. What was measured is
-taken from there; what follows by rule from it (verdict, conclusion, limitations) and every word of the template is
-today's. To run an example again, take the command from its report, under Reproducibility, and keep the new run.
-Exits with 1 where a report is stale.
+A record is results.json, and review.json where somebody reviewed the run, as the run wrote them. The measurements come
+from there; what follows by rule from them (verdict, conclusion, limitations) and every word of the template is today's,
+unless the record is of an earlier schema, whose words stay. To run an example again, take the command from its report,
+under Reproducibility, and keep the new run. Exits with 1 where a report is stale.
 """
 
 import argparse
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from agent.record.paths import RunPaths
 from agent.results.conclude import conclude
 from agent.results.report import render_report
-from agent.results.schema import Results, Reviews
+from agent.results.schema import SCHEMA, Results, Reviews
 from benchmarks.page import DOCS
-from tests.campaigns.records.__main__ import PLAYED
+from tests.campaigns.records import __main__ as by_hand
 
 RECORDS = Path(__file__).parent / "records"
 PAGES = DOCS / "examples"
@@ -28,8 +30,8 @@ UNKNOWN = "has no record; keep one, or remove the page"
 
 
 def examples(records: Path = RECORDS) -> dict[str, RunPaths]:
-    """The record of each example, by its name; a model's own edits are in the record that the tests play again."""
-    return {folder.name: RunPaths(folder) for folder in sorted(records.iterdir())} | {"endpoint": RunPaths(PLAYED)}
+    """The record of each example, by its name."""
+    return {folder.name: RunPaths(folder) for folder in sorted(records.iterdir())}
 
 
 def page(name: str, pages: Path = PAGES) -> Path:
@@ -37,10 +39,10 @@ def page(name: str, pages: Path = PAGES) -> Path:
 
 
 def rendered(record: RunPaths) -> str:
-    """The report of that record in today's words."""
+    """The report of that record."""
     results = Results.model_validate_json(record.results.read_bytes())
     reviews = Reviews.model_validate_json(record.review.read_bytes()).reviews if record.review.exists() else ()
-    return render_report(conclude(results), reviews)
+    return render_report(conclude(results) if results.schema_ == SCHEMA else results, reviews)
 
 
 def stale(records: Path = RECORDS, pages: Path = PAGES) -> list[str]:
@@ -57,7 +59,9 @@ def write(records: Path = RECORDS, pages: Path = PAGES) -> None:
 
 
 def keep(name: str, run: RunPaths, records: Path = RECORDS) -> None:
-    """The record of a finished run becomes that of the example."""
+    """The record of a finished run becomes that of the example. Raises SystemExit for a run without results."""
+    if not run.results.exists():
+        raise SystemExit(f"{run.folder} has no results.json: name the folder of a finished run")
     folder = records / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -66,14 +70,23 @@ def keep(name: str, run: RunPaths, records: Path = RECORDS) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
+def play() -> None:
+    """The author of tests/campaigns/records answers a new run, which becomes the example `endpoint`; two minutes."""
+    with tempfile.TemporaryDirectory(prefix="kdagent-example-") as home:
+        keep("endpoint", by_hand.run(Path(home)))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep", nargs=2, metavar=("NAME", "RUN"))
+    parser.add_argument("--play", action="store_true")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     if asked.keep:
         keep(asked.keep[0], RunPaths(Path(asked.keep[1])))
-    if asked.write or asked.keep:
+    if asked.play:
+        play()
+    if asked.write or asked.keep or asked.play:
         write()
     found = stale()
     for name in found:

@@ -74,7 +74,18 @@ def test_finished_run_becomes_an_example(records: Path, pages: Path) -> None:
     assert stale(records, pages) == ["demo"]
     write(records, pages)
     assert stale(records, pages) == []
-    assert page("demo", pages).read_bytes() == page("endpoint", pages).read_bytes()
+    assert "played-by-hand" in page("demo", pages).read_text()
+
+
+def test_run_without_results_replaces_no_record(records: Path, pages: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="has no results.json: name the folder of a finished run"):
+        keep("demo", RunPaths(tmp_path / "unfinished"), records)
+    assert stale(records, pages) == []
+
+
+def test_record_of_an_earlier_schema_keeps_its_words() -> None:
+    """The record that the tests play again is of schema 1."""
+    assert rendered(RunPaths(PLAYED)).count("holds zero") + rendered(RunPaths(PLAYED)).count("met the test inputs") == 1
 
 
 @pytest.mark.parametrize("name", sorted(examples()))
