@@ -1,4 +1,4 @@
-"""The reports in docs/examples/, each written again from the record of its run.
+"""The reports in docs/examples/, each written again from the record of its run, and what README shows of them.
 
     python -m tests.campaigns.examples [--write]    names the reports that differ from what kdagent writes today
     python -m tests.campaigns.examples --keep NAME RUN    makes the finished run in the folder RUN the example NAME
@@ -14,17 +14,22 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.record.paths import RunPaths
 from agent.results.conclude import conclude
 from agent.results.report import render_report
 from agent.results.schema import SCHEMA, Results, Reviews
-from benchmarks.page import DOCS
+from benchmarks.page import DOCS, put, replaced
+from tests.campaigns.examples.readme import output, table
 from tests.campaigns.records import __main__ as by_hand
 
 RECORDS = Path(__file__).parent / "records"
 PAGES = DOCS / "examples"
+README = DOCS.parent / "README.md"
+SHOWN = {"output": ("demo", output), "compared": ("demo", table)}
+"""What README shows between its marks, and of which example."""
 DIFFERS = "differs from what its record gives; make examples WRITE=--write"
 UNKNOWN = "has no record; keep one, or remove the page"
 
@@ -38,11 +43,22 @@ def page(name: str, pages: Path = PAGES) -> Path:
     return pages / f"{name}.md"
 
 
+def results_of(record: RunPaths) -> Results:
+    """What was measured, and what follows from it today; as it is for a record of an earlier schema."""
+    results = Results.model_validate_json(record.results.read_bytes())
+    return conclude(results) if results.schema_ == SCHEMA else results
+
+
 def rendered(record: RunPaths) -> str:
     """The report of that record."""
-    results = Results.model_validate_json(record.results.read_bytes())
     reviews = Reviews.model_validate_json(record.review.read_bytes()).reviews if record.review.exists() else ()
-    return render_report(conclude(results) if results.schema_ == SCHEMA else results, reviews)
+    return render_report(results_of(record), reviews)
+
+
+def shown() -> dict[str, str]:
+    """The text between each mark of README."""
+    found = examples()
+    return {mark: text(results_of(found[name])) for mark, (name, text) in SHOWN.items()}
 
 
 def stale(records: Path = RECORDS, pages: Path = PAGES) -> list[str]:
@@ -50,6 +66,15 @@ def stale(records: Path = RECORDS, pages: Path = PAGES) -> list[str]:
     found = {path.stem: path.read_text(encoding="utf-8") for path in pages.glob("*.md")}
     due = {name: rendered(record) for name, record in examples(records).items()}
     return sorted(name for name in found.keys() | due.keys() if found.get(name) != due.get(name))
+
+
+def complaints() -> Iterator[str]:
+    """One line per report, and per place in README, that is stale."""
+    for name in stale():
+        yield f"docs/examples/{name}.md: {DIFFERS if name in examples() else UNKNOWN}"
+    for mark, text in shown().items():
+        if replaced(README, mark, text) != README.read_text(encoding="utf-8"):
+            yield f"README.md, {mark}: {DIFFERS}"
 
 
 def write(records: Path = RECORDS, pages: Path = PAGES) -> None:
@@ -88,9 +113,10 @@ def main() -> int:
         play()
     if asked.write or asked.keep or asked.play:
         write()
-    found = stale()
-    for name in found:
-        print(f"docs/examples/{name}.md: {DIFFERS if name in examples() else UNKNOWN}")
+        for mark, text in shown().items():
+            put(README, mark, text)
+    found = list(complaints())
+    print(*found, sep="\n", end="\n" * bool(found))
     return int(bool(found))
 
 

@@ -10,7 +10,7 @@ import pytest
 from agent import render
 from agent.record.paths import RunPaths
 from agent.results.schema import SCHEMA, Results
-from tests.campaigns.examples.__main__ import PAGES, RECORDS, examples, keep, page, rendered, stale, write
+from tests.campaigns.examples.__main__ import PAGES, RECORDS, complaints, examples, keep, page, rendered, stale, write
 from tests.campaigns.records.__main__ import PLAYED
 
 PRINTED = sorted(path.stem for path in PAGES.glob("*.md"))
@@ -46,8 +46,8 @@ def test_report_is_what_its_record_gives_today(name: str) -> None:
     assert page(name).read_text(encoding="utf-8") == rendered(examples()[name]), "make examples WRITE=--write"
 
 
-def test_none_is_stale() -> None:
-    assert stale() == []
+def test_readme_shows_what_the_record_of_its_example_gives() -> None:
+    assert list(complaints()) == []
 
 
 def test_changed_line_of_the_template_makes_every_report_stale_until_they_are_written_again(
