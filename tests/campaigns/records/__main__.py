@@ -29,7 +29,7 @@ def run(home: Path) -> RunPaths:
         out, err = process.communicate()
     if process.returncode:
         raise SystemExit(f"{out.decode()}\n{err.decode()}")
-    print(out.decode().splitlines()[-4])
+    print(out.decode().splitlines()[-3])
     [folder] = kdagent.runs.iterdir()
     return RunPaths(folder)
 
