@@ -13,7 +13,7 @@ ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
   $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)): known are $(KNOWN))
 endif
 
-.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded demo-spread mutation-test replay-test kill-test clean
+.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -43,6 +43,9 @@ effects: install # every method's smallest experiment beside what is expected of
 
 recorded: install # every method on a real task, and published orderings; an hour and more: DATA=folder [WRITE=--write]
 	$(BIN)/python -m tests.campaigns.recorded --data-dir $(DATA) $(WRITE)
+
+examples: install # the reports in docs/examples/ from the records of their runs; WRITE=--write writes those that differ
+	$(BIN)/python -m tests.campaigns.examples $(WRITE)
 
 bench: .bench/installed # what distillation costs beside the floor and the rivals; ten idle minutes: [DATA=folder] [WRITE=--write]
 	env -u OMP_NUM_THREADS GOMP_SPINCOUNT=10000 $(BIN)/python -m benchmarks $(if $(DATA),--data-dir $(DATA)) $(WRITE)

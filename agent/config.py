@@ -47,7 +47,7 @@ class Settings:
         return f"Settings(runs={self.runs}, cache={self.cache}, base_url={self.base_url!r}, model={self.model!r})"
 
 
-def cards(path: Path) -> dict[str, Any]:
+def cards(path: Path) -> dict[str, Any]:  # any: TOML; `plan.cards` and `plan.settings` type what they take
     """The cards of one data file, tasks or scales, or of a folder with a file for each: the methods, in their order.
 
     A method's card names in `before` the one that it stands right in front of. Raises ValueError where these names do

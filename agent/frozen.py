@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,7 +11,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def usual(cls) -> dict[str, Any]:
+    def usual(cls) -> dict[str, object]:
         """The value of each field that need not be said."""
         return {name: field.get_default() for name, field in cls.model_fields.items() if not field.is_required()}
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 PRODUCT = ("agent", "sandbox", "baselines", "benchmarks", "templates")
 LONGEST_FILE, LONGEST_CLASS, MOST_METHODS, MOST_ROOMS, LONGEST_WALK = 400, 250, 20, 20, 14
+MOST_UNTYPED = 10
 
 
 def sources(*folders: str) -> list[Path]:
@@ -80,6 +81,12 @@ def test_rooms_files_and_classes_are_small_enough_to_be_read() -> None:
                 assert len(methods) <= MOST_METHODS, f"{path.relative_to(ROOT)}: {node.name} has {len(methods)} methods"
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= LONGEST_CLASS, f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"
+
+
+def test_what_crosses_a_room_s_boundary_has_a_type_or_a_reason_not_to() -> None:
+    crossing = list(house.untyped())
+    assert [(file, name) for file, name, reason in crossing if not reason] == []
+    assert 0 < len(crossing) <= MOST_UNTYPED
 
 
 # ── docs/architecture.md ────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ manifest was not finished, or not by us, and goes. A run locks the folder itself
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def altered(folder: Path) -> str:
     return next((name for name, due in (manifest(folder) or {}).items() if not _is(folder / name, due)), "")
 
 
-def note(folder: Path, about: dict[str, Any], found_in: Path | None = None) -> None:
+def note(folder: Path, about: Mapping[str, object], found_in: Path | None = None) -> None:
     """Writes the manifest, or adds to it what is new; `found_in` is where the files are, if not in the folder yet."""
     known = {} if found_in else manifest(folder) or {}
     files = hashes(found_in or folder, known)
@@ -98,13 +98,13 @@ def manifest(folder: Path) -> dict[str, str] | None:
     return found if isinstance(found, dict) else None
 
 
-def about(folder: Path) -> dict[str, Any]:
+def about(folder: Path) -> dict[str, object]:
     """The description by the process that filled the folder."""
     found = read(_manifest(folder)).get("about")
     return found if isinstance(found, dict) else {}
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:  # any: a file of any shape, or nothing
     """The object in a file, or {} where there is none that can be read."""
     with suppress(OSError, ValueError, RecursionError):
         found = json.loads(path.read_bytes())

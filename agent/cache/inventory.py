@@ -41,7 +41,7 @@ class Entry:
             return tuple(self.path.parents[1].glob(f"*_{self.key}_*.lock"))
         return entries.lock(self.path), self.path
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self) | {"path": str(self.path)}
 
 
@@ -149,7 +149,7 @@ def _teacher(path: Path, known: Sequence[_Run]) -> str:
     if not said:
         return "unfinished, or of an earlier kdagent"
     who = "teacher_scores" if said["arm"] == "teacher" else said["arm"]
-    accuracy = _accuracy(known, said["track"], lambda track: track[who].get("scores", track[who]))
+    accuracy = _accuracy(known, str(said["track"]), lambda track: track[str(who)].get("scores", track[str(who)]))
     model = f"{said['class']} of {said['parameters']:,} parameters"
     return f"{said['track']}: {said['arm']}, {model}, and its answers to {said['rows']:,} rows{accuracy}"
 

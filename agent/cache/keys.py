@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,10 @@ from agent import config
 from agent.plan.plan import Track
 from agent.record.prepared import Prepared
 
-MODELS = ("teacher", "assistant", "student", "generator")
-"""Whose checkpoints lie beside the prepared rows."""
 
-
-def data_key(job: dict[str, Any]) -> str:
+def data_key(job: Mapping[str, object], source: Mapping[str, object], checkpoints: Iterable[str]) -> str:
     """The cache folder of prepared rows. Files that changed under their old names give different rows."""
-    checkpoints = [job[who]["checkpoint"] for who in MODELS if who in job]
-    files = [_files(job["task"]), *(_stamps(Path(checkpoint)) for checkpoint in checkpoints if checkpoint)]
+    files = [_files(source), *(_stamps(Path(checkpoint)) for checkpoint in checkpoints)]
     return digest([job, files, versions()])
 
 
@@ -48,10 +45,10 @@ def training_code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _files(source: dict[str, Any]) -> list[tuple[str, int, int]]:
+def _files(source: Mapping[str, object]) -> list[tuple[str, int, int]]:
     """Name, size and time of every file a source may read, so that changed data are prepared again."""
-    root = Path(source.get("data") or source.get("data_dir") or "")
-    name = config.cards(config.TASKS).get(source["name"], {}).get("texts", source["name"])
+    root = Path(str(source.get("data") or source.get("data_dir") or ""))
+    name = config.cards(config.TASKS).get(str(source["name"]), {}).get("texts", source["name"])
     if source.get("data_dir") and (root / name).is_dir():
         root = root / name
     if not (source.get("data") or source.get("data_dir")):

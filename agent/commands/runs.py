@@ -2,10 +2,13 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import common, seconds, text
+
+if TYPE_CHECKING:
+    from agent.record.runs import RunInfo
 
 STATUS = ("planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled", "unreadable")
 VERDICTS = ("better", "worse", "inconclusive", "invalid")
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(record: dict[str, Any], arguments: argparse.Namespace) -> bool:
+def _wanted(record: "RunInfo", arguments: argparse.Namespace) -> bool:
     """Whether a run passes every filter that was given."""
     tasks = record.get("tracks") or record["options"].get("tasks", ())
     return (
@@ -65,7 +68,7 @@ def _wanted(record: dict[str, Any], arguments: argparse.Namespace) -> bool:
     )
 
 
-def line(record: dict[str, Any]) -> str:
+def line(record: "RunInfo") -> str:
     """A run on one line; of an imported one anybody may have written it."""
     from sandbox.printable import printable
 

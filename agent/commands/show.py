@@ -2,7 +2,7 @@
 
 import json
 from argparse import Namespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import one_run
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from agent.record.paths import RunPaths
+    from agent.record.runs import RunInfo
     from agent.results.schema import Results
 
 
@@ -31,7 +32,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _show(paths: "RunPaths", record: dict[str, Any], results: "Results | None") -> None:
+def _show(paths: "RunPaths", record: "RunInfo", results: "Results | None") -> None:
     from rich.console import Console
 
     from agent.plan.read import plan_of

@@ -13,7 +13,7 @@ class Arm:
 
     name: str
     commit: str
-    method: dict[str, dict[str, Any]]
+    method: dict[str, dict[str, object]]
     """Per track: the settings in `experiment.method`."""
     teacher: bool
     ours: bool = False

@@ -12,6 +12,7 @@ from agent.jobs.checked import Checked
 from agent.jobs.job_files import PrepareJob
 from agent.jobs.runner import Request, Runner, fresh_folder
 from agent.plan.assistant import assistant
+from agent.plan.draft import TrackDraft
 from agent.record.paths import RunPaths
 from agent.record.prepared import ModelFacts, Prepared, read_prepared
 from sandbox import intake
@@ -26,7 +27,7 @@ class Data:
     checked: Checked
 
     def prepare(
-        self, tracks: Mapping[str, dict[str, Any]], sources: Mapping[str, dict[str, Any]]
+        self, tracks: Mapping[str, TrackDraft], sources: Mapping[str, dict[str, object]]
     ) -> dict[str, Prepared]:
         """Every track's rows, prepared now or found in the cache. Raises DataError."""
         with self.runner.progress.phase("prepare data", list(tracks)):
@@ -42,9 +43,9 @@ class Data:
             if Path(known.folder) not in self.checked.folders:
                 self._hold(track, known)
 
-    def _prepare(self, settings: dict[str, Any], source: dict[str, Any]) -> Prepared:
+    def _prepare(self, settings: TrackDraft, source: dict[str, object]) -> Prepared:
         job = prepare_job(settings, source)
-        return self._rows(job, self.runner.settings.cache / "data" / data_key(job.plain()))
+        return self._rows(job, self.runner.settings.cache / "data" / data_key(job.plain(), job.task, job.checkpoints))
 
     def _hold(self, track: str, known: Prepared) -> None:
         if known.job is None:
@@ -76,7 +77,7 @@ class Data:
         return found.model_copy(update={"models": models} | known)
 
 
-def prepare_job(settings: dict[str, Any], source: dict[str, Any]) -> PrepareJob:
+def prepare_job(settings: TrackDraft, source: dict[str, object]) -> PrepareJob:
     """`settings` are a draft's, of one track; what a track does not have is not in its job."""
     job: dict[str, Any] = {
         "task": source,
@@ -108,5 +109,5 @@ def keep_labels(paths: RunPaths, prepared: Mapping[str, Prepared]) -> None:
 
 def _settled(model: ModelFacts) -> ModelFacts:
     """Checkpoints were copied beside the rows before the folder had its name."""
-    place = model.spec["checkpoint"].replace(".part/", "/")
+    place = str(model.spec["checkpoint"]).replace(".part/", "/")
     return model.model_copy(update={"spec": model.spec | {"checkpoint": place}})

@@ -12,7 +12,7 @@ the intake.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent.cache.trials import TrialStore
 from agent.jobs.arm import Arm
@@ -25,6 +25,7 @@ from agent.jobs.runner import Runner
 from agent.jobs.shard_job import Inputs
 from agent.jobs.teachers import Teachers, keep_teachers
 from agent.jobs.trials import Trials
+from agent.plan.draft import TrackDraft
 from agent.plan.plan import Plan, Track
 from agent.record.pace import Pace
 from agent.record.prepared import Prepared
@@ -42,7 +43,7 @@ class Jobs(Protocol):
         """Cache entries that did not match their hashes, and were rebuilt."""
 
     def prepare(
-        self, tracks: Mapping[str, dict[str, Any]], sources: Mapping[str, dict[str, Any]]
+        self, tracks: Mapping[str, TrackDraft], sources: Mapping[str, dict[str, object]]
     ) -> dict[str, Prepared]:
         """Rows and facts from a draft's settings and each track's source. Raises DataError."""
 
@@ -93,7 +94,7 @@ class Harness:
         return self._checked.remade
 
     def prepare(
-        self, tracks: Mapping[str, dict[str, Any]], sources: Mapping[str, dict[str, Any]]
+        self, tracks: Mapping[str, TrackDraft], sources: Mapping[str, dict[str, object]]
     ) -> dict[str, Prepared]:
         return self._data.prepare(tracks, sources)
 

@@ -39,6 +39,12 @@ class PrepareJob(JobFile):
     views: int = 1
     mirror: bool = False
 
+    @property
+    def checkpoints(self) -> list[str]:
+        """Of every model that comes from one."""
+        models = (self.teacher, self.assistant, self.student, self.generator)
+        return [str(model["checkpoint"]) for model in models if model and model["checkpoint"]]
+
 
 class PaceJob(JobFile):
     seen: str

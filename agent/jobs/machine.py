@@ -9,6 +9,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 
 from agent.frozen import Known
+from agent.jobs.checkout import checkout
 
 PACKAGES = (
     "torch",
@@ -34,7 +35,20 @@ VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "PYTHO
 
 
 def environment() -> dict[str, Known]:
-    facts: dict[str, Callable[[], str]] = {
+    """kdagent's own commit among it."""
+    return {name: _known(read) for name, read in _facts().items()}
+
+
+def machine() -> list[str]:
+    """What decides how fast it computes."""
+    facts = _facts()
+    return [str(_known(facts[name]).value) for name in ("processor", "cores", "graphics card")]
+
+
+def _facts() -> dict[str, Callable[[], str]]:
+    """How each is read."""
+    return {
+        "kdagent": checkout,
         "python": platform.python_version,
         "system": lambda: f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor,
@@ -44,13 +58,6 @@ def environment() -> dict[str, Known]:
         **{name: (lambda name=name: version(name)) for name in PACKAGES},  # type: ignore[misc]
         **{name: (lambda name=name: os.environ[name]) for name in VARIABLES},  # type: ignore[misc]
     }
-    return {name: _known(read) for name, read in facts.items()}
-
-
-def machine() -> list[str]:
-    """What decides how fast it computes."""
-    known = environment()
-    return [str(known[name].value) for name in ("processor", "cores", "graphics card")]
 
 
 def packages() -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -50,7 +50,7 @@ class Request:
     messages: tuple[Message, ...]
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         messages = [asdict(message) for message in self.messages]
         return {"v": 1, "model": self.model, "purpose": self.purpose, "messages": messages}
 
@@ -125,7 +125,7 @@ class Conversation:
         spoilt = {"seq": len(self.exchanges), "reply": None, "error": error, "tokens": 0}
         self._append(given.model_copy(update=spoilt))
 
-    def body(self, digest: str) -> dict[str, Any]:
+    def body(self, digest: str) -> dict[str, Any]:  # any: a request or a reply, as it was stored
         """A stored body. Raises ModelError when it is missing or does not match its name."""
         path = self.folder / "blobs" / f"{digest}.json"
         data = path.read_bytes() if path.exists() else b""
@@ -167,7 +167,7 @@ class Conversation:
         self._end += len(line)
         self.exchanges.append(exchange)
 
-    def _store(self, body: dict[str, Any]) -> str:
+    def _store(self, body: Mapping[str, object]) -> str:
         data = _canonical(body)
         digest = _digest(data)
         path = self.folder / "blobs" / f"{digest}.json"
@@ -220,7 +220,8 @@ class Recorded:
         if occurrence >= len(recorded):
             return f"it has {len(recorded)}"
         theirs = self._record.body(recorded[occurrence].request)["messages"]
-        for number, (old, new) in enumerate(zip(theirs, request.body["messages"], strict=False), start=1):
+        ours = [asdict(message) for message in request.messages]
+        for number, (old, new) in enumerate(zip(theirs, ours, strict=False), start=1):
             if old != new:
                 return f"message {number} ({new['role']}) differs: {_first_difference(old['content'], new['content'])}"
         return f"it was recorded with {len(theirs)} messages, not {len(request.messages)}"
@@ -250,7 +251,7 @@ def _read(path: Path) -> tuple[list[Exchange], int]:
         raise ModelError(f"{path} cannot be read: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
 
 
-def _canonical(body: dict[str, Any]) -> bytes:
+def _canonical(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -37,7 +37,7 @@ class State(TypedDict, total=False):
     commit: str
     problem: str
     dev_score: float | None
-    history: list[dict[str, Any]]
+    history: list[dict[str, object]]
     """Attempts as plain values, the only kind that a checkpoint may contain."""
     kept: int
     exhausted: bool
@@ -142,7 +142,7 @@ def _tried(state: State, problem: str) -> State:
 
 def _base(state: State) -> str:
     """The commit an attempt starts from: the best so far, or plain fine-tuning."""
-    kept = [entry["commit"] for entry in state["history"] if entry["number"] == state["kept"]]
+    kept = [attempt.commit for attempt in _attempts(state) if attempt.number == state["kept"]]
     return kept[0] if kept else state["commits"]["start"]
 
 
@@ -186,10 +186,10 @@ def build(steps: Steps) -> StateGraph[State]:
     return graph
 
 
-def advance(steps: Steps, checkpoint: Path) -> dict[str, Any]:
+def advance(steps: Steps, checkpoint: Path) -> tuple[str, ...]:
     """Run the graph until it ends or waits for a review, from its last checkpoint if there is one.
 
-    The state that was reached comes back.
+    The nodes that wait come back.
     """
     with SqliteSaver.from_conn_string(str(checkpoint)) as saver:
         graph: CompiledStateGraph[State] = build(steps).compile(checkpointer=saver)
@@ -197,5 +197,4 @@ def advance(steps: Steps, checkpoint: Path) -> dict[str, Any]:
         begun = graph.get_state(thread).values  # type: ignore[arg-type]
         start: Any = None if begun else {"approved": False}
         graph.invoke(start, thread, durability="sync")  # type: ignore[call-overload]
-        state = graph.get_state(thread)  # type: ignore[arg-type]
-        return dict(state.values) | {"waiting": state.next}
+        return graph.get_state(thread).next  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent import config
 from agent.errors import PlanError
@@ -46,10 +45,10 @@ class Planning:
     def _proposal(self) -> Proposal:
         """The author's proposal for the idea; an amended plan keeps the earlier one."""
         if self.run.options.proposal:
-            return Proposal(**self.run.options.proposal)
+            return Proposal.model_validate(self.run.options.proposal)
         return self.run.gateway.ask("plan", plan_prompt(self.draft, self.run.options), parse_proposal)
 
-    def _source(self, name: str) -> dict[str, Any]:
+    def _source(self, name: str) -> dict[str, object]:
         """Where the prepare process finds a task's rows."""
         options = self.run.options
         if options.own:
@@ -62,7 +61,7 @@ class Planning:
     def _pace(self, plan: Plan, prepared: dict[str, Prepared]) -> dict[str, Prepared]:
         """Where compiling is left open, it is measured, recorded, and decided in the draft."""
         tracks, known = planner.open_to_compiling(self.draft, plan), self.run.options.paces
-        paces = {track.name: Pace(**known[track.name]) for track in tracks if track.name in known}
+        paces = {track.name: Pace.model_validate(known[track.name]) for track in tracks if track.name in known}
         paces |= self.run.jobs.paces([track for track in tracks if track.name not in known], prepared)
         planner.compile_where_it_pays(self.draft, plan, paces)
         return prepared | {name: prepared[name].model_copy(update={"pace": pace}) for name, pace in paces.items()}

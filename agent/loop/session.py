@@ -111,8 +111,8 @@ class Session:
         from agent.loop.graph import advance
         from agent.results import review
 
-        state = advance(steps, self.paths.state)
-        if "review" in state["waiting"] and not review.decided(self.paths) and not self.options.plan_only:
+        waiting = advance(steps, self.paths.state)
+        if "review" in waiting and not review.decided(self.paths) and not self.options.plan_only:
             with steps.run.runner.progress.clock.stopped():
                 how = "with --yes" if self.options.yes else self._ask()
             review.add(self.paths, "approve", how, review.author())

@@ -3,9 +3,10 @@
 from typing import Any
 
 from agent.plan.cards import cards
+from agent.plan.draft import TrackDraft
 
 
-def assistant(settings: dict[str, Any]) -> dict[str, Any] | None:
+def assistant(settings: TrackDraft) -> dict[str, object] | None:
     """The model between teacher and student, where the track's method has one: built like the teacher, and as deep and
     as wide as the user set, or halfway between the two."""
     name, teacher, student = settings["method"]["name"], settings["teacher"], settings["student"]
@@ -15,7 +16,7 @@ def assistant(settings: dict[str, Any]) -> dict[str, Any] | None:
     if not all(isinstance(size, int | float) for size in sizes):
         return None  # a value that is not a number is refused elsewhere
     said, halfway = settings["assistant"], _halfway(teacher, student)
-    made: dict[str, Any] = teacher | said | {size: said[size] or usual for size, usual in halfway.items()}
+    made: dict[str, object] = teacher | said | {size: said[size] or usual for size, usual in halfway.items()}
     return made
 
 

@@ -38,11 +38,11 @@ class Card:
     kinds: tuple[Kind, ...]
     unlabelled: bool
     """Whether it learns from rows without a label."""
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, object]
     """Its settings, each with its default."""
     proposal: Mapping[str, str]
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # any: TOML, which `plan.settings` types
     """Declarations of the settings that it brings along (agent/plan/settings.py); other methods may have them too."""
     offers: Mapping[str, str] = field(default_factory=dict)
     """Functions of baselines/methods offered to an author of train.py: call → description."""
@@ -77,10 +77,10 @@ class Card:
         """Whether the teacher is in the loss."""
         return "logits" in self.uses or "features" in self.uses
 
-    def layers(self, settings: Mapping[str, Any], student_layers: int) -> int:
+    def layers(self, settings: Mapping[str, object], student_layers: int) -> int:
         """How many layers of the teacher are in the loss."""
         if self.pairs == "mapped" and settings["layer_map"] != "last1":
-            return int(settings["layers"])
+            return int(str(settings["layers"]))
         return student_layers - 1 if self.pairs == "patient" else int(bool(self.pairs))
 
 

@@ -24,11 +24,15 @@ ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
 TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
 
 
+TrackDraft = dict[str, Any]  # any: a tree of plain values, of any field until it is frozen
+"""The settings of one track in the making."""
+
+
 @dataclass
 class Draft:
     """A plan in the making: plain values, and where each came from."""
 
-    values: dict[str, Any]
+    values: dict[str, Any]  # any: a tree of plain values, of any field until it is frozen
     origins: dict[str, Origin]
 
     def put(self, path: str, value: Any, origin: Origin) -> None:

@@ -83,7 +83,7 @@ class Method(_Settings):
         return tuple(kind for kind in self.card.kinds if bound <= {kind})
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The settings in `experiment.method`: the method's own, and those that every idea may use."""
         held = {*STATED, *self.card.defaults}
         return {name: value for name, value in self.model_dump().items() if name in held}

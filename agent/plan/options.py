@@ -25,11 +25,11 @@ class Options:
     isolation: Preference = "auto"
     yes: bool = False
     plan_only: bool = False
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
     """Plan fields the user fixed, by path: `seeds`, `temperature`, `training.epochs`, `ag_news.method.alpha`."""
     bf16: bool = False
     """Whether the machine that the run was asked for on multiplies in bf16; a replay elsewhere has the same plan."""
-    paces: dict[str, Any] = field(default_factory=dict)
+    paces: dict[str, dict[str, object]] = field(default_factory=dict)
     """By track, a replayed run's measurement of compiling; it is not repeated, so that the plan is the same."""
     replay: Literal["", "report", "agent", "full", "live"] = ""
     """At what level the run replays its parent; "" for a run of its own."""
@@ -39,10 +39,10 @@ class Options:
     """Likewise, what their rows are."""
     amends: str = ""
     """Hash of the plan that this one amends."""
-    proposal: dict[str, Any] = field(default_factory=dict)
+    proposal: dict[str, object] = field(default_factory=dict)
     """A model's proposal for the amended plan; it is not asked again."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
     @property
@@ -67,5 +67,5 @@ class Options:
         return [*words, "--isolation", self.isolation, "--yes"]
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Options":
+    def from_json(cls, record: dict[str, Any]) -> "Options":  # any: run.json, of this version or an earlier one
         return cls(**record | {"tasks": tuple(record["tasks"])})

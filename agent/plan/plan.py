@@ -72,7 +72,7 @@ class Training(Record):
     """Whether torch.compile turns the model into kernels of its own."""
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Its serialised form: later fields only where they are not the default."""
         return {name: value for name, value in self.model_dump().items() if name != "compiled" or value}
 

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import DataError
 from agent.record.files import parsed
@@ -17,7 +17,7 @@ def plan_of(paths: RunPaths) -> "Plan | None":
     return read_plan(paths.plan)
 
 
-def paces_of(paths: RunPaths) -> dict[str, Any]:
+def paces_of(paths: RunPaths) -> dict[str, dict[str, object]]:
     """By track, the run's measurement of compiling; empty where its record has none."""
     from agent.record.prepared import read_facts
 

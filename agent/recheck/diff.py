@@ -61,7 +61,7 @@ class Difference:
     """Unified diff of the proposed arms' train.py."""
     metrics: tuple[Metrics, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         said = [{"track": m.track, "reason": m.reason, "comparisons": _dumped(m.comparisons)} for m in self.metrics]
         return {"schema": 1} | asdict(self) | {"metrics": said}
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
 
 from agent.errors import DriftError, NoReplay
 from agent.jobs.arm import Arm
@@ -18,7 +17,7 @@ from agent.loop.attempts import Attempts
 from agent.loop.conclusion import Conclusion
 from agent.loop.steps import Steps
 from agent.plan.plan import Plan, Track
-from agent.record.events import EventLog, Kind
+from agent.record.events import Event, EventLog, Kind
 from agent.record.pace import Pace
 from agent.record.paths import RunPaths, attempt_name
 from agent.record.prepared import Prepared, read_facts
@@ -38,7 +37,7 @@ class RecordedJobs:
         return ()
 
     def prepare(
-        self, tracks: Mapping[str, dict[str, Any]], sources: Mapping[str, dict[str, Any]]
+        self, tracks: Mapping[str, dict[str, object]], sources: Mapping[str, dict[str, object]]
     ) -> dict[str, Prepared]:
         """Raises DriftError where the record has different tracks."""
         found = read_facts(self.original).tracks
@@ -99,7 +98,7 @@ class RecordedJobs:
     def predict(self, plan: Plan, arms: Sequence[str], inputs: Inputs, split: str) -> None:
         """The predictions came with the trials."""
 
-    def _events(self, *kinds: Kind) -> list[dict[str, Any]]:
+    def _events(self, *kinds: Kind) -> list[Event]:
         return [event for event in EventLog(self.original.events).read() if event["kind"] in kinds]
 
 

@@ -17,7 +17,6 @@ from hashlib import sha1
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from agent import __version__
 from agent.errors import DataError, UsageError
@@ -25,8 +24,9 @@ from agent.figures import count
 from agent.recheck import audit
 from agent.recheck.audit import Discrepancy
 from agent.record import hashes, runs
-from agent.record.events import SCHEMA, event_hash, event_line
+from agent.record.events import SCHEMA, Event, event_hash, event_line
 from agent.record.paths import RunPaths
+from agent.record.runs import RunInfo
 from agent.results import review
 from agent.results.derive import code_hash, derive
 from agent.results.report import render_report
@@ -56,7 +56,7 @@ class Derived:
     counts: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """results.json and report.md; none before the run measured anything."""
-    run: dict[str, Any] = field(default_factory=dict)
+    run: RunInfo = field(default_factory=RunInfo)
     """Its fields in run.json."""
     notes: tuple[str, ...] = ()
 
@@ -130,11 +130,11 @@ def _unmade(path: Path) -> Discrepancy:
     return Discrepancy(path.name, 0, "a file", "absent: the log has no record of a measurement")
 
 
-def _log(paths: RunPaths, made: Verification) -> list[dict[str, Any]]:
+def _log(paths: RunPaths, made: Verification) -> list[Event]:
     """The events up to the first that was altered. Raises DataError for a log of a different schema."""
     text = paths.events.read_bytes() if paths.events.exists() else b""
     *lines, torn = text.split(b"\n")
-    events = list[dict[str, Any]]()
+    events = list[Event]()
     for number, line in enumerate(lines, 1):
         event, wrong = _event(line, events)
         if wrong:
@@ -156,7 +156,7 @@ def _log(paths: RunPaths, made: Verification) -> list[dict[str, Any]]:
     return events
 
 
-def _event(line: bytes, before: list[dict[str, Any]]) -> tuple[dict[str, Any], tuple[str, str] | None]:
+def _event(line: bytes, before: list[Event]) -> tuple[Event, tuple[str, str] | None]:
     """The event of a line, and what is wrong with it: (found, expected)."""
     try:
         event = json.loads(line)
@@ -167,11 +167,11 @@ def _event(line: bytes, before: list[dict[str, Any]]) -> tuple[dict[str, Any], t
         if event_line(event) != line + b"\n" or not isinstance(event["data"], dict):
             return event, ("a different spelling of the event", event_line(event).decode()[:80])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}, ("not an event", "an event")
+        return Event(schema=0, seq=0, time="", kind="", data={}, previous="", hash=""), ("not an event", "an event")
     return event, None
 
 
-def _files(paths: RunPaths, events: list[dict[str, Any]], made: Verification) -> Iterator[Discrepancy]:
+def _files(paths: RunPaths, events: list[Event], made: Verification) -> Iterator[Discrepancy]:
     """Every file that does not match the log."""
     noted, there, imported = hashes.noted(events), set(hashes.record(paths)), _imported(paths)
     absent = [name for name in noted if name not in there and not name.startswith("repository/")]
@@ -246,9 +246,7 @@ def _same_object(path: Path) -> bool:
         return False
 
 
-def _run(
-    paths: RunPaths, closing: dict[str, Any] | None, derived: Derived, made: Verification
-) -> Iterator[Discrepancy]:
+def _run(paths: RunPaths, closing: Event | None, derived: Derived, made: Verification) -> Iterator[Discrepancy]:
     """Findings in fields of run.json that follow from the log, and in its spelling; its hash covers the rest."""
     try:
         found = runs.read(paths)
@@ -293,12 +291,12 @@ def _measured(record: RunRecord, before: Derived) -> Derived:
     results = derive(record)
     text, report = results.model_dump_json(by_alias=True, indent=1), render_report(results, review.read(record.paths))
     numbers = {"results.json": len(NUMBER.findall(text)), "report.md": len(NUMBER.findall(report))}
-    ended = {"status": runs.ENDED[results.status], "reason": results.status_reason, "verdict": results.verdict}
+    ended = RunInfo(status=runs.ENDED[results.status], reason=results.status_reason, verdict=results.verdict)
     return Derived(
         findings=(*before.findings, *audit.arithmetic(results)),
         counts={f"numbers in {name}": found for name, found in numbers.items()} | before.counts,
         texts={"results.json": text, "report.md": report},
-        run=before.run | ended,
+        run={**before.run, **ended},
         notes=tuple(_since(results, record.observed["code"])),
     )
 

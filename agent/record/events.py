@@ -7,9 +7,10 @@ Schema 1 did not record files: such a log is read, not continued.
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from agent.errors import DataError
 
@@ -35,6 +36,18 @@ Kind = Literal[
 ]
 
 
+class Event(TypedDict):
+    schema: int
+    seq: int
+    time: str
+    """UTC, ISO 8601."""
+    kind: str
+    data: dict[str, Any]  # any: each kind of event has fields of its own
+    previous: str
+    """The hash of the event before it."""
+    hash: str
+
+
 class EventLog:
     """Only the process that has locked the run may append."""
 
@@ -50,7 +63,7 @@ class EventLog:
         if old := next((event["schema"] for event in events if event["schema"] != SCHEMA), None):
             raise DataError(f"{self.path} has schema {old}, this kdagent writes {SCHEMA}", "start a new run")
         previous = events[-1]["hash"] if events else ""
-        event = {"schema": SCHEMA, "seq": len(events), "time": now(), "kind": kind, "data": data, "previous": previous}
+        event = Event(schema=SCHEMA, seq=len(events), time=now(), kind=kind, data=data, previous=previous, hash="")
         event["hash"] = event_hash(event)
         with self.path.open("ab") as stream:
             stream.truncate(len(self._whole()))
@@ -63,7 +76,7 @@ class EventLog:
         if not self.count(kind, **data):
             self.append(kind, **data)
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[Event]:
         """Every complete event. Raises DataError for an invalid line, and for a schema this version does not know."""
         return [parse(line, f"{self.path}:{number}") for number, line in enumerate(self._whole().splitlines(), 1)]
 
@@ -77,30 +90,31 @@ class EventLog:
         return text[: text.rfind(b"\n") + 1]
 
 
-def parse(line: bytes, where: str) -> dict[str, Any]:
+def parse(line: bytes, where: str) -> Event:
     """The event of a line. Raises DataError."""
     try:
-        event = json.loads(line)
+        found = json.loads(line)
     except ValueError:
-        event = None
+        found = None
     keys = {"schema", "seq", "kind", "data", "previous", "hash"}
-    if not isinstance(event, dict) or not event.keys() >= keys or not isinstance(event["data"], dict):
+    if not isinstance(found, dict) or not found.keys() >= keys or not isinstance(found["data"], dict):
         raise DataError(f"{where} is not a valid event", "the file was changed by hand: restore it")
+    event: Event = found  # type: ignore[assignment]  # its shape was looked at above
     if event["schema"] not in (1, SCHEMA):
         raise DataError(f"{where} has schema {event['schema']}, known are 1 and {SCHEMA}", "use a newer kdagent")
     return event
 
 
-def event_line(event: dict[str, Any]) -> bytes:
+def event_line(event: Event) -> bytes:
     return json.dumps(event, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def event_hash(event: dict[str, Any]) -> str:
+def event_hash(event: Event) -> str:
     body = {name: value for name, value in event.items() if name != "hash"}
     return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def broken_link(events: list[dict[str, Any]]) -> int | None:
+def broken_link(events: Sequence[Event]) -> int | None:
     """The seq of the first event whose hash or link is wrong, or None."""
     previous = ""
     for position, event in enumerate(events):

@@ -11,11 +11,11 @@ derived from them. Of run.json the part that never changes is recorded; the rest
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.errors import UsageError
 from agent.record import runs
-from agent.record.events import EventLog
+from agent.record.events import Event, EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths
 
@@ -57,7 +57,7 @@ def text(paths: RunPaths, name: str) -> bytes:
     return fixed(runs.read(paths)) if name == paths.run.name else (paths.folder / name).read_bytes()
 
 
-def fixed(record: dict[str, Any]) -> bytes:
+def fixed(record: Mapping[str, object]) -> bytes:
     """The part of run.json that never changes."""
     return json.dumps({name: record.get(name) for name in FIXED}, indent=1).encode()
 
@@ -79,7 +79,7 @@ def notes(paths: RunPaths, names: Iterable[str], written: Mapping[str, str] | No
     }
 
 
-def noted(events: Iterable[dict[str, Any]]) -> dict[str, Note]:
+def noted(events: Iterable[Event]) -> dict[str, Note]:
     """The note of every file that has one."""
     lasting, passing = dict[str, Note](), dict[str, Note]()
     for event in events:
@@ -111,7 +111,7 @@ def stop(paths: RunPaths, status: runs.RunStatus, reason: str) -> None:
         runs.update(paths, status=status, reason=reason)
 
 
-def closing(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+def closing(events: Iterable[Event]) -> Event | None:
     """The event that closed a run, if it is closed."""
     kinds = ("stopped", "resumed", "sealed")
     last = next((event for event in reversed(list(events)) if event["kind"] in kinds), None)

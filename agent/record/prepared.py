@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -25,7 +25,7 @@ class Fact(Record):
 
 
 class ModelFacts(Fact):
-    spec: dict[str, Any]
+    spec: dict[str, object]
     """What the model is built from: a ModelSpec, its checkpoint a folder beside the rows. Handed on as it is."""
     class_: str = Field(alias="class")
     parameters: int
@@ -71,7 +71,7 @@ class Prepared(Fact):
     label_counts: dict[str, tuple[int, ...]]
     """Split → rows of each class; nothing where labels are hidden."""
     tokens: int | None = None
-    generated: dict[str, Any] | None = None
+    generated: dict[str, object] | None = None
     """Facts of the language model that wrote rows: settings of any kind, shown as they are."""
     pace: Pace | None = None
     """The measured effect of compiling the student, where it was measured."""
@@ -79,7 +79,7 @@ class Prepared(Fact):
     """Where the rows are in the cache."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file there."""
-    job: dict[str, Any] | None = None
+    job: dict[str, object] | None = None
     """The job of the prepare process, so that the rows can be prepared again; absent in early records."""
 
     @property

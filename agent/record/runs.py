@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypedDict
 
 from agent.errors import DataError, Interrupted, UsageError
 from agent.record.files import write_whole
@@ -31,7 +31,23 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
 
 
-def create(runs: Path, idea: str, options: dict[str, Any], parent: str = "", tags: Iterable[str] = ()) -> RunPaths:
+class RunInfo(TypedDict, total=False):
+    """run.json."""
+
+    schema: int
+    id: str
+    created: str
+    status: str
+    reason: str
+    options: dict[str, Any]  # any: `Options.from_json` reads it, other versions have other fields
+    parent: str
+    tags: list[str]
+    tracks: list[str]
+    verdict: str
+    imported: dict[str, str]
+
+
+def create(runs: Path, idea: str, options: dict[str, object], parent: str = "", tags: Iterable[str] = ()) -> RunPaths:
     """A new run folder with its idea and its options, or none. `parent` is the run it comes from."""
     stamp = datetime.now(UTC)
     digest = hashlib.sha256(f"{idea}{stamp.isoformat()}{os.getpid()}".encode()).hexdigest()[:4]
@@ -91,10 +107,10 @@ def _slug(idea: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", idea.lower())[:4])[:32] or "run"
 
 
-def read(paths: RunPaths) -> dict[str, Any]:
+def read(paths: RunPaths) -> RunInfo:
     """run.json. Raises UsageError when this version cannot read it."""
     try:
-        record: dict[str, Any] = json.loads(paths.run.read_text())
+        record: RunInfo = json.loads(paths.run.read_text())
         shaped = all(isinstance(record.get(name, kind()), kind) for name, kind in SHAPE.items())
         if record["schema"] == 1 and shaped and record.keys() >= {"id", "status", "options", "created"}:
             return record
@@ -147,7 +163,7 @@ def _has_record(paths: RunPaths) -> bool:
         return False
 
 
-def listed(paths: RunPaths) -> dict[str, Any]:
+def listed(paths: RunPaths) -> RunInfo:
     """The row of a run in a list, whatever became of its folder."""
     try:
         return read(paths)

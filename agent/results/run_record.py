@@ -8,9 +8,10 @@ from typing import Any, Literal
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
 from agent.record import runs
-from agent.record.events import EventLog, Kind
+from agent.record.events import Event, EventLog, Kind
 from agent.record.paths import RunPaths, attempt_name
 from agent.record.prepared import Prepared, read_facts
+from agent.record.runs import RunInfo
 from agent.results.schema import Attempt
 from agent.results.score import Scores, score
 
@@ -22,7 +23,7 @@ class RunRecord:
     prepared: dict[str, Prepared]
     """Per track."""
     warnings: tuple[str, ...]
-    events: tuple[dict[str, Any], ...]
+    events: tuple[Event, ...]
     """As they are in the log: each kind has fields of its own."""
 
     @classmethod
@@ -31,12 +32,12 @@ class RunRecord:
         plan = Plan.model_validate_json(paths.plan.read_text())
         return cls(paths, plan, facts.tracks, facts.warnings, tuple(EventLog(paths.events).read()))
 
-    def said(self, kind: Kind) -> list[dict[str, Any]]:
+    def said(self, kind: Kind) -> list[dict[str, Any]]:  # any: see Event.data
         """The data of every event of that kind."""
         return [event["data"] for event in self.events if event["kind"] == kind]
 
     @property
-    def observed(self) -> dict[str, Any]:
+    def observed(self) -> dict[str, Any]:  # any: see Event.data
         """What was seen once, when the test rows were predicted."""
         return self.said("measured")[0]
 
@@ -68,7 +69,7 @@ class RunRecord:
         return attempt_name(self.kept.number) if self.kept else ""
 
     @property
-    def run(self) -> dict[str, Any]:
+    def run(self) -> RunInfo:
         """run.json."""
         return runs.read(self.paths)
 

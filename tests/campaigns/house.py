@@ -4,6 +4,7 @@ Prints the diagram and the table of rooms in docs/architecture.md, or writes the
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -67,6 +68,56 @@ def arrows(graph: Graph) -> Iterator[tuple[str, str]]:
         for end in sorted(below):
             if not any(end in reach(graph, other) for other in below - {end}):
                 yield room, end
+
+
+def untyped() -> Iterator[tuple[str, str, bool]]:
+    """Every `dict[str, Any]` in what other rooms of the agent use: file, name, and whether a comment says why.
+
+    Seen are signatures of public functions and methods, and fields of classes; `# any:` begins the comment.
+    """
+    paths = sorted((ROOT / "agent").rglob("*.py"))
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    users = dict[str, set[str]]()
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("agent."):
+                for alias in node.names:
+                    users.setdefault(f"{node.module}.{alias.name}", set()).add(_home(path))
+    for path, tree in trees.items():
+        module, lines = ".".join(path.relative_to(ROOT).with_suffix("").parts), path.read_text("utf-8").split("\n")
+        for top, name, line in _any(tree):
+            known = users.get(f"{module}.{top}", set()) | users.get(module, set())
+            if known - {_home(path)}:
+                yield str(path.relative_to(ROOT)), name, "# any:" in lines[line - 1]
+
+
+def _home(path: Path) -> str:
+    return path.parent.name
+
+
+def _any(tree: ast.Module) -> Iterator[tuple[str, str, int]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and _public(node):
+            if _signed(node):
+                yield node.name, node.name, node.lineno
+        elif isinstance(node, ast.ClassDef) and _public(node):
+            for each in node.body:
+                if isinstance(each, ast.FunctionDef) and _public(each) and _signed(each):
+                    yield node.name, f"{node.name}.{each.name}", each.lineno
+                if isinstance(each, ast.AnnAssign) and _is_any(each.annotation):
+                    yield node.name, f"{node.name}.{ast.unparse(each.target)}", each.lineno
+
+
+def _public(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    return not node.name.startswith("_")
+
+
+def _signed(node: ast.FunctionDef) -> bool:
+    return any(map(_is_any, [node.returns, *(each.annotation for each in (*node.args.args, *node.args.kwonlyargs))]))
+
+
+def _is_any(annotation: ast.expr | None) -> bool:
+    return bool(annotation and re.search(r"(dict|Mapping)\[str, Any\]", ast.unparse(annotation)))
 
 
 def diagram() -> str:

@@ -178,10 +178,10 @@ def test_teacher_of_other_labels_is_another_teacher(tmp_path: Path) -> None:
 def test_checkpoint_that_changed_under_its_old_name_is_another_one(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     job = {"task": {"name": "digits"}, "teacher": {"checkpoint": str(tmp_path)}, "student": {"checkpoint": ""}}
-    before = data_key(job)
-    assert data_key(job) == before
+    before = data_key(job, job["task"], [str(tmp_path)])
+    assert data_key(job, job["task"], [str(tmp_path)]) == before
     (tmp_path / "model.safetensors").write_bytes(b"weights of somebody else")
-    assert data_key(job) != before
+    assert data_key(job, job["task"], [str(tmp_path)]) != before
     place = Place(tmp_path / "place")
     [track], known = place.plan.tracks, place.noted()
     taught, other = (

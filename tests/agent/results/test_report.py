@@ -492,3 +492,17 @@ def test_an_assistant_is_listed_with_what_it_cost_and_only_where_there_is_one():
     assert "| digits | assistant | resnet | random weights | 44,014 |" in text
     assert "for 1,440 steps in addition to those of the arms" in text and "| assistant | taught by the teacher" in text
     assert "assistant" not in render_report(conclude(measured()))
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        (Known(value=f"commit {'c' * 40} + changes"), f"kdagent 0.1.0 (commit {'c' * 40} + changes)."),
+        (Known(value="installed, version 0.1.0"), "kdagent 0.1.0 (installed, version 0.1.0)."),
+        (Known(reason="FileNotFoundError: git"), "kdagent 0.1.0 (commit unknown)."),
+        (None, "kdagent 0.1.0.\n"),  # a record from before it was observed
+    ],
+)
+def test_commit_of_kdagent_stands_beside_its_version(known, told):
+    environment = {"kdagent": known} if known else {}
+    assert f"created 2026-01-02T03:04:05Z by {told}" in render_report(conclude(measured(environment=environment)))

@@ -2,14 +2,14 @@
 
     python -m tests.campaigns.recorded --data-dir DIR [--home DIR] [--write] [NAME …]    an hour and more, on two cores
 
-Runs are kept in HOME (default: runs/recorded) and not made again. `--write` puts the reports into docs/examples/ and
-the tables into docs/methods.md. Exits with 1 where an idea found another method than its own, or a run did not succeed.
+Runs are kept in HOME (default: runs/recorded) and not made again. `--write` keeps their records as examples, puts the
+reports into docs/examples/ and the tables into docs/methods.md. Exits with 1 where an idea found another method than
+its own, or a run did not succeed.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,7 +20,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from agent.record.paths import RunPaths
 from benchmarks.page import DOCS, put
+from tests.campaigns.examples.__main__ import keep, write
 
 BOOK: dict[str, Any] = tomllib.loads((Path(__file__).parent / "runs.toml").read_text(encoding="utf-8"))
 SEEDS = "3"
@@ -66,7 +68,8 @@ def main() -> int:
     print("\n\n".join(tables.values()))
     if asked.write:
         for entry in (entry for entry in entries if _is_example(entry) and entry["name"] in runs):
-            shutil.copyfile(runs[entry["name"]].folder / "report.md", DOCS / "examples" / f"{entry['name']}.md")
+            keep(entry["name"], RunPaths(runs[entry["name"]].folder))
+        write()
         for mark, text in tables.items():
             put(DOCS / "methods.md", mark, text)
     print(*(f"{name}: the idea found {runs[name].method}" for name in strays), sep="\n", file=sys.stderr)

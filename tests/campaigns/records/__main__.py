@@ -16,16 +16,22 @@ PLAYED = Path(__file__).parent / "played"
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="kdagent-record-") as home, LoopbackModel(author.REPLIES) as server:
-        kdagent = Kdagent(Path(home) / "runs", Path(home) / "cache")
+    with tempfile.TemporaryDirectory(prefix="kdagent-record-") as home:
+        pack(run(Path(home)), PLAYED)
+
+
+def run(home: Path) -> RunPaths:
+    """A run in `home` in which the author answers. Raises SystemExit where it does not succeed."""
+    kdagent = Kdagent(home / "runs", home / "cache")
+    with LoopbackModel(author.REPLIES) as server:
         endpoint = ("--model", author.MODEL, "--base-url", server.base_url)
         process = kdagent.start("run", author.IDEA, *author.SETTING, *endpoint)
         out, err = process.communicate()
-        if process.returncode:
-            raise SystemExit(f"{out.decode()}\n{err.decode()}")
-        [folder] = kdagent.runs.iterdir()
-        pack(RunPaths(folder), PLAYED)
-    print(out.decode().splitlines()[-4])
+    if process.returncode:
+        raise SystemExit(f"{out.decode()}\n{err.decode()}")
+    print(out.decode().splitlines()[-3])
+    [folder] = kdagent.runs.iterdir()
+    return RunPaths(folder)
 
 
 if __name__ == "__main__":
