@@ -458,7 +458,7 @@ def test_pair_is_encoded_with_its_own_mark_between(tmp_path):
 def test_real_ag_news_notes_that_it_is_not_whole():
     source = ag_news(real_data("ag_news"))
     assert source.names == ["World", "Sports", "Business", "Sci/Tech"]
-    assert any("holds 54,531 of the 120,000 published training rows" in note for note in source.notes)
+    assert any("has 54,531 of the 120,000 published training rows" in note for note in source.notes)
     assert sorted(set(source.pool.labels)) == [0, 1, 2, 3] == sorted(set(source.test.labels))
 
 
