@@ -1,10 +1,19 @@
 # Two commands do everything:  make run IDEA="…"   and   make test
 PYTHON ?= python3
 IDEA ?= efficient KD for small models
+override IDEA := $(value IDEA)
+export IDEA # the recipe's shell takes it from there, so that nothing in it is read as make or shell
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded mutation-test replay-test kill-test clean
+KNOWN := IDEA ARGS DATA WRITE WORN PYTHON HOME SHELL OMP_NUM_THREADS OPENAI_API_KEY XDG_CACHE_HOME KDAGENT_API_KEY \
+  KDAGENT_BASE_URL KDAGENT_CACHE KDAGENT_MODEL KDAGENT_RUNS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+  $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)): known are $(KNOWN))
+endif
+
+.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded demo-spread mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -14,7 +23,7 @@ install: .venv/installed
 	touch $@
 
 run: install
-	$(BIN)/kdagent run "$(IDEA)" --yes $(ARGS)
+	$(BIN)/kdagent run --yes $(ARGS) -- "$$IDEA"
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -54,6 +63,9 @@ bench-scaling: install # what more rows, attempts, seeds and epochs cost, in tim
 .bench/installed: .venv/installed benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
 	touch $@
+
+demo-spread: install # the demo with twenty seeds: whether an arm collapses in one; a quarter of an hour on two idle cores
+	$(BIN)/python -m tests.campaigns.spread $(WRITE)
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify
 	$(BIN)/python -m tests.campaigns.mutation $(WRITE)

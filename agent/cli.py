@@ -25,7 +25,9 @@ class Parser(argparse.ArgumentParser):
     """Bad usage is an error like every other."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"{self.prog} --help")
+        from agent.record.printed import program
+
+        raise UsageError(message, f"{self.prog.replace('kdagent', program(), 1)} --help")
 
 
 class Overview(Parser):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "baselines" / "tasks.toml"
 SCALES = ROOT / "baselines" / "scales.toml"
 METHODS = ROOT / "baselines" / "methods" / "cards"
+SETTINGS = ROOT / "baselines" / "methods" / "settings.toml"
 EMBEDDED = ROOT / "baselines" / "embedded"
 """Rows of tasks that ship with kdagent, test labels among them."""
 EFFECTS = ROOT / "baselines" / "effects.json"

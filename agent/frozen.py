@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,6 +11,11 @@ class Record(BaseModel):
     """A frozen record that refuses fields it does not know and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def usual(cls) -> dict[str, Any]:
+        """The value of each field that need not be said."""
+        return {name: field.get_default() for name, field in cls.model_fields.items() if not field.is_required()}
 
 
 class Fact(Record):

@@ -22,20 +22,26 @@ class KdagentError(Exception):
 
 
 class SandboxError(KdagentError):
+    """The sandbox cannot do its part."""
+
     exit_code = 5
 
 
 class WorkspaceError(SandboxError):
+    """The run's git repository cannot be made, read or written."""
+
     exit_code = 2
 
 
 class IsolationUnavailable(SandboxError):
+    """The isolation that was asked for does not work on this machine."""
+
     exit_code = 2
 
 
 class LaunchError(SandboxError):
-    pass
+    """A child process could not be started at all."""
 
 
 class IntakeRejected(SandboxError):
-    pass
+    """A file that a child left behind is not what it must be."""

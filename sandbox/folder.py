@@ -1,4 +1,4 @@
-"""The folder a job may write, taken for hostile: whose it is, what it holds, and how it is removed.
+"""The folder a job may write, treated as hostile: its owner, its size, and how it is removed.
 
 No link is followed, no other file system entered, and one folder is open at a time, however deep they are nested.
 """
@@ -22,6 +22,8 @@ class FolderMoved(OSError):
 
 @dataclass(frozen=True)
 class Holding:
+    """What a folder contains, as far as it was counted."""
+
     disk: int
     """Bytes on the disk: holes of a sparse file cost nothing, a file with several names counts once."""
     files: int
@@ -31,7 +33,7 @@ class Holding:
 
 
 def measure(folder: Path, disk: float = float("inf"), files: float = float("inf")) -> Holding:
-    """What is in `folder` now, nothing if it is gone; counting ends at more than `disk` bytes or `files` files.
+    """The size of `folder` now, zero if it is gone; counting ends at more than `disk` bytes or `files` files.
 
     Raises OSError when it cannot be read, FolderMoved among them.
     """
@@ -51,7 +53,7 @@ def measure(folder: Path, disk: float = float("inf"), files: float = float("inf"
 
 @contextmanager
 def lent(folder: Path, owner: int | None) -> Iterator[None]:
-    """While it lasts, `folder` and what is in it belong to user `owner`; afterwards all that is his there is ours.
+    """While it lasts, `folder` and what is in it belong to user `owner`; afterwards all of that user there is ours.
 
     A file with a second name stays ours: the other name may lie outside. Raises LaunchError when we may not give it.
     What root's jobs leave can be read by others in the end, for the next job that is shown it is one of them.
@@ -156,7 +158,7 @@ def _climb(here: int, outer: os.stat_result) -> int:
 
 
 def _entries(folder: int) -> Generator[tuple[int, str, os.stat_result], None, list[str]]:
-    """Yields what is no folder and returns the names of the folders."""
+    """Yields the entries that are not folders and returns the names of those that are."""
     inner = []
     with os.scandir(folder) as entries:
         for entry in entries:

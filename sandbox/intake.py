@@ -1,4 +1,4 @@
-"""Reading what a child process left behind, as hostile input.
+"""Reading the files that a child process left, as hostile input.
 
 Call these only after the child is dead. No link is followed on the way; only a regular file with a single name, on the
 device and of the owner of the folder it was left in, is read, and of it no more than the cap allows. Nothing is run,
@@ -26,18 +26,28 @@ _CHUNK = 1 << 20
 
 
 def read_bytes(root: Path, name: str, cap: int) -> bytes:
-    """The content of root/name; `name` is relative, with forward slashes."""
+    """The content of root/name; `name` is relative, with forward slashes.
+
+    Raises IntakeRejected for what is no plain file of its folder's owner, or longer than `cap` bytes.
+    """
     with _opened(root, name, cap) as (reader, size):
         return _exactly(reader, size, name)
 
 
 def read_json(root: Path, name: str, cap: int = 1 << 20, schema: Check = anything) -> dict[str, Any]:
-    """The object in root/name: strict JSON, at most 16 levels deep, every number finite, no key twice."""
+    """The object in root/name: strict JSON, at most 16 levels deep, every number finite, no key twice.
+
+    Raises IntakeRejected for anything else, for what `schema` complains of, and where `read_bytes` does.
+    """
     return _parse(read_bytes(root, name, cap), name, schema)
 
 
 def read_lines(root: Path, name: str, cap: int = 64 << 20, schema: Check = anything) -> list[dict[str, Any]]:
-    """The object on each line. A last line without its end is dropped when it does not parse: its writer was killed."""
+    """The object on each line. A last line without its end is dropped when it does not parse: its writer was killed.
+
+    Raises IntakeRejected for more than a million lines, for any other line as `read_json` does, and where `read_bytes`
+    does.
+    """
     *whole, last = read_bytes(root, name, cap).split(b"\n", _MOST_LINES)
     if b"\n" in last:
         raise IntakeRejected(f"{name} has more than {_MOST_LINES} lines")
@@ -51,10 +61,11 @@ def read_lines(root: Path, name: str, cap: int = 64 << 20, schema: Check = anyth
 def read_tensors(
     root: Path, name: str, cap: int, expected: Mapping[str, Tensor] | None = None, target: Path | None = None
 ) -> dict[str, Tensor]:
-    """What the safetensors file root/name holds, which must be what is `expected` where that is known.
+    """The tensors of the safetensors file root/name, which must be those `expected` where that is known.
 
     With a `target` the file is copied there in one step, a piece at a time; the copy starts with the header that was
-    checked and is as long as it says.
+    checked and is as long as the header states. Raises IntakeRejected for an invalid safetensors file, for one that
+    has other tensors than those `expected` and where `read_bytes` does; OSError where the copy cannot be written.
     """
     with _opened(root, name, cap) as (reader, size):
         head = _exactly(reader, min(size, 8), name)
@@ -64,7 +75,7 @@ def read_tensors(
         header = _exactly(reader, length, name)
         found = _tensors(header, size - 8 - length, name)
         if expected is not None and found != dict(expected):
-            raise IntakeRejected(f"{name} holds {_difference(found, expected)}")
+            raise IntakeRejected(f"{name} contains {_difference(found, expected)}")
         if target is not None:
             with _replacing(target) as copy:
                 copy.write(head + header)
@@ -73,7 +84,10 @@ def read_tensors(
 
 
 def copy(root: Path, name: str, target: Path, cap: int) -> None:
-    """root/name to `target`, in one step and never whole in memory."""
+    """root/name to `target`, in one step and never whole in memory.
+
+    Raises IntakeRejected where `read_bytes` does, OSError where the copy cannot be written.
+    """
     with _opened(root, name, cap) as (reader, size), _replacing(target) as writer:
         _stream(reader, writer, size, name)
 
@@ -116,7 +130,7 @@ def _checked(state: os.stat_result, root: os.stat_result, name: str) -> int:
     if state.st_nlink != 1:
         raise IntakeRejected(f"{name} has {state.st_nlink} names (hard links), not one")
     if state.st_dev != root.st_dev:
-        raise IntakeRejected(f"{name} lies on another device than the folder it was left in")
+        raise IntakeRejected(f"{name} is on a different device from the folder it was left in")
     if state.st_uid != root.st_uid:
         raise IntakeRejected(f"{name} belongs to user {state.st_uid}, its folder to user {root.st_uid}")
     return state.st_size
@@ -199,7 +213,7 @@ def _tensors(header: bytes, data: int, name: str) -> dict[str, Tensor]:
 
 
 def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """The first tensor by name that one of the two lacks or has otherwise."""
+    """The first tensor by name that one of the two lacks or that differs."""
     name = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
     has, wanted = found.get(name), expected.get(name)
     shown = f"{has.dtype} {[*has.shape]}" if has else "nothing"

@@ -1,8 +1,8 @@
-"""What a value read from a hostile file must be: small checks that are put together like the object they describe.
+"""Checks of values read from a hostile file, composed like the object they describe.
 
     TRIAL = record({"schema": integer(1, 1), "status": choice("ok", "failed"), "error?": text(2000)})
 
-A check takes a value and says what is wrong with it, or "". True and False are no numbers.
+A check takes a value and returns the problem with it, or "". True and False are not numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,12 @@ Check = Callable[[Any], str]
 
 
 def anything(value: Any) -> str:
-    """For a value that is only kept, or looked at elsewhere."""
+    """For a value that is only kept, or checked elsewhere."""
     return ""
 
 
 def integer(least: int, most: int) -> Check:
+    """A whole number from `least` to `most`."""
     return _check(lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
 
 
@@ -28,10 +29,12 @@ def number(least: float, most: float) -> Check:
 
 
 def text(most: int) -> Check:
+    """Text of at most that many characters."""
     return _check(lambda value: isinstance(value, str) and len(value) <= most, f"text of at most {most} characters")
 
 
 def digest(digits: int = 64) -> Check:
+    """That many hexadecimal digits, in small letters."""
     return _check(
         lambda value: isinstance(value, str) and len(value) == digits and set(value) <= set("0123456789abcdef"),
         f"{digits} hexadecimal digits",
@@ -39,11 +42,12 @@ def digest(digits: int = 64) -> Check:
 
 
 def choice(*values: str | bool | None) -> Check:
+    """One of these values, and of the same type."""
     return _check(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"in {values}")
 
 
 def either(*checks: Check) -> Check:
-    """The complaint is that of the last."""
+    """The problem reported is that of the last."""
     return lambda value: "" if any(not check(value) for check in checks[:-1]) else checks[-1](value)
 
 
@@ -80,14 +84,14 @@ def record(fields: Mapping[str, Check]) -> Check:
         if missing := sorted(needed - value.keys()):
             return f"has no {missing[0]!r}"
         if unknown := sorted(value.keys() - checks.keys()):
-            return f"holds {_shown(unknown[0])}, which nothing asks for"
+            return f"contains {_shown(unknown[0])}, which is not a known key"
         return _first(value, checks.__getitem__)
 
     return complaint
 
 
 def tagged(key: str, kinds: Mapping[str, Check]) -> Check:
-    """An object whose `key` says which of the checks it must pass."""
+    """An object whose `key` selects the check that it must pass."""
     known = choice(*kinds)
 
     def complaint(value: Any) -> str:

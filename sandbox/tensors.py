@@ -1,6 +1,6 @@
 """The header of a safetensors file, checked before any library sees the file.
 
-Eight bytes give the header's length; the header is a JSON object that says type, shape and place of every tensor; the
+Eight bytes give the header's length; the header is a JSON object with type, shape and place of every tensor; the
 rest of the file is numbers, which cannot do harm. Format: https://github.com/huggingface/safetensors, "Format".
 """
 
@@ -26,6 +26,8 @@ _NOTES = schema.mapping(schema.text(10_000), 100)
 
 @dataclass(frozen=True)
 class Tensor:
+    """What the header of a safetensors file declares for one tensor."""
+
     dtype: str
     """A key of SIZES."""
     shape: tuple[int, ...]
@@ -51,9 +53,9 @@ def tensors(header: dict[str, Any], data: int) -> dict[str, Tensor]:
         if entry["data_offsets"] != [end, end + size]:
             raise ValueError(
                 f"{name!a} takes the bytes {entry['data_offsets']}; its type and shape, and the tensor before it, "
-                f"say {[end, end + size]}"
+                f"give {[end, end + size]}"
             )
         end += size
     if end != data:
-        raise ValueError(f"its tensors take {end} bytes and {data} are there")
+        raise ValueError(f"its tensors take {end} bytes but the file has {data}")
     return {name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}

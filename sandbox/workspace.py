@@ -1,14 +1,17 @@
 """The run's git repository: one commit of one file, train.py, for every arm and attempt.
 
 The repository is bare: there is no work tree to trust. Hooks and the user's git configuration are switched off, and
-whatever the repository's own configuration says, no program but git is started and an id stands for its own content.
+whatever the repository's own configuration, no program but git is started and an id stands for its own content.
 Source and messages reach git through standard input only, never on a command line.
 """
 
 import hashlib
 import os
 import re
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +44,8 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Commit:
+    """One version of train.py."""
+
     id: str
     tree: str
     """Equal for equal train.py, whatever the parent and the message."""
@@ -57,7 +62,7 @@ class Workspace:
 
     @classmethod
     def create(cls, folder: Path) -> "Workspace":
-        """Makes an empty repository. Raises WorkspaceError when the folder already holds something."""
+        """Makes an empty repository. Raises WorkspaceError when the folder is not empty."""
         workspace = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -67,6 +72,7 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: Path) -> "Workspace":
+        """The repository in `folder`. Raises WorkspaceError where there is none."""
         workspace = cls(folder)
         if not (folder / "HEAD").is_file():
             raise WorkspaceError(f"{folder} is not a git repository", "was the run made here, and is it complete?")
@@ -83,12 +89,12 @@ class Workspace:
         return Commit(commit, tree)
 
     def read(self, commit: str) -> str:
-        """The train.py of a commit. Raises WorkspaceError where the repository holds anything else under its id."""
+        """The train.py of a commit. Raises WorkspaceError where the repository has anything else under its id."""
         tree = self._object("commit", _checked(commit))[5:45].decode(errors="replace")
         entry = self._object("tree", _checked(tree))
         name, blob = entry[:-20], entry[-20:].hex()
         if name != f"100644 {FILE}\0".encode():
-            raise WorkspaceError(f"commit {commit} in {self.folder} does not hold {FILE} alone")
+            raise WorkspaceError(f"commit {commit} in {self.folder} does not contain {FILE} alone")
         return self._object("blob", blob).decode()
 
     def diff(self, old: str, new: str) -> str:
@@ -126,7 +132,11 @@ class Workspace:
                 text.write(stdin.encode())
                 text.seek(0)
                 output: bytes = self._git.execute(
-                    ["git", *arguments], istream=text, stdout_as_string=False, strip_newline_in_stdout=False
+                    ["git", *arguments],
+                    istream=text,
+                    stdout_as_string=False,
+                    strip_newline_in_stdout=False,
+                    start_new_session=True,  # a Ctrl-C at the terminal is ours: git finishes what it was told to write
                 )
             except UnicodeEncodeError as error:
                 raise WorkspaceError(f"git {arguments[0]}: the text is not valid Unicode: {error.reason}") from error
@@ -138,10 +148,21 @@ class Workspace:
 
 def _git_package() -> ModuleType:
     try:
-        import git
+        with _signals_held():  # by the program too, which inherits it: Ctrl-C would look as if there were none
+            import git
     except ImportError as error:  # GitPython looks for the program when it is imported
         raise WorkspaceError("git cannot be run: the program was not found", "install git") from error
     return git
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and the request to end wait until the block has been left."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _checked(commit: str) -> str:

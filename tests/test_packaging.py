@@ -30,7 +30,13 @@ def test_the_command_is_installed_and_of_this_version() -> None:
 
 
 def test_every_file_the_code_names_is_there() -> None:
-    data = [config.TASKS, config.SCALES, *(config.METHODS / f"{name}.toml" for name in cards()), PUBLISHED]
+    data = [
+        config.TASKS,
+        config.SCALES,
+        config.SETTINGS,
+        *(config.METHODS / f"{name}.toml" for name in cards()),
+        PUBLISHED,
+    ]
     prompts = [TEMPLATES / "prompts" / f"{name}.md.j2" for name in ("system", "plan", "edit", "contract")]
     trains = [config.TRAIN_FILES / name for name in (*{card.file for card in cards().values()}, "pseudo_label.py")]
     missing = [path for path in (*data, *prompts, *trains, TEMPLATES / "report" / "report.md.j2") if not path.is_file()]

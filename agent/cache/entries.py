@@ -1,7 +1,7 @@
-"""The cache: folders named by all that they follow from, shared by all runs, that may be deleted at any time.
+"""The cache: folders named by a hash of all that they follow from, shared by all runs, deletable at any time.
 
     <kind>/<key>/       prepared data, a teacher with its outputs, a finished trial
-    <kind>/<key>.lock   held by who fills the folder, checks it or removes it
+    <kind>/<key>.lock   locked by the process that fills, checks or removes the folder
     <kind>/<key>.json   its manifest: the SHA-256 of every file that is read
 
 The manifest lies beside the folder, where no process of an experiment may write. Whatever is in a folder and not in its
@@ -52,16 +52,16 @@ def _held(path: Path, stack: ExitStack) -> bool:
 
 
 def use(folder: Path) -> None:
-    """Until this process ends nobody removes the folder, whose time says when it was last used. Raises OSError."""
+    """Until this process ends nobody removes the folder, whose time records its last use. Raises OSError."""
     fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
     os.utime(folder)
 
 
 def check(folder: Path) -> str:
-    """Leaves what the manifest vouches for; the file for which all of it had to go, or "". For who is `alone`.
+    """Leaves what the manifest vouches for; returns the file that condemned all of it, or "". The caller is `alone`.
 
-    Where a process was cut off before there was a manifest, what its stages noted themselves counts, and of a training
-    that had not ended its checkpoints, which have manifests of their own.
+    Where a process was cut off before there was a manifest, the hashes that its stages recorded count and, of a
+    training that had not ended, its checkpoints, which have manifests of their own.
     """
     known = manifest(folder)
     if name := altered(folder):
@@ -75,7 +75,7 @@ def check(folder: Path) -> str:
 
 
 def altered(folder: Path) -> str:
-    """The first file that is not as the manifest says, or ""."""
+    """The first file that does not match the manifest, or ""."""
     return next((name for name, due in (manifest(folder) or {}).items() if not _is(folder / name, due)), "")
 
 
@@ -93,13 +93,13 @@ def hashes(folder: Path, known: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def manifest(folder: Path) -> dict[str, str] | None:
-    """File → hash, or None where there is no manifest that can be read."""
+    """File → hash, or None without a readable manifest."""
     found = read(_manifest(folder)).get("files")
     return found if isinstance(found, dict) else None
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What who filled the folder said about it."""
+    """The description by the process that filled the folder."""
     found = read(_manifest(folder)).get("about")
     return found if isinstance(found, dict) else {}
 
@@ -113,7 +113,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def free(path: Path, *locks: Path) -> bool:
-    """Whether an entry is gone now; what somebody has just begun to use stays."""
+    """Whether an entry is gone now; one that somebody has just begun to use stays."""
     with unused(*locks) as ours:
         if ours:
             discard(path)
@@ -121,7 +121,7 @@ def free(path: Path, *locks: Path) -> bool:
 
 
 def discard(path: Path) -> None:
-    """The manifest goes first: a folder without one is not taken for whole, wherever this is cut off."""
+    """The manifest goes first: a folder without one does not count as complete, wherever this is cut off."""
     _manifest(path).unlink(missing_ok=True)
     if path.is_file():
         path.unlink()

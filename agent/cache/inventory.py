@@ -1,4 +1,4 @@
-"""What lies in the cache, in words: looked at and not checked, with nothing heavy."""
+"""The contents of the cache, in words: looked at and not checked, without heavy imports."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,14 @@ from typing import Any
 from agent.cache import entries, unused
 from agent.errors import UsageError
 from agent.record import runs
+from agent.record.printed import command
 from sandbox.folder import measure
 
 KINDS = {"data": "data", "teachers": "teacher", "trials": "trial", "paces": "pace", "arrow": "source"}
-"""Folder of the cache → what each of its entries is."""
+"""Folder of the cache → kind of its entries."""
 DAY = 86400.0  # seconds
 SPOILT = (AttributeError, KeyError, IndexError, TypeError, ValueError)
-"""What a file that holds something else than it should raises."""
+"""Errors that a damaged file raises."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Entry:
 
     @property
     def locks(self) -> tuple[Path, ...]:
-        """What a process holds that fills it or reads it."""
+        """The file that is locked while the entry is filled or read."""
         if self.kind == "source":  # the locks are those of the library that fills it
             return tuple(self.path.parents[1].glob(f"*_{self.key}_*.lock"))
         return entries.lock(self.path), self.path
@@ -46,12 +47,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Run:
-    """What an entry may be told by."""
+    """What can describe an entry."""
 
     id: str
     keys: frozenset[str]
     tracks: dict[str, Any]
-    """Name → what results.json says of it."""
+    """Name → its results in results.json."""
 
 
 def inventory(folder: Path, runs_folder: Path) -> list[Entry]:
@@ -94,8 +95,10 @@ def _named(found: Sequence[Entry], name: str, folder: Path) -> Entry:
         return matches[0]
     if matches:
         some = ", ".join(each.key for each in matches[:3])
-        raise UsageError(f"key {name!r:.80} is ambiguous: {len(matches)} begin so ({some})", "give more of the key")
-    raise UsageError(f"no key {name!r:.80} in the cache {folder}", "`kdagent cache ls` lists them")
+        raise UsageError(
+            f"key {name!r:.80} is ambiguous: {len(matches)} begin with it ({some})", "give more of the key"
+        )
+    raise UsageError(f"no key {name!r:.80} in the cache {folder}", f"`{command('cache', 'ls')}` lists them")
 
 
 def _runs(folder: Path) -> Iterator[_Run]:
@@ -128,12 +131,12 @@ def _entry(kind: str, path: Path, known: Sequence[_Run]) -> Entry:
     except OSError as error:
         about = f"cannot be read: {error.filename or path}: {error.strerror}"
     except SPOILT:
-        about = f"damaged: what it holds cannot be told from {path}"
+        about = f"damaged: {path} does not describe its contents"
     return Entry(kind, key, path, size, used, about, tuple(run.id for run in needed))
 
 
 def _data(path: Path, known: Sequence[_Run]) -> str:
-    """Raises what a missing or damaged file raises, as those after it do."""
+    """Raises the errors of a missing or damaged file, as those after it do."""
     if path.suffix:
         return "unfinished"
     facts = json.loads((path / "facts.json").read_bytes())
@@ -167,7 +170,7 @@ def _trial(path: Path, known: Sequence[_Run]) -> str:
 
 def _pace(path: Path, known: Sequence[_Run]) -> str:
     said = entries.about(path)
-    return f"{said['track']}: what a step of its student takes, as it is and compiled" if said else "unfinished"
+    return f"{said['track']}: time of a step of its student, plain and compiled" if said else "unfinished"
 
 
 def _source(path: Path, known: Sequence[_Run]) -> str:

@@ -15,14 +15,14 @@ MODELS = ("teacher", "assistant", "student", "generator")
 
 
 def data_key(job: dict[str, Any]) -> str:
-    """Where prepared rows' place in the cache is. Files that changed under their old names make other rows."""
+    """The cache folder of prepared rows. Files that changed under their old names give different rows."""
     checkpoints = [job[who]["checkpoint"] for who in MODELS if who in job]
     files = [_files(job["task"]), *(_stamps(Path(checkpoint)) for checkpoint in checkpoints if checkpoint)]
     return digest([job, files, versions()])
 
 
 def teacher_key(track: Track, prepared: Prepared, train_file: str) -> str:
-    """Where a teacher's place in the cache is: all that its weights follow from, the labels it learns among it."""
+    """The cache folder of a teacher, named by all that its weights follow from, including the labels it learns."""
     identity = {
         "data": track.task.encoded,
         "labels": [prepared.files[name] for name in ("seen/train.safetensors", "labels/transfer.safetensors")],
@@ -36,7 +36,7 @@ def teacher_key(track: Track, prepared: Prepared, train_file: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What else decides about prepared rows and teachers: the libraries and our own code. Part of every cache key."""
+    """The libraries and our own code, which also decide about prepared rows and teachers. Part of every cache key."""
     names = ("torch", "transformers", "datasets", "scipy", "scikit-learn", "tokenizers")
     return {name: version(name) for name in names} | {"baselines": training_code()}
 

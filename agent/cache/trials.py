@@ -1,7 +1,7 @@
 """The store: finished trials of reference arms, kept for other runs in which they would be the same to the last bit.
 
-Only arms that no model wrote are kept. A trial is found by everything that it follows from; what is taken is held
-against its hashes first, and says which run trained it. A replay takes nothing from here.
+Only arms that no model wrote are kept. A trial is found by everything that it follows from; what is taken is checked
+against its hashes first, and names the run that trained it. A replay takes nothing from here.
 """
 
 import json
@@ -26,7 +26,7 @@ class TrialStore:
     """The run that takes and gives."""
 
     def take(self, identity: Any, place: Path) -> bool:
-        """Puts the trial of that identity into `place`; False where none is kept, or what is kept was changed."""
+        """Puts the trial of that identity into `place`; False where none is kept, or it was changed."""
         kept = self.folder / digest(identity)
         try:
             entries.use(kept)

@@ -1,4 +1,4 @@
-"""What nothing needs any more: leftovers of runs, and what the cache holds for no run that is there."""
+"""Files that nothing needs any more: leftovers of runs, and cache entries that no existing run uses."""
 
 import re
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ class Item:
     """Bytes on the disk."""
     why: str
     locks: tuple[Path, ...]
-    """Held by whoever uses it."""
+    """Locked by whoever uses it."""
 
 
 @dataclass
 class Waste:
     items: list[Item] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    """What was left alone, and why."""
+    """Entries that were left alone, and why."""
 
 
 def waste(folder: Path, cache_folder: Path) -> Waste:
-    """Everything that can go. The cache is left alone while any run may still be about to name what it uses."""
+    """Everything that can go. The cache is left alone while any run may still be about to name an entry."""
     found, needed = Waste(), set[str]()
     for paths in runs.every(folder):
         try:
@@ -52,7 +52,7 @@ def waste(folder: Path, cache_folder: Path) -> Waste:
 
 
 def free(item: Item) -> bool:
-    """Whether it is gone now; what somebody has just begun to use stays."""
+    """Whether it is gone now; one that somebody has just begun to use stays."""
     return entries.free(item.path, *item.locks)
 
 

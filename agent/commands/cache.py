@@ -36,12 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from agent import config
     from agent.cache import inventory
     from agent.commands.settings import settings_of
+    from agent.record.printed import command
 
-    folder = config.Settings.read().cache
-    found = inventory.inventory(folder, settings_of(arguments).runs)
+    settings = settings_of(arguments)
+    folder = settings.cache
+    found = inventory.inventory(folder, settings.runs)
     total = sum(each.bytes for each in found)
     if arguments.json:
         known = {"cache": str(folder), "bytes": total, "entries": [each.to_json() for each in found]}
@@ -50,19 +51,20 @@ def _list(arguments: argparse.Namespace) -> int:
     for each in found:
         print(_line(each))
     size = f"{total / 1e6:.1f} MB"
-    print(f"{len(found)} in {folder}, {size}; `kdagent cache rm KEY` removes, and a run makes again what it needs")
+    remove = command("cache", "rm", "KEY", folder=settings.runs)
+    print(f"{len(found)} in {folder}, {size}; `{remove}` removes, and a run makes again what it needs")
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     """Delete what was named, after saying what."""
-    from agent import config
     from agent.cache import inventory
     from agent.commands.confirm import confirm
     from agent.commands.settings import settings_of
 
-    folder = config.Settings.read().cache
-    found = inventory.inventory(folder, settings_of(arguments).runs)
+    settings = settings_of(arguments)
+    folder = settings.cache
+    found = inventory.inventory(folder, settings.runs)
     if arguments.key:
         found = inventory.named(found, arguments.key, folder)
     elif arguments.older is not None:

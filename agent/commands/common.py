@@ -6,7 +6,6 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 RUN = "a run's id, a unique beginning of it, @last, or @last~2"
-ISOLATION = ("auto", "bwrap", "landlock", "process")
 TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

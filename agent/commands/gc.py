@@ -15,12 +15,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    from agent import config
     from agent.cache import unused
     from agent.commands.settings import settings_of
+    from agent.record.printed import command
     from sandbox.printable import printable
 
-    found = unused.waste(settings_of(arguments).runs, config.Settings.read().cache)
+    settings = settings_of(arguments)
+    found = unused.waste(settings.runs, settings.cache)
     freed = [each for each in found.items if arguments.yes and unused.free(each)]
     listed = freed if arguments.yes else found.items
     if arguments.json:
@@ -32,7 +33,8 @@ def run(arguments: Namespace) -> int:
     for reason in found.kept:
         print(f"left alone: {reason}")
     total = f"{sum(each.size for each in listed) / 1e6:.1f} MB"
-    print(f"freed: {total}" if arguments.yes else f"would free: {total}; kdagent gc --yes does it")
+    again = command("gc", "--yes", folder=settings.runs)
+    print(f"freed: {total}" if arguments.yes else f"would free: {total}; {again} does it")
     return 0
 
 

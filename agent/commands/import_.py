@@ -18,6 +18,7 @@ def run(arguments: Namespace) -> int:
     from agent.commands.settings import settings_of
     from agent.recheck import archive
     from agent.record import runs
+    from agent.record.printed import command
 
     folder = settings_of(arguments).runs
     runs.check_folder(folder, "--runs-dir")
@@ -26,9 +27,8 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps({"schema": 1, "run": runs.read(paths)}))
     else:
-        print(
-            f"imported {paths.id}; nothing of it was run, and nothing of it was checked yet: kdagent verify {paths.id}"
-        )
+        check = command("verify", paths.id, folder=folder)
+        print(f"imported {paths.id}; nothing of it was run, and nothing of it was checked yet: {check}")
     return 0
 
 

@@ -16,11 +16,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     from agent import config
+    from agent.record.printed import command
 
     found = config.cards(config.METHODS)
     if arguments.words:
         name = _shown(arguments.words, [*found])
-        found = {name: found[name] | {"measured": _measured(name)}}
+        found = {name: found[name] | {"settings": method_settings(name), "measured": _measured(name)}}
     if arguments.json:
         print(json.dumps({"schema": 1, "methods": found}))
     elif arguments.words:
@@ -29,18 +30,34 @@ def run(arguments: Namespace) -> int:
         print(render("methods/card.txt.j2", method=name, card=found[name]), end="")
     else:
         print("".join(f"{name:<14} {card['title']}\n" for name, card in found.items()), end="")
-        print("`kdagent methods show NAME`: formula, source, needs, cost, cautions, and what was measured here")
+        show = command("methods", "show", "NAME")
+        print(f"`{show}`: formula, source, needs, cost, cautions, and what was measured here")
     return 0
 
 
 def _shown(words: list[str], known: list[str]) -> str:
     """The method of `show NAME`. Raises UsageError."""
+    from agent.record.printed import command
+
     if len(words) != 2 or words[0] != "show" or words[1] not in known:
         problem = (
             f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"not known: {words[0]!r:.80}"
         )
-        raise UsageError(problem, f"kdagent methods show NAME, with one of {', '.join(known)}")
+        raise UsageError(problem, f"{command('methods', 'show', 'NAME')}, with one of {', '.join(known)}")
     return words[1]
+
+
+def method_settings(method: str) -> dict[str, dict[str, Any]]:
+    """Each setting that a method has: its default there, what it may be, and what it means."""
+    from agent.plan.cards import cards
+    from agent.plan.settings import declared
+
+    own = {name: (declared()[name], default) for name, default in cards()[method].defaults.items()}
+    said = ("type", "range", "unit", "meaning")
+    return {
+        n: {"default": default} | {each: getattr(setting, each) for each in said}
+        for n, (setting, default) in own.items()
+    }
 
 
 def _measured(name: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import config
 from agent.errors import DataError, UsageError
+from agent.loop.going_on import next_command
 from agent.loop.session import source
 from agent.plan.options import Options
 from agent.record import runs
@@ -21,7 +22,9 @@ def own_options(paths: RunPaths, action: str) -> Options:
     record = runs.read(paths)
     options = Options.from_json(record["options"])
     if "imported" in record:
-        raise UsageError(f"run {paths.id} was imported: it cannot be {action}", f"ask for your own: {options.command}")
+        raise UsageError(
+            f"run {paths.id} was imported: it cannot be {action}", f"ask for your own: {next_command(paths)}"
+        )
     return options
 
 

@@ -5,7 +5,8 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
-from agent.commands.common import ISOLATION, one_run, text
+from agent.commands.common import one_run, text
+from sandbox.isolation.names import ISOLATION
 
 if TYPE_CHECKING:
     from agent.plan.options import Options
@@ -31,11 +32,13 @@ def run(arguments: Namespace) -> int:
     from agent.commands.options import refuse_early
     from agent.commands.settings import settings_of
     from agent.errors import UsageError
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
     from agent.plan.options import Options
     from agent.plan.read import paces_of
     from agent.recheck import replay as replays
+    from agent.recheck.data import with_data
     from agent.record import runs
+    from agent.record.printed import command
 
     settings, level = settings_of(arguments), arguments.level
     original = runs.find(settings.runs, arguments.run)
@@ -43,13 +46,14 @@ def run(arguments: Namespace) -> int:
     record, trains = runs.read(original), level in ("full", "live")
     if "imported" in record and trains and not arguments.yes:
         problem = f"run {original.id} was imported, and level {level} runs its train.py, isolated"
-        raise UsageError(problem, "read its report first, then add --yes; or replay it at --level agent")
+        agent = command("replay", original.id, "--level", "agent", folder=settings.runs)
+        raise UsageError(problem, f"read its report first, then add --yes; or without training: {agent}")
     options = replay_options(Options.from_json(record["options"]), arguments, "imported" in record)
-    options = replace(options, paces=paces_of(original) if level != "live" else {})
+    options = replace(with_data(original, options), paces=paces_of(original) if level != "live" else {})
     runs.check_folder(settings.runs, "--runs-dir")
     backend = refuse_early(options, settings) if trains else None
     made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)
-    return replays.replay(original, made, Drive(made, options, settings, arguments.json, backend)).go()
+    return replays.replay(original, made, Session(made, options, settings, arguments.json, backend)).go()
 
 
 def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "Options":
@@ -60,7 +64,7 @@ def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "
     from agent.commands.options import absolute
 
     if foreign:
-        options = replace(options, isolation="auto", data_dir="", data="", model="", base_url="")
+        options = replace(options, isolation="auto", data_dir="", data="", own_name="", model="", base_url="")
     return replace(
         options,
         replay=arguments.level,

@@ -2,23 +2,38 @@
 
 import json
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import one_run
 from agent.errors import UsageError
 
+if TYPE_CHECKING:
+    from agent.record.paths import RunPaths
+
+
+def hint(paths: "RunPaths") -> str:
+    """How the run would come to a report."""
+    from agent.loop.going_on import next_command
+    from agent.loop.session import REJECTED
+    from agent.record import runs
+    from agent.record.printed import command
+
+    if runs.read(paths).get("reason") == REJECTED:
+        amend = command("review", paths.id, "--edit", "FIELD=VALUE", folder=paths.folder.parent)
+        return f"its plan was rejected; amend it as a new run: {amend}"
+    return f"go on with: {next_command(paths)}"
+
 
 def run(arguments: Namespace) -> int:
     from agent.commands.settings import settings_of
-    from agent.loop.session import resume_command
     from agent.record import runs
     from agent.results import review
     from agent.results.read import results_of
 
     paths = runs.find(settings_of(arguments).runs, arguments.run)
     if not results_of(paths):
-        status = runs.read(paths)["status"]
-        raise UsageError(f"run {paths.id} is {status}: it has no results yet", f"go on with: {resume_command(paths)}")
+        raise UsageError(f"run {paths.id} is {runs.read(paths)['status']}: it has no results yet", hint(paths))
     review.write(paths)
     if arguments.json:
         print(json.dumps({"schema": 1, "run": paths.id, "report": str(paths.report)}))

@@ -8,7 +8,7 @@ from agent.commands.common import one_run
 from agent.errors import UsageError
 
 if TYPE_CHECKING:
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -21,27 +21,28 @@ def run(arguments: Namespace) -> int:
 
     from agent.commands.options import own_options
     from agent.commands.settings import settings_of
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
     from agent.record import runs
 
     settings = settings_of(arguments)
     paths = runs.find(settings.runs, arguments.run)
     options = own_options(paths, "resumed")
     options = replace(options, plan_only=False, yes=options.yes or arguments.yes)
-    drive = Drive(paths, options, settings, arguments.json)
-    return _replay(drive) if options.replay else drive.go()
+    session = Session(paths, options, settings, arguments.json)
+    return _replay(session) if options.replay else session.go()
 
 
-def _replay(drive: "Drive") -> int:
+def _replay(session: "Session") -> int:
     """Go on with a replay that was stopped."""
+    from agent.loop.going_on import next_command
     from agent.recheck import replay
     from agent.record import runs
 
-    if drive.options.replay in ("report", "agent"):
-        problem = f"run {drive.paths.id} is a replay at level {drive.options.replay}, which takes seconds"
-        raise UsageError(problem, f"replay it again: kdagent replay {runs.read(drive.paths)['parent']}")
-    original = runs.find(drive.settings.runs, runs.read(drive.paths)["parent"])
-    return replay.replay(original, drive.paths, drive).go()
+    if session.options.replay in ("report", "agent"):
+        problem = f"run {session.paths.id} is a replay at level {session.options.replay}, which takes seconds"
+        raise UsageError(problem, f"replay it again: {next_command(session.paths)}")
+    original = runs.find(session.settings.runs, runs.read(session.paths)["parent"])
+    return replay.replay(original, session.paths, session).go()
 
 
 COMMAND = Command("continue a run that stopped, or approve its plan", arguments, run)

@@ -72,12 +72,20 @@ def _say_reviews(paths: "RunPaths", as_json: bool) -> None:
 
 def _review_next(paths: "RunPaths", about: str, pending: bool) -> str:
     """Where the reviewed thing is, and what can be done."""
-    from agent.loop.session import resume_command
+    from agent.loop.going_on import next_command
+    from agent.record.printed import command
+    from agent.results import review
 
+    folder = paths.folder.parent
     if pending:
         look = paths.report if about == "report" else paths.plan
-        return f"the {about} waits for a review: read {look}, then kdagent review {paths.id} --approve or --reject"
-    return f"report: {paths.report}" if about == "report" else f"go on with: {resume_command(paths)}"
+        approve, reject = (command("review", paths.id, flag, folder=folder) for flag in ("--approve", "--reject"))
+        return f"the {about} waits for a review: read {look}, then {approve} or {reject}"
+    if about == "report":
+        return f"report: {paths.report}"
+    if (found := review.decided(paths)) and found.decision == "reject":
+        return f"rejected; amend it as a new run: {command('review', paths.id, '--edit', 'FIELD=VALUE', folder=folder)}"
+    return f"go on with: {next_command(paths)}"
 
 
 def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings") -> int:
@@ -85,7 +93,7 @@ def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings")
     from dataclasses import replace
 
     from agent.commands.options import own_options, refuse_early
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
     from agent.record import runs
     from agent.results import review
 
@@ -99,7 +107,7 @@ def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings")
     options = replace(options, replay="", paces={})  # an amended replay makes nothing again
     backend = refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
-    return Drive(amended, options, settings, arguments.json, backend).go()
+    return Session(amended, options, settings, arguments.json, backend).go()
 
 
 COMMAND = Command("approve, reject or comment on a plan or report; amend a plan", arguments, run)

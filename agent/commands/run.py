@@ -5,7 +5,8 @@ import re
 import sys
 
 from agent.commands.command import Command
-from agent.commands.common import ISOLATION, common, seconds, setting, tag, text
+from agent.commands.common import common, seconds, setting, tag, text
+from sandbox.isolation.names import ISOLATION
 
 EXAMPLES = """examples:
   kdagent run "efficient KD for small models" --yes
@@ -55,7 +56,7 @@ def seeds(value: str) -> list[int]:
 def run(arguments: argparse.Namespace) -> int:
     from agent.commands.options import options_of, refuse_early
     from agent.commands.settings import settings_of
-    from agent.loop.session import Drive
+    from agent.loop.session import Session
     from agent.record import runs
 
     options, settings = options_of(arguments), settings_of(arguments)
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
     if (last := next(runs.every(settings.runs))) != paths:
         print(f"kdagent: this clock is behind that of {last.id}: @last is that run, not {paths.id}", file=sys.stderr)
-    return Drive(paths, options, settings, arguments.json, backend).go()
+    return Session(paths, options, settings, arguments.json, backend).go()
 
 
 COMMAND = Command("plan an experiment, train it, compare, write the report", arguments, run, EXAMPLES)

@@ -35,8 +35,10 @@ def since(value: str) -> str:
 def run(arguments: argparse.Namespace) -> int:
     from agent.commands.settings import settings_of
     from agent.record import runs
+    from agent.record.printed import command
 
-    known = [runs.listed(paths) for paths in runs.every(settings_of(arguments).runs)]
+    folder = settings_of(arguments).runs
+    known = [runs.listed(paths) for paths in runs.every(folder)]
     found = [record for record in known if _wanted(record, arguments)]
     if arguments.json:
         print(json.dumps({"schema": 1, "runs": found}))
@@ -44,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     for record in found:
         print(line(record))
     if not found:
-        start = 'no runs yet; start one: kdagent run "efficient KD for small models" --yes'
-        print(f"no run matches ({len(known)} in all)" if known else start)
+        start = command("run", "efficient KD for small models", "--yes", folder=folder)
+        print(f"no run matches ({len(known)} in all)" if known else f"no runs yet; start one: {start}")
     return 0
 
 

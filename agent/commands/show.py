@@ -53,16 +53,18 @@ def _show(paths: "RunPaths", record: dict[str, Any], results: "Results | None") 
 def _scores(console: "Console", results: "Results") -> None:
     from rich.table import Table
 
+    from agent.plan.table import plain
+
     metric = results.plan.primary_metric
     for track in results.tracks:
-        title = f"\n{track.name}: {metric} on the test rows"
+        title = plain(f"\n{track.name}: {metric} on the test rows")
         table = Table("arm", "mean", "sd", "n", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         table.add_row("teacher", f"{track.teacher_scores[metric]:.4f}", "", "1")
         if track.assistant:
             table.add_row("assistant", f"{track.assistant.scores[metric]:.4f}", "", "1")
         for arm in track.arms:
             if summary := arm.summaries.get(metric):
-                table.add_row(arm.name, f"{summary.mean:.4f}", f"{summary.sd or 0:.4f}", str(summary.n))
+                table.add_row(plain(arm.name), f"{summary.mean:.4f}", f"{summary.sd or 0:.4f}", str(summary.n))
         console.print(table)
 
 

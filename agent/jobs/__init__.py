@@ -1,1 +1,1 @@
-"""The processes of a run: told what to do, fenced in, their files taken in. Knows nothing of scores or verdicts."""
+"""The processes of a run: each has a job file and a fence; its files are taken in. Knows nothing of verdicts."""

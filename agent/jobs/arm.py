@@ -14,7 +14,7 @@ class Arm:
     name: str
     commit: str
     method: dict[str, dict[str, Any]]
-    """Per track: the settings `experiment.method` holds."""
+    """Per track: the settings in `experiment.method`."""
     teacher: bool
     ours: bool = False
     """Whether no model wrote it: its trials may share a process across tracks, and may be reused."""

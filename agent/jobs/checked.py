@@ -1,4 +1,4 @@
-"""What this process takes from the cache, held against the manifests there."""
+"""Everything this process takes from the cache, checked against the manifests there."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,13 @@ class Checked:
     folders: set[Path] = field(default_factory=set, init=False)
     """Those that were checked."""
     remade: list[str] = field(default_factory=list, init=False)
-    """What was not as it had been written, and was made again."""
+    """Entries that did not match their hashes, and were rebuilt."""
 
     def check(self, what: str, folder: Path) -> None:
-        """Throws away what is not as it was written, and says so. The caller holds the folder."""
+        """Discards and reports whatever does not match its hash. The caller has locked the folder."""
         self.folders.add(folder)
         if name := entries.check(folder):
-            told = f"{what} in the cache were made again: {name} was not what had been written"
+            told = f"{what} in the cache were rebuilt: {name} did not match its hash"
             self.remade.append(told)
             self.progress.say(f"{told} ({folder})")
 

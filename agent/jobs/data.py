@@ -34,9 +34,9 @@ class Data:
         return dict(zip(tracks, found, strict=True))
 
     def hold(self, prepared: Mapping[str, Prepared]) -> None:
-        """Before a run goes on: the rows are those that it was planned with, or are made again.
+        """Before a run goes on: the rows are those that it was planned with, or are rebuilt.
 
-        Raises DataError where they are others now.
+        Raises DataError where they have changed.
         """
         for track, known in prepared.items():
             if Path(known.folder) not in self.checked.folders:
@@ -48,11 +48,13 @@ class Data:
 
     def _hold(self, track: str, known: Prepared) -> None:
         if known.job is None:
-            problem = f"{track}: the run was planned by an earlier kdagent, which did not note how its rows are made"
+            problem = (
+                f"{track}: the run was planned by an earlier kdagent, which did not record how its rows are prepared"
+            )
             raise DataError(problem, "start a new run")
         found = self._rows(PrepareJob.model_validate(known.job), Path(known.folder)).files
         if other := sorted(name for name in {*found, *known.files} if found.get(name) != known.files.get(name)):
-            problem = f"{track}: the data changed since they were planned: {other[0]} in {known.folder} differs"
+            problem = f"{track}: the data have changed since the run was planned: {other[0]} in {known.folder} differs"
             raise DataError(problem, "start a new run")
 
     def _rows(self, job: PrepareJob, folder: Path) -> Prepared:
@@ -96,7 +98,7 @@ def prepare_job(settings: dict[str, Any], source: dict[str, Any]) -> PrepareJob:
 
 
 def keep_labels(paths: RunPaths, prepared: Mapping[str, Prepared]) -> None:
-    """The cache may be deleted; what the run is scored against stays with it."""
+    """The cache may be deleted; the labels that the run is scored against stay with it."""
     for track, known in prepared.items():
         for split in ("dev", "test"):
             target = paths.label_file(track, split)

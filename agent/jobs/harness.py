@@ -1,5 +1,5 @@
-"""The jobs of a run: each process is told what to do in a job file, sees only what it must, and is believed only where
-its files pass the intake.
+"""The jobs of a run: each process reads a job file, sees only what it needs, and its files count only where they pass
+the intake.
 
 | process  | sees                                                | gives back                  | file          |
 |----------|-----------------------------------------------------|-----------------------------|---------------|
@@ -31,7 +31,7 @@ from agent.record.prepared import Prepared
 
 
 class Jobs(Protocol):
-    """What a run asks for, in the order of a run. Every verb is idempotent: what is there is kept.
+    """What a run asks for, in the order of a run. Every verb is idempotent: finished work is kept.
 
     `prepared` and `teachers` are per track; a teacher is named by its folder. An engine that runs jobs elsewhere takes
     the runner's place: a job is a folder in, a folder out and one command line, and is named by what it follows from.
@@ -39,7 +39,7 @@ class Jobs(Protocol):
 
     @property
     def remade(self) -> Sequence[str]:
-        """What in the cache was not as it had been written, and was made again."""
+        """Cache entries that did not match their hashes, and were rebuilt."""
 
     def prepare(
         self, tracks: Mapping[str, dict[str, Any]], sources: Mapping[str, dict[str, Any]]
@@ -53,8 +53,8 @@ class Jobs(Protocol):
         """Copies of the dev and test labels, in the run."""
 
     def hold(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> None:
-        """Before a run goes on: what it took from the cache is still that, or is made again. `train_file` is the
-        teachers', or "" where none was trained yet. Raises DataError where the rows are others now."""
+        """Before a run continues: what it took from the cache is unchanged, or is rebuilt. `train_file` is the
+        teachers', or "" where none was trained yet. Raises DataError where the rows have changed."""
 
     def teachers(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> dict[str, str]:
         """Each track's teacher folder."""
@@ -62,7 +62,7 @@ class Jobs(Protocol):
     def keep_teachers(
         self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]
     ) -> dict[str, str]:
-        """What teachers traced, in the run; the hash of each one's weights."""
+        """Copies the teachers' traces into the run; returns the hash of each one's weights."""
 
     def train(self, plan: Plan, arms: Sequence[Arm], inputs: Inputs) -> None:
         """Every trial of the arms."""

@@ -9,12 +9,12 @@ from agent.frozen import Record
 
 
 class JobFile(Record):
-    """What a process is told, whatever process it is."""
+    """The fields of every job file."""
 
     out: str = ""
 
     def text(self) -> str:
-        """As the process reads it: what was not said is left out."""
+        """As the process reads it, without the fields that are not set."""
         return self.model_dump_json(exclude_unset=True, indent=1)
 
     def plain(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class TeacherUnit(Record):
     arm: str
     model: dict[str, Any]
     method: dict[str, Any]
-    """What `experiment.method` holds, as in the jobs below."""
+    """The settings in `experiment.method`, as in the jobs below."""
     teacher: bool
     training: dict[str, Any]
     reveal_transfer: bool

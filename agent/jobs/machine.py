@@ -27,7 +27,7 @@ PACKAGES = (
 )
 BF16 = {"avx512_bf16", "amx_bf16"}
 CONTEXT = 1 << 30
-"""Bytes of a graphics card's memory that a process takes before it computes anything."""
+"""Bytes of GPU memory that a process takes before it computes anything."""
 ABREAST = 4
 """Processes on one card at most: they take turns on it, and fill each other's gaps. A round figure, not measured."""
 VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "PYTHONHASHSEED")
@@ -95,7 +95,7 @@ def abreast(need: int) -> int:
 
 
 def card_memory() -> int:
-    """Bytes of the smallest card; 0 where it does not say."""
+    """Bytes of the smallest GPU's memory; 0 where that is unknown."""
     try:
         return min(int(line) << 20 for line in _asked("memory.total").splitlines())
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What each process may leave behind, field by field. Anything else in a file, and the file is refused."""
+"""The fields that each process may leave behind. A file with any other field is refused."""
 
 from sandbox.schema import choice, digest, either, integer, items, mapping, number, record, tagged, text
 

@@ -1,4 +1,4 @@
-"""The pace process: it sees training rows and their labels and gives back what a step takes, plain and compiled."""
+"""The pace process: it sees training rows and their labels and returns the time of a step, plain and compiled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

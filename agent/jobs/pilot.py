@@ -54,7 +54,7 @@ class Pilot:
         return outcome
 
     def _measured(self, shard: Shard, out: Path, outcome: Outcome) -> str:
-        """Keeps what the probe measured; what its author is told, or ""."""
+        """Keeps what the probe measured; returns the message to its author, or ""."""
         arm, track = shard.work[0][0].name, shard.track.name
         scratch = self.runner.paths.scratch / f"{out.name}.safetensors"
         try:
@@ -69,7 +69,7 @@ class Pilot:
 
 
 def without_paths(problem: str, *folders: Path) -> str:
-    """What an author is told must be the same on every machine and in every replay: no folder, no address."""
+    """A message to an author must be the same on every machine and in every replay: no folder, no address."""
     for folder in folders:
         problem = problem.replace(str(folder), "…")
     named = re.sub(
@@ -79,7 +79,7 @@ def without_paths(problem: str, *folders: Path) -> str:
 
 
 def without_effect(shard: Shard, probe: Probe) -> str:
-    """What an author is told whose training is the same whatever the teacher says, or ""."""
+    """The message to an author whose training does not depend on the teacher's outputs, or ""."""
     idle = [name for name in probe.shuffled if name not in probe.outputs]
     if not idle or (probe.outputs and shard.track.method.alpha == 0 and idle == ["logits"]):
         return ""

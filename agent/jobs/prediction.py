@@ -81,7 +81,7 @@ class Prediction:
                 yield Answered(unit, who, place)
 
     def _take_in(self, model: Answered, out: Path, split: str, shape: tuple[int, int]) -> None:
-        """Logits first: the .json says that they are whole."""
+        """Logits first: the .json marks them as complete."""
         model.place.mkdir(parents=True, exist_ok=True)
         report = intake.read_json(out, f"{model.unit.name}/prediction.json", schema=PREDICTION)
         if report["status"] == "ok":

@@ -1,4 +1,4 @@
-"""The probe: whether a few steps of training depend on what the teacher says.
+"""The probe: whether a few steps of training depend on the teacher's outputs.
 
 The edited file runs as it is, again, and with one teacher output at a time shuffled over the rows. This is the distance
 between the weights these variants end with, measured outside the processes that trained them.

@@ -20,7 +20,7 @@ TAIL = 4096  # bytes of a trace that are read; its writer is not trusted to keep
 
 
 class Progress:
-    """Watches the traces of running trials. It reads what trials say about themselves; nothing is decided on it."""
+    """Watches the traces of running trials. It shows what trials report about themselves; no decision rests on it."""
 
     def __init__(self, console: Console, clock: Clock, quiet: bool = False) -> None:
         self.console = console
@@ -74,7 +74,7 @@ class Progress:
         return table
 
     def _rows(self) -> list[tuple[str, ...]]:
-        """One row per process that is at work; the folder of one that has ended is gone."""
+        """One row per running process; the folder of one that has ended is gone."""
         watched = [(track, folder, trials) for track, each in self._watched.items() for folder, trials in each]
         return [self._row(*one) for one in watched if one[1].exists()]
 

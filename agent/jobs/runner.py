@@ -1,4 +1,4 @@
-"""Starts one process of a run, on its job files, fenced in and limited; and several side by side."""
+"""Starts one process of a run, on its job files, sandboxed and limited; and several side by side."""
 
 import importlib.util
 import json
@@ -22,6 +22,7 @@ from agent.plan.plan import Budget, Track
 from agent.plan.read import plan_of
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import remove
@@ -50,7 +51,7 @@ class Request:
     track: Track | None = None
     """Absent for the prepare process alone, which runs before there is a plan."""
     trials: int = 1
-    """So many times the plan's time for a trial is allowed."""
+    """The time limit, as a multiple of the plan's time for a trial."""
     must_work: bool = True
     """Whether anything but success is an error of the run."""
 
@@ -73,7 +74,7 @@ class Runner:
     def run(self, asked: Request) -> Outcome:
         """Runs the process to its end. Outside the sandbox runs the prepare process alone, since it may need the hub.
 
-        Raises Interrupted when it was stopped, DataError for what it explains, TrainingError for what it does not.
+        Raises Interrupted when it was stopped, DataError for a failure that it explains, TrainingError otherwise.
         """
         place = self.paths.jobs / asked.name
         outcome = supervisor.run(
@@ -106,7 +107,7 @@ class Runner:
         return Job(argv, (place, *asked.read), asked.out, env, hide=bundled_data(), devices=cards)
 
     def _limits(self, asked: Request) -> Limits:
-        """The plan's; before there is a plan, the defaults of one. What has been trained is predicted, however late."""
+        """The plan's; before there is a plan, the defaults. Whatever has been trained is predicted, however late."""
         plan, track = plan_of(self.paths), asked.track
         budget = plan.budget if plan else Budget(seconds=3600, memory_mb=8192)
         seconds = budget.trial_seconds * max(1, asked.trials) if plan and track else 3600.0
@@ -122,7 +123,7 @@ class Runner:
         )
 
     def _note(self, asked: Request, outcome: Outcome) -> None:
-        """What it took, beside its job files."""
+        """Its time and memory, beside its job files."""
         known = {"schema": 1, "process": asked.process, "status": outcome.status, "seconds": round(outcome.seconds, 1)}
         known |= {"memory": outcome.peak_memory or 0, "trials": asked.trials}
         write_whole(self.paths.outcome(asked.name), json.dumps(known))
@@ -136,9 +137,8 @@ class Runner:
             raise DataError(f"disk full: {process} could not write its files", "free some space and resume the run")
         if outcome.status == "timeout" and self.remaining <= 0:
             problem = f"time budget: {self.progress.clock.spent:.0f} s are spent, {self.seconds:g} s were planned"
-            raise OutOfTime(
-                problem, f"allow more in a new plan: kdagent review {self.paths.id} --edit budget.seconds=N"
-            )
+            more = command("review", self.paths.id, "--edit", "budget.seconds=N", folder=self.paths.folder.parent)
+            raise OutOfTime(problem, f"allow more in a new plan: {more}")
         last = outcome.tail.strip().splitlines()[-1:] or ["it printed nothing"]
         raise TrainingError(f"{process} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
 

@@ -1,4 +1,4 @@
-"""What the process of a shard is told and may see, and what it says of a trial: the same for trials and pilots."""
+"""The job file of a shard, the files its process may see, and its report of a trial: the same for trials and pilots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def _units(paths: RunPaths, name: str, shard: Shard, model: dict[str, Any]) -> l
 
 
 def trial_report(out: Path, arm: str, seed: int | str, outcome: Outcome) -> dict[str, Any]:
-    """trial.json as the trial left it, fields as in `outputs.TRIAL`, or why there is none that can be used."""
+    """trial.json as the trial left it, fields as in `outputs.TRIAL`, or the reason why it cannot be used."""
     try:
         return intake.read_json(out, f"{arm}/{seed}/trial.json", schema=TRIAL)
     except IntakeRejected as error:

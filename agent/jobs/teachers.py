@@ -44,7 +44,7 @@ class Teachers:
         return teachers
 
     def hold(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> None:
-        """Before a run goes on: its teachers are as they were trained, or are trained again."""
+        """Before a run continues: its teachers are as they were trained, or are trained again."""
         if not all(map(self.checked.is_whole, self._folders(plan, prepared, train_file))):
             self.train(plan, prepared, train_file)
 
@@ -131,7 +131,7 @@ class Teachers:
 
 
 def _about(track: Track, prepared: Prepared, who: str) -> dict[str, Any]:
-    """What `kdagent cache ls` says of it."""
+    """Its description in `kdagent cache ls`."""
     model = prepared.models["assistant" if who == "assistant" else "teacher"]
     rows = sum(prepared.rows.get(split, 0) for split in ("train", "transfer", "generated"))
     return {"track": track.name, "arm": who, "rows": rows, "class": model.class_, "parameters": model.parameters}
@@ -140,8 +140,8 @@ def _about(track: Track, prepared: Prepared, who: str) -> dict[str, Any]:
 def keep_teachers(
     paths: RunPaths, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]
 ) -> dict[str, str]:
-    """Keeps what each teacher and assistant traced about its training, and what a teacher's layers are worth where the
-    plan pairs them by it. Returns the hash of the weights of each track's."""
+    """Keeps the trace of each teacher's and assistant's training, and the scores of a teacher's layers where the
+    plan pairs layers by them. Returns the hash of the weights of each track's."""
     for track in plan.tracks:
         folder = teachers[track.name]
         places = {paths.teacher(track.name): Path(folder)}

@@ -33,7 +33,7 @@ class Trials:
     store: TrialStore | None
 
     def train(self, plan: Plan, arms: Sequence[Arm], inputs: Inputs) -> None:
-        """Every trial of `arms` that the run does not hold yet. A trial that fails is a result; it is kept as such."""
+        """Every trial of `arms` that the run does not have yet. A trial that fails is a result; it is kept as such."""
         need = max(card_need(track, inputs.teachers[track.name]) for track in plan.tracks)
         shards = [shard for track in plan.tracks for shard in self._shards(plan, track, arms, need)]
         ours = all(arm.ours for arm in arms)
@@ -99,7 +99,7 @@ class Trials:
     # ── one process ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _train_missing(self, shards: list[Shard], inputs: Inputs) -> None:
-        """What the run does not hold yet of shards that share a process."""
+        """The trials that the run does not have yet, of shards that share a process."""
         left = [replace(shard, work=self._missing(shard)) for shard in shards]
         if left := [shard for shard in left if shard.work]:
             self._train(shards[0].name, left, inputs)
@@ -127,13 +127,13 @@ class Trials:
         taken = (self._take_in_shard(shard, out / shard.track.name, outcome) for shard in shards)
         again = [shard for shard in taken if shard]
         if outcome.status == "cancelled":
-            raise Interrupted("stopped while training; what had finished is kept")
+            raise Interrupted("stopped while training; finished trials are kept")
         remove(out)
         if again:
             self._train(name, again, inputs)
 
     def _same_jobs(self, name: str, jobs: list[dict[str, Any]]) -> bool:
-        """Whether the last process of that name, which was cut off if its folder is there, was told the same, and has
+        """Whether the last process of that name, which was cut off if its folder is there, had the same job, and has
         left folders where a job might have put something else."""
         files = sorted(
             (self.runner.paths.jobs / name).glob("job-*.json"), reverse=True
@@ -144,7 +144,7 @@ class Trials:
         return plain and all(_deciding(job) <= told.get(job["out"], set()) for job in jobs)
 
     def _take_in_shard(self, shard: Shard, out: Path, outcome: Outcome) -> Shard | None:
-        """Every trial of the shard; of one that was stopped, only those that had finished. What must run again."""
+        """Takes in the trials of the shard; of one that was stopped, those that had finished. Returns the rest."""
         smaller, work = shard.smaller, []
         for arm, seed in shard.work:
             report = trial_report(out, arm.name, seed, outcome)
@@ -155,7 +155,7 @@ class Trials:
         return replace(smaller, work=work) if smaller and work else None
 
     def _take_in(self, shard: Shard, out: Path, arm: str, seed: int, report: dict[str, Any]) -> None:
-        """Move one trial's files into the record, or write down why there are none. trial.json comes last."""
+        """Move one trial's files into the record, or record why they are missing. trial.json comes last."""
         place = self.runner.paths.trial(arm, shard.track.name, seed)
         place.mkdir(parents=True, exist_ok=True)
         try:

@@ -134,10 +134,12 @@ class Conversation:
         body: dict[str, Any] = json.loads(data)
         return body
 
+    def usable(self, purpose: str) -> list[Exchange]:
+        """The exchanges of that purpose whose replies led somewhere."""
+        return _led_somewhere([e for e in self.exchanges if e.purpose == purpose])
+
     def _usable(self, request: Request) -> list[Exchange]:
-        same = self.same(request)
-        spoiled = {(e.key, e.occurrence) for e in same if e.error}
-        return [e for e in same if e.reply and (e.key, e.occurrence) not in spoiled]
+        return _led_somewhere(self.same(request))
 
     def _exchange(
         self, request: Request, reply: str | None = None, error: str | None = None, tokens: int = 0
@@ -179,12 +181,18 @@ class Conversation:
 
 
 class Recorded:
-    """The source of a replay: answers from a record, never live and never nearly."""
+    """The source of a replay: answers from a record, never live and never nearly.
+
+    Where kdagent has changed since, its prompts may be worded differently: then a request that is not on record gets
+    the reply that stands at its place. What follows from it is compared all the same: plan, commits and decisions.
+    """
 
     name = "recorded"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, by_place: bool = False) -> None:
+        """`by_place`: the run was recorded by a kdagent that is not this one."""
         self._record = Conversation(folder)
+        self._by_place = by_place
         self._asked: Counter[str] = Counter()
         self.model = next((e.model for e in self._record.exchanges), "")
         self.metered = any(e.source == "openai" for e in self._record.exchanges)
@@ -198,6 +206,9 @@ class Recorded:
         for exchange in reversed(self._record.same(request)):
             if exchange.error:
                 raise ModelError(exchange.error)
+        placed = self._record.usable(purpose) if self._by_place else []
+        if occurrence < len(placed):
+            return Reply(**self._record.body(placed[occurrence].reply or ""))
         raise DriftError(
             f"the record has no reply to {purpose} request {occurrence + 1}: {self._difference(request, occurrence)}",
             hint="the prompts, the model or the code under edit are not those of the recorded run",
@@ -213,6 +224,12 @@ class Recorded:
             if old != new:
                 return f"message {number} ({new['role']}) differs: {_first_difference(old['content'], new['content'])}"
         return f"it was recorded with {len(theirs)} messages, not {len(request.messages)}"
+
+
+def _led_somewhere(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Those that have a reply which was not spoiled later."""
+    spoiled = {(e.key, e.occurrence) for e in exchanges if e.error}
+    return [e for e in exchanges if e.reply and (e.key, e.occurrence) not in spoiled]
 
 
 def _first_difference(old: str, new: str) -> str:

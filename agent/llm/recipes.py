@@ -6,7 +6,8 @@ says so. An idea that the library has no method for is refused.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,26 @@ from agent.errors import ModelError
 from agent.llm.conversation import Message, Reply
 from agent.llm.edits import NO_FURTHER_EDIT
 from agent.llm.reply import REFUSED, code_blocks, problems
-from agent.plan.cards import cards
+from agent.plan.arms import VANILLA
+from agent.plan.cards import Card, cards
+from agent.plan.draft import OURS
 from agent.plan.proposal import Proposal
+from agent.plan.settings import declared
 from agent.render import TEMPLATES, fence
 
 LAST_LAYERS = 3
-DEFAULT = "kd_selective"
-TRAINING = ("learning_rate", "batch_size", "epochs")
-
 TOPIC = re.compile(
-    r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|dark knowledge|soft (?:label|target)"
-    r"|fine-?tun|\blogits?\b|hidden (?:state|layer)|attention map"
-    r"|\b(?:bert|tinybert|distilbert|minilm|fitnets?|resnet|mobilenet)|\b(?:[dprc]kd|crd|dml|tmkd)\b"
+    r"distil(?!.{0,40}(?:whisk|wine|alcohol|ethanol|water|\boils?\b))|\bkd\b|fine-?tun|\b(?:bert|distilbert|resnet|mobilenet)"
     r"|(?:small|compact|tiny|light|compress|shrink)\w*\b.{0,20}\b(?:model|network|classifier|transformer|cnn)"
-    r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label)"
-    r"|\bborn[- ]again\b|\bteacher assistants?\b|\bself[- ]distil"
-    r"|\bmutual learning\b|\bstudents? that (?:learn|teach)\b|\bpeers that (?:learn|teach)\b"
+    r"|\b(?:teacher|student)\b.{0,60}\b(?:model|network|classifier|layer|label|embedding)"
+    r"|\b(?:students|peers) that (?:learn|teach)\b|\btrain\w* (?:the|a) student\b"
     r"|\b(?:the|a|small|compact|tiny|convolutional) student(?:'s|s)?\b.{0,80}\bteacher"
     r"|\bteacher\b.{0,80}\b(?:the|a|small|compact|tiny|convolutional) student\b"
-    r"|\btrain\w* (?:the|a) student\b|\btransfer set\b|\battention transfer\b|\bteacher and student (?:embedding|logit)"
     r"|\blayers\b.{0,60}\b(?:teacher|student)|\blast[ -]\w+[ -]layer"
-    r"|\bminiplm\b|\bdifference[ -]sampl|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
+    r"|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
     re.IGNORECASE,
 )
+"""What names the field and no method of it: the words for a method are on its card."""
 BEYOND = (
     "reinforcement learning",
     "object detection",
@@ -61,38 +59,19 @@ BEYOND = (
 )
 RULED_OUT = re.compile(r"\b(?:no|not|without|never|instead of|rather than)\s+(?:\w+[ -]+){0,2}$", re.IGNORECASE)
 
-NUMBER = r"(\d+(?:\.\d+)?(?:e-?\d+)?|\.\d+)"
-IS = r"\s*(?:=|:|of|is)?\s*"
-VALUES = {
-    "temperature": rf"(?:\b(?:temperature|temp|tau)|τ){IS}{NUMBER}|(?-i:\bT)\s*[=:]\s*{NUMBER}",
-    "alpha": rf"(?:\balpha|α){IS}{NUMBER}",
-    "beta": rf"(?:\bbeta|β){IS}{NUMBER}",
-    "learning_rate": rf"\b(?:lr|learning[ -]rate){IS}{NUMBER}",
-    "batch_size": rf"\bbatch(?:[ -]size)?{IS}{NUMBER}",
-    "epochs": rf"{NUMBER}[ -]*epochs?\b|\bepochs{IS}{NUMBER}",
-}
 COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-LAYERS = rf"\b(?:last|final|top)[ -](\d+|{'|'.join(COUNTS)})[ -](?:\w+[ -])?(?:layer|block|stage|state)s?\b"
-WORTH = r"(?:critical|(?:most|more) (?:important|critical|influential|useful|valuable)|important)"
-CHOICES = {
-    "layer_map": {
-        "critical": rf"\b{WORTH} (?:(?:teacher|hidden)(?:'s)? )?(?:layer|block)s?\b"
-        rf"|\b(?:layer|block)s? that (?:matter|count|hurt|cost)s?\b",
-        "last1": r"\b(?:last|final) (?:hidden )?(?:layer|block)\b",
-        "last_stretched": r"\bstretch",
-        "skip": r"\bskip\b(?! connection)|every other layer|\bevenly|\buniformly|\bpkd\b|\btinybert\b",
-    },
-    "signal": {
-        "relation": r"\brelation(?:s|al)?\b(?=.{0,60}\blayers\b)",
-        "crd": r"\bcontrast\w*(?=.{0,60}\blayers\b)",
-        "attention": r"\battention\b|\btinybert\b|\bminilm\b",
-        "cls": r"\bcls\b|\bpkd\b|\bpatient (?:kd|knowledge)",
-        "cos": r"\bcosine\b",
-        "hidden": r"\bhidden\b|\bintermediate\b|\bfitnets?\b|\bhints?\b|\bfeatures?\b",
-    },
+SIGNS = {
+    "NUMBER": r"(\d+(?:\.\d+)?(?:e-?\d+)?|\.\d+)",
+    "COUNT": rf"(\d+|{'|'.join(COUNTS)})",
+    "IS ": r"\s*(?:=|:|of|is)?\s*",
 }
-INIT = r"(?:initiali[sz]\w*|warm[ -]start\w*|cop(?:y|ied|ying)|start\w* from)\b[^,.;]*\bteacher[^,.;]*|teacher initiali"
-STARTS = {"first": r"\b(?:first|lower|bottom)\b", "last": r"\b(?:last|top|upper)\b", "alternate": r""}
+"""What stands for a value in the words of a setting."""
+TRAINING = {
+    "learning_rate": (r"\b(?:lr|learning[ -]rate)IS NUMBER",),
+    "batch_size": (r"\bbatch(?:[ -]size)?IS NUMBER",),
+    "epochs": (r"NUMBER[ -]*epochs?\b", r"\bepochsIS NUMBER"),
+}
+"""The words of an idea for how a student is trained; those for a setting of a method stand where it is declared."""
 
 
 class Recipes:
@@ -108,11 +87,11 @@ class Recipes:
     def complete(self, purpose: str, messages: Sequence[Message]) -> Reply:
         """Raises ModelError where its one answer was not accepted: asked again, it would say the same."""
         prompt = messages[-1].content
-        blocks = [block.body for block in code_blocks(prompt) if block.info == "json"]
-        if not blocks:
+        blocks = code_blocks(prompt)
+        if not blocks or blocks[-1].info != "json":
             raise ModelError(f"the embedded recipes' only answer to {purpose!r} was not accepted: {prompt}")
-        facts = json.loads(blocks[-1])
-        text = _plan(facts) if purpose == "plan" else self._edit(facts, prompt)
+        facts = json.loads(blocks[-1].body)
+        text = _plan(blocks[0].body.strip(), facts) if purpose == "plan" else self._edit(facts, prompt)
         return Reply(text=text, model=self.model, finish="stop", prompt_tokens=0, completion_tokens=0)
 
     def _edit(self, facts: dict[str, Any], prompt: str) -> str:
@@ -123,9 +102,9 @@ class Recipes:
         return f"The library's finished train.py for {facts['method']}, whole.\n\n{fence(source, 'python')}\n"
 
 
-def _plan(facts: dict[str, Any]) -> str:
-    idea, fixed = facts["idea"], facts["fixed_by_user"]
-    if why := _refusal(idea):
+def _plan(idea: str, facts: dict[str, Any]) -> str:
+    fixed = facts["fixed_by_user"]
+    if not fixed.get("method") and (why := _refusal(idea)):
         return f"{REFUSED} {why}"
     settings = _settings(idea)
     method = fixed.get("method") or _method(idea, settings, {track["kind"] for track in facts["tracks"]})
@@ -148,12 +127,16 @@ def _refusal(idea: str) -> str:
     can = "the embedded recipes fine-tune and distil classifiers"
     if beyond := [word for word in BEYOND if _said(idea, re.escape(word))]:
         return f"{can}; {beyond[0]} is beyond them: leave it out, or connect a language model with --base-url"
-    named = re.search(r"\bteacher", idea, re.IGNORECASE) and any(_names(idea, c.good_for) for c in cards().values())
-    return (
-        ""
-        if named or TOPIC.search(idea)
-        else f"{can}; this idea names neither distillation nor a teacher and its student"
-    )
+    named = TOPIC.search(idea) or any(_is_about(idea, card) for card in cards().values())
+    return "" if named else f"{can}; this idea names neither distillation nor a teacher and its student"
+
+
+def _is_about(idea: str, card: Card) -> bool:
+    """Whether an idea names the method as nothing else is named. A word that everyday language has too must stand
+    beside a teacher, or alone."""
+    terms = [word for word in card.good_for if word not in card.everyday]
+    beside = re.search(r"\bteacher", idea, re.IGNORECASE) and _names(idea, card.everyday)
+    return bool(_names(idea, terms) or beside or idea.strip().lower() in card.everyday)
 
 
 def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
@@ -162,7 +145,7 @@ def _method(idea: str, settings: dict[str, Any], kinds: set[str]) -> str:
     named = [name for name in cards() if _is_named(idea, settings, name)]
     named = [name for name, card in cards().items() if card.parts and {*card.parts} <= {*named}] + named
     fitting = [name for name in named if kinds <= {*cards()[name].kinds}]
-    return next(iter([*fitting, *named]), DEFAULT if kinds <= {*cards()[DEFAULT].kinds} else "kd")
+    return next(iter([*fitting, *named]), OURS if kinds <= {*cards()[OURS].kinds} else VANILLA)
 
 
 def _is_named(idea: str, settings: dict[str, Any], method: str) -> bool:
@@ -176,19 +159,30 @@ def _names(idea: str, words: Sequence[str]) -> bool:
 
 def _settings(idea: str) -> dict[str, Any]:
     """What the idea says in so many words. Values stay text: the proposal's own checks read them."""
-    values = {name: _said(idea, pattern) for name, pattern in VALUES.items()}
-    settings: dict[str, Any] = {name: next(filter(None, at.groups())) for name, at in values.items() if at}
-    for field, choices in CHOICES.items():
-        named = [choice for choice, pattern in choices.items() if _said(idea, pattern)]
-        settings |= {field: named[0]} if named else {}
-    if settings.get("layer_map") == "last1":
-        settings["layers"] = 1
-    if at := _said(idea, LAYERS):
-        count = at[1].lower()
-        settings["layers"] = COUNTS.index(count) + 1 if count in COUNTS else count
-    if at := _said(idea, INIT):
-        settings["init_layers"] = next(start for start, words in STARTS.items() if re.search(words, at[0], re.I))
-    return settings
+    words = {name: setting.patterns for name, setting in declared().items()} | TRAINING
+    said = {name: value for name, patterns in words.items() if (value := _value(idea, patterns)) is not None}
+    implied: dict[str, Any] = {}
+    for name, value in said.items():
+        implied |= declared()[name].implies.get(str(value), {}) if name in declared() else {}
+    return implied | said
+
+
+def _value(idea: str, patterns: Mapping[str, str] | tuple[str, ...]) -> str | int | None:
+    """The value that one of the patterns finds: its own, or what stands in place of NUMBER or COUNT."""
+    if isinstance(patterns, Mapping):
+        return next((choice for choice, pattern in patterns.items() if _said(idea, _signed(pattern))), None)
+    at = _said(idea, "|".join(map(_signed, patterns))) if patterns else None
+    if not at:
+        return None
+    found = next(filter(None, at.groups()))
+    return COUNTS.index(found.lower()) + 1 if found.lower() in COUNTS else found
+
+
+@cache
+def _signed(pattern: str) -> str:
+    for sign, meant in SIGNS.items():
+        pattern = pattern.replace(sign, meant)
+    return pattern
 
 
 def _default_layers(tracks: Sequence[dict[str, Any]]) -> int:

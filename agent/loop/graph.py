@@ -18,9 +18,11 @@ from langgraph.graph import END, START, StateGraph  # noqa: E402
 from langgraph.graph.state import CompiledStateGraph  # noqa: E402
 from langgraph.types import interrupt  # noqa: E402
 
-from agent.loop.steps import REPAIRS, Steps  # noqa: E402
+from agent.loop.steps import Steps  # noqa: E402
 from agent.results import review  # noqa: E402
 from agent.results.schema import Attempt  # noqa: E402
+
+REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
 class State(TypedDict, total=False):
@@ -43,96 +45,109 @@ class State(TypedDict, total=False):
 
 
 class Flow:
-    """Steps as nodes of the graph: each takes the state and returns what it changed."""
+    """The steps as nodes of the graph: each takes the state and returns what it changed."""
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
+        self.attempts = steps.attempts
 
     def plan(self, state: State) -> State:
-        return {"plan": self.steps.make_plan().hash}
+        return {"plan": self.steps.plan().hash}
 
     def review(self, state: State) -> State:
         """Waits for a decision; it is on record before it counts."""
-        found = review.decided(self.steps.paths) or interrupt({"plan": state["plan"]})
-        review.write(self.steps.paths)  # whoever decided may have been killed between the log and the file
+        found = review.decided(self.steps.run.paths) or interrupt({"plan": state["plan"]})
+        review.write(self.steps.run.paths)  # whoever decided may have been killed between the log and the file
         return {"approved": found.decision == "approve"}
 
     def workspace(self, state: State) -> State:
-        return {"commits": self.steps.make_workspace(), "attempt": 1, "repairs": 0, "history": [], "kept": 0}
+        return {"commits": self.steps.references.commit(), "attempt": 1, "repairs": 0, "history": [], "kept": 0}
 
     def reference_arms(self, state: State) -> State:
-        return {"teachers": self.steps.train_references(state["commits"])}
+        return {"teachers": self.steps.references.train(state["commits"])}
 
     def edit(self, state: State) -> State:
-        base = self._base(state)
-        source = self.steps.edit(state["attempt"], base, state.get("problem", ""), _attempts(state))
+        base = _base(state)
+        source = self.attempts.edit(state["attempt"], base, state.get("problem", ""), _attempts(state))
         if not source:
             return {"exhausted": True}
-        return {"commit": self.steps.commit(state["attempt"], source, base), "problem": ""}
+        return {"commit": self.attempts.commit(state["attempt"], source, base), "problem": ""}
 
     def check(self, state: State) -> State:
-        return self._problem(state, self.steps.check(state["commit"], self._base(state)))
+        return _tried(state, self.attempts.check(state["commit"], _base(state)))
 
     def pilot(self, state: State) -> State:
-        return self._problem(state, self.steps.pilot(state["attempt"], state["commit"], state["teachers"]))
+        return _tried(state, self.attempts.pilot(state["attempt"], state["commit"], state["teachers"]))
 
     def trials(self, state: State) -> State:
-        self.steps.train_attempt(state["attempt"], state["commit"], state["teachers"])
+        self.attempts.train(state["attempt"], state["commit"], state["teachers"])
         return {}
 
     def predict(self, state: State) -> State:
-        self.steps.predict_dev(state["attempt"], state["teachers"])
+        self.attempts.predict_dev(state["attempt"], state["teachers"])
         return {}
 
     def score(self, state: State) -> State:
-        return {"dev_score": self.steps.score_dev(state["attempt"])}
+        return {"dev_score": self.attempts.score_dev(state["attempt"])}
 
     def decide(self, state: State) -> State:
-        score = None if state.get("problem") else state["dev_score"]
-        attempt = self.steps.decide(
-            state["attempt"], state["commit"], score, state.get("problem", ""), _attempts(state)
-        )
+        problem = state.get("problem", "")
+        score = None if problem else state["dev_score"]
+        attempt = self.attempts.decide(state["attempt"], state["commit"], score, problem, _attempts(state))
         kept = attempt.number if attempt.outcome == "kept" else state["kept"]
         history = [*state["history"], attempt.model_dump()]
         return {"attempt": state["attempt"] + 1, "repairs": 0, "problem": "", "kept": kept, "history": history}
 
     def compare(self, state: State) -> State:
-        self.steps.measure(state["kept"], state["teachers"])
-        return {"verdict": self.steps.conclude().verdict}
+        self.steps.conclusion.measure(state["kept"], state["teachers"])
+        return {"verdict": self.steps.conclusion.conclude().verdict}
 
     def report(self, state: State) -> State:
-        self.steps.report()
+        self.steps.conclusion.report()
         return {}
 
-    # ── where to go next ────────────────────────────────────────────────────────────────────────────────────────────
-
-    def after_review(self, state: State) -> Literal["workspace", "__end__"]:
-        return "workspace" if state["approved"] else "__end__"
-
-    def after_edit(self, state: State) -> Literal["check", "compare"]:
-        return "compare" if state.get("exhausted") else "check"
-
-    def after_check(self, state: State) -> Literal["pilot", "edit", "decide"]:
-        return self._mend(state) or "pilot"
-
-    def after_pilot(self, state: State) -> Literal["trials", "edit", "decide"]:
-        return self._mend(state) or "trials"
-
     def after_decision(self, state: State) -> Literal["edit", "compare"]:
-        return "edit" if state["attempt"] <= self.steps.plan.attempts and self.steps.time_left() else "compare"
+        more = state["attempt"] <= self.steps.run.plan.attempts
+        return "edit" if more and self.attempts.time_left() else "compare"
 
-    def _mend(self, state: State) -> Literal["edit", "decide"] | None:
-        if not state["problem"]:
-            return None
-        return "edit" if state["repairs"] <= REPAIRS else "decide"
 
-    def _problem(self, state: State, problem: str) -> State:
-        return {"problem": problem, "repairs": state["repairs"] + bool(problem)}
+# ── where to go next ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _base(self, state: State) -> str:
-        """The commit an attempt starts from: the best so far, or plain fine-tuning."""
-        kept = [entry["commit"] for entry in state["history"] if entry["number"] == state["kept"]]
-        return kept[0] if kept else state["commits"]["start"]
+
+def after_review(state: State) -> Literal["workspace", "__end__"]:
+    return "workspace" if state["approved"] else "__end__"
+
+
+def after_edit(state: State) -> Literal["check", "compare"]:
+    return "compare" if state.get("exhausted") else "check"
+
+
+def after_check(state: State) -> Literal["pilot", "edit", "decide"]:
+    return _mend(state) or "pilot"
+
+
+def after_pilot(state: State) -> Literal["trials", "edit", "decide"]:
+    return _mend(state) or "trials"
+
+
+def _mend(state: State) -> Literal["edit", "decide"] | None:
+    if not state["problem"]:
+        return None
+    return "edit" if state["repairs"] <= REPAIRS else "decide"
+
+
+def _tried(state: State, problem: str) -> State:
+    return {"problem": problem, "repairs": state["repairs"] + bool(problem)}
+
+
+def _base(state: State) -> str:
+    """The commit an attempt starts from: the best so far, or plain fine-tuning."""
+    kept = [entry["commit"] for entry in state["history"] if entry["number"] == state["kept"]]
+    return kept[0] if kept else state["commits"]["start"]
+
+
+def _attempts(state: State) -> list[Attempt]:
+    return [Attempt.model_validate(each) for each in state["history"]]
 
 
 def build(steps: Steps) -> StateGraph[State]:
@@ -156,12 +171,12 @@ def build(steps: Steps) -> StateGraph[State]:
         graph.add_node(node.__name__, node)
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "review")
-    graph.add_conditional_edges("review", flow.after_review)
+    graph.add_conditional_edges("review", after_review)
     graph.add_edge("workspace", "reference_arms")
     graph.add_edge("reference_arms", "edit")
-    graph.add_conditional_edges("edit", flow.after_edit)
-    graph.add_conditional_edges("check", flow.after_check)
-    graph.add_conditional_edges("pilot", flow.after_pilot)
+    graph.add_conditional_edges("edit", after_edit)
+    graph.add_conditional_edges("check", after_check)
+    graph.add_conditional_edges("pilot", after_pilot)
     graph.add_edge("trials", "predict")
     graph.add_edge("predict", "score")
     graph.add_edge("score", "decide")
@@ -184,7 +199,3 @@ def advance(steps: Steps, checkpoint: Path) -> dict[str, Any]:
         graph.invoke(start, thread, durability="sync")  # type: ignore[call-overload]
         state = graph.get_state(thread)  # type: ignore[arg-type]
         return dict(state.values) | {"waiting": state.next}
-
-
-def _attempts(state: State) -> list[Attempt]:
-    return [Attempt.model_validate(each) for each in state["history"]]

@@ -1,13 +1,13 @@
 """A run driven to its next stop: held by one process, stoppable, its status true whatever happens."""
 
 import json
-import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent import config
@@ -23,12 +23,14 @@ from agent.errors import (
     TrainingError,
     UsageError,
 )
+from agent.loop.going_on import next_command
 from agent.plan.options import Options
 from agent.plan.read import plan_of
 from agent.record import hashes, runs
 from agent.record.clock import Clock
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from agent.results.read import results_of
 from sandbox.errors import KdagentError
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from agent.jobs.progress import Progress
     from agent.llm.gateway import Source
     from agent.loop.steps import Steps
+    from agent.plan.draft import Draft
     from agent.plan.plan import Budget, Plan
     from agent.results.schema import Results
     from sandbox.isolation.backend import Backend
@@ -53,7 +56,7 @@ LASTING = (
 
 
 @dataclass(frozen=True)
-class Drive:
+class Session:
     paths: RunPaths
     options: Options
     settings: config.Settings
@@ -72,12 +75,13 @@ class Drive:
         ):
             steps = self._steps(cancelled, clock)
             self._begin()
-            plan = self._plan(steps)
-            if self.options.plan_only:
-                hashes.stop(self.paths, "planned", "")
-                self._finish(f"planned; go on with: {resume_command(self.paths)} --yes")
-                return 0
-            return self._train(steps, plan)
+            if steps.run.paths.plan.exists():
+                self._planned(steps, steps.run.plan)
+                steps.references.hold()
+            # LangGraph takes the last checkpoint by the clock, which may have gone back: the log knows better.
+            if not steps.run.events.count("sealed"):
+                self._advance(steps)
+            return self._stopped()
 
     def _begin(self) -> None:
         from agent.jobs.machine import packages
@@ -87,61 +91,61 @@ class Drive:
         if not self.paths.packages.exists():
             write_whole(self.paths.packages, packages())
 
-    def _plan(self, steps: "Steps") -> "Plan":
-        """The frozen plan, shown."""
-        plan = steps.make_plan()
+    def _planned(self, steps: "Steps", plan: "Plan") -> None:
+        """The frozen plan is there: it is the one on record, and it is shown."""
         runs.update(self.paths, tracks=[track.name for track in plan.tracks])
-        if not steps.events.count("planned", hash=plan.hash):
+        if not steps.run.events.count("planned", hash=plan.hash):
             problem = f"{self.paths.plan} is not the plan that was frozen"
             raise DataError(problem, "restore the file, or start a new run")
         self._show(steps, plan)
-        return plan
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         from agent.plan.table import plan_table
         from agent.record.prepared import read_facts
 
         if not self.as_json:
-            plan_table(steps.runner.progress.console, plan, read_facts(self.paths))
+            plan_table(steps.run.runner.progress.console, plan, read_facts(self.paths))
 
-    def _train(self, steps: "Steps", plan: "Plan") -> int:
-        # LangGraph takes the checkpoint that is the last by the clock, which may have gone back: the log knows better.
-        if not steps.events.count("sealed"):
-            self._go_on(steps)
-        found = results_of(self.paths)
-        if not found:
-            hashes.stop(self.paths, "cancelled", REJECTED)
-            self._finish(REJECTED)
-            return 0
-        return self._ended(found)
-
-    def _go_on(self, steps: "Steps") -> None:
-        """To the end, or to a plan that was rejected."""
+    def _advance(self, steps: "Steps") -> None:
+        """To the end, to a plan that waits for a review or was only asked for, or to one that was rejected."""
         from agent.loop.graph import advance
         from agent.results import review
 
-        steps.hold()
         state = advance(steps, self.paths.state)
-        if "review" in state["waiting"] and not review.decided(self.paths):
-            with steps.runner.progress.clock.stopped():
-                approved, how = (True, "with --yes") if self.options.yes else (self._ask(), "at the terminal")
-            review.add(self.paths, "approve" if approved else "reject", how, review.author())
+        if "review" in state["waiting"] and not review.decided(self.paths) and not self.options.plan_only:
+            with steps.run.runner.progress.clock.stopped():
+                how = "with --yes" if self.options.yes else self._ask()
+            review.add(self.paths, "approve", how, review.author())
             advance(steps, self.paths.state)
+
+    def _stopped(self) -> int:
+        """Where the run is now, said and on record; the exit code."""
+        if found := results_of(self.paths):
+            return self._ended(found)
+        if self.options.plan_only:
+            hashes.stop(self.paths, "planned", "")
+            self._finish(f"planned; go on with: {next_command(self.paths, '--yes')}")
+        else:
+            hashes.stop(self.paths, "cancelled", REJECTED)
+            self._finish(REJECTED)
+        return 0
 
     def _ended(self, found: "Results") -> int:
         runs.update(self.paths, status=runs.ENDED[found.status], reason=found.status_reason, verdict=found.verdict)
         self._finish(found.status_reason)
         return TrainingError.exit_code if found.status == "failed" else 0
 
-    def _ask(self) -> bool:
-        """Ask the person in front of the terminal. Raises ReviewPending where there is none."""
-        if self.as_json or not sys.stdin or not sys.stdin.isatty():
-            raise ReviewPending("the plan waits for approval")
-        with _on_signal(signal.default_int_handler):  # nothing runs that would have to stop first
-            try:
-                return input("train this plan? [y/N] ").strip().lower() in ("y", "yes")
-            except EOFError:
-                raise ReviewPending("the plan waits for approval") from None
+    def _ask(self) -> str:
+        """How the person in front of the terminal approves. Raises ReviewPending where nobody does: the plan waits on,
+        as only `kdagent review` rejects it for good."""
+        answer = ""
+        if not self.as_json and sys.stdin and sys.stdin.isatty():
+            # Ctrl-C ends it at once: nothing runs that would have to stop first
+            with _on_signal(signal.default_int_handler), suppress(EOFError):
+                answer = input("train this plan? [y/N] ").strip().lower()
+        if answer in ("y", "yes"):
+            return "at the terminal"
+        raise ReviewPending("the plan waits for approval")
 
     # ── what the steps need ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,6 +155,7 @@ class Drive:
         from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
+        from agent.loop.context import Context
         from agent.loop.steps import Steps
         from sandbox.isolation.choose import choose
 
@@ -163,15 +168,23 @@ class Drive:
         store = None if self.options.replay else TrialStore(self.settings.cache / "trials", self.paths.id)
         runner = Runner(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Steps(self.options, gateway, Harness(runner, store), runner)
+        run = Context(self.options, gateway, Harness(runner, store), runner)
+        steps = Steps(run, lambda: self._draft, lambda plan: self._planned(steps, plan))
+        return steps
+
+    @cached_property
+    def _draft(self) -> "Draft":
+        """What the plan starts from, before an author was asked."""
+        from agent.plan import planner
+
+        return planner.draft(self.options)
 
     def _budget(self) -> "Budget":
         """The plan's, or what it is going to be."""
-        from agent.plan import planner
         from agent.plan.plan import Budget
 
         plan = plan_of(self.paths)
-        return plan.budget if plan else Budget.model_validate(planner.draft(self.options).values["budget"])
+        return plan.budget if plan else Budget.model_validate(self._draft.values["budget"])
 
     @property
     def source(self) -> "Source":
@@ -214,17 +227,14 @@ def _noted(paths: RunPaths) -> Iterator[None]:
         with suppress(OSError, KdagentError):  # a full disk or a damaged log must not hide why
             hashes.stop(paths, status, reason)
         if isinstance(error, KdagentError) and type(error) not in LASTING:
-            approve = " --yes" * isinstance(error, ReviewPending)
-            again = f"go on with: {resume_command(paths)}{approve}"
+            again = _approve(paths) if isinstance(error, ReviewPending) else f"go on with: {next_command(paths)}"
             error.hint = f"{error.hint}; {again}" if error.hint else again
         raise
 
 
-def resume_command(paths: RunPaths) -> str:
-    """The command that goes on with a run."""
-    folder = paths.folder.parent
-    elsewhere = "" if folder == config.Settings.read().runs else f" --runs-dir {shlex.quote(str(folder))}"
-    return f"kdagent resume {paths.id}{elsewhere}"
+def _approve(paths: RunPaths) -> str:
+    reject = command("review", paths.id, "--reject", folder=paths.folder.parent)
+    return f"approve it with: {next_command(paths, '--yes')}; reject it for good with: {reject}"
 
 
 def source(options: Options, settings: config.Settings) -> "Source":

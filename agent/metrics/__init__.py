@@ -1,1 +1,1 @@
-"""Reported metrics held against their own arithmetic (`kdagent lint`). Knows nothing of runs in progress."""
+"""Reported metrics checked against their own arithmetic (`kdagent lint`). Knows nothing of runs in progress."""

@@ -1,4 +1,4 @@
-"""The arithmetic of reported metrics: what printed digits say about the evaluation behind them.
+"""The arithmetic of reported metrics: what printed digits reveal about the evaluation behind them.
 
 A printed number stands for every number that rounds to it. All of this is exact: fractions, no floats.
 """
@@ -12,7 +12,7 @@ from fractions import Fraction
 MOST_ROWS = 20_000
 """Sizes of a test set that are searched for an accuracy."""
 MOST_CANDIDATES = 5_000
-"""Sizes that digits may leave possible; with more of them they say nothing."""
+"""Sizes that digits may leave possible; with more of them they prove nothing."""
 SLACK = Fraction(1, 10**6)
 """Of an accuracy: single precision and an average over batches are no errors."""
 SINGLE = Fraction(6, 10**8)

@@ -1,6 +1,6 @@
 """Contradictions in reported evaluations: with their own arithmetic, with the plan, and with each other.
 
-A finding of level E says that something is wrong; one of level W what a reader must know before believing.
+Level E means that something is wrong; level W, that a reader must know it before believing the number.
 """
 
 import math
@@ -105,13 +105,13 @@ def _speeds(each: Evaluation) -> Iterator[Finding]:
         fraction = each.prefix == "train" and what == "rows"  # passes over the rows need not be whole
         if {"runtime", rate} <= each.numbers.keys() and not fraction and not _counts(each, rate):
             whole = False
-            yield _error(each, what, f"{_product(each, rate)}, which is no whole number of {what} from 1")
+            yield _error(each, what, f"{_product(each, rate)}, which is not a whole number of {what} from 1 on")
     if whole and each.sizes == () and each.prefix != "train":
         yield _error(
             each,
             "batch",
             f"{_product(each, 'samples_per_second')} rows, {_product(each, 'steps_per_second')} steps: "
-            "no batch size cuts so many rows into so many steps",
+            "no batch size cuts those rows into those steps",
         )
 
 
@@ -128,10 +128,10 @@ def _rows(each: Evaluation) -> Iterator[Finding]:
     """The declared number of rows is that of the speeds, and the accuracy a share of it."""
     declared, accuracy = each["samples"], each["accuracy"]
     if declared and declared.value.denominator != 1:
-        yield _error(each, "rows", f"samples is {declared}, which is no whole number")
+        yield _error(each, "rows", f"samples is {declared}, which is not a whole number")
     elif declared and each.sizes and each.size not in {size.rows for size in each.sizes}:
         said = _either(sorted({size.rows for size in each.sizes}))
-        yield _error(each, "rows", f"it says {declared} rows, its runtime and speed say {said}")
+        yield _error(each, "rows", f"it declares {declared} rows, its runtime and speed give {said}")
     elif accuracy and each.rows and not any(map(each.fits, each.rows)):
         nearest = float(accuracy.value * each.rows[0])
         yield _error(
@@ -155,7 +155,7 @@ def _knowledge(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
             each,
             "loss",
             f"loss {loss:g} is that of a head that knows nothing of {classes} classes (ln {classes} = "
-            f"{math.log(classes):.4f}), though its answers are above chance: over-confident, or of another model",
+            f"{math.log(classes):.4f}), though its answers are above chance: over-confident, or of a different model",
         )
     for split in same_size(each):
         if split.majority and not guessing and not above(each.right[-1], each.size, split.majority / split.rows):
@@ -163,7 +163,7 @@ def _knowledge(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
 
 
 def _classes(each: Evaluation, plan: Plan | None) -> tuple[int, bool]:
-    """How many classes there are, and whether the plan says so; else what the loss looks like, or 0."""
+    """How many classes there are, and whether the plan states it; otherwise the number that fits the loss, or 0."""
     planned = [track for track in plan.tracks if track.task.test_rows == each.size] if plan else []
     if planned:
         return len(planned[0].task.labels), True
@@ -201,7 +201,7 @@ def _few(each: Evaluation) -> Iterator[Finding]:
 
 def _epoch(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
     planned = sorted({track.training.epochs for track in plan.tracks}) if plan else []
-    said = f"the plan says {_either(planned)}"
+    said = f"the plan has {_either(planned)}"
     epoch = each["epoch"]
     if not epoch:
         absent = "no epoch: in transformers 4 the key is missing where the Trainer never trained"
@@ -215,13 +215,17 @@ def _planned(each: Evaluation, plan: Plan) -> Iterator[Finding]:
     if each.rows and not any(track.task.test_rows in each.rows for track in plan.tracks):
         dev = [track.name for track in plan.tracks if track.task.dev_rows in each.rows]
         tests = ", ".join(f"{track.name} has {track.task.test_rows:,} test rows" for track in plan.tracks)
-        other = f"; it is the size of the dev rows of {dev[0]}, which choose and prove nothing" if dev else ""
-        yield _error(each, "rows", f"{_either(each.rows)} rows are no planned test: {tests}{other}")
+        other = (
+            f"; it is the size of the dev rows of {dev[0]}, which choose between attempts and prove nothing"
+            if dev
+            else ""
+        )
+        yield _error(each, "rows", f"{_either(each.rows)} rows are not those of a planned test: {tests}{other}")
     sizes = sorted({track.training.batch_size for track in plan.tracks})
     if each.batches and not set(sizes) & set(each.batches):
         default = ", the Trainer's default," if each.batches == (TRAINER_BATCH,) else ""
         yield _warning(
-            each, "batch", f"it ran in batches of {_either(each.batches)}{default} where the plan says {_either(sizes)}"
+            each, "batch", f"it ran in batches of {_either(each.batches)}{default} where the plan has {_either(sizes)}"
         )
 
 
@@ -231,7 +235,7 @@ def _training(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
         steps = _counts(each, "steps_per_second")
         if not any(track.steps in steps for track in plan.tracks):
             planned = ", ".join(f"{track.name} {track.steps:,}" for track in plan.tracks)
-            yield _error(each, "steps", f"it took {_either(steps)} steps, the plan says {planned}")
+            yield _error(each, "steps", f"it took {_either(steps)} steps, the plan has {planned}")
 
 
 def _together(ours: Evaluation, theirs: Evaluation) -> Iterator[Finding]:
@@ -242,8 +246,8 @@ def _together(ours: Evaluation, theirs: Evaluation) -> Iterator[Finding]:
             "E",
             "compare",
             both,
-            f"cannot be compared: {_either(ours.rows)} and {_either(theirs.rows)} rows are two tests, "
-            f"so {_difference(ours, theirs)} says nothing",
+            f"cannot be compared: {_either(ours.rows)} and {_either(theirs.rows)} rows are two different tests, "
+            f"so {_difference(ours, theirs)} means nothing",
         )
     elif ours.batches and theirs.batches and not set(ours.batches) & set(theirs.batches):
         sizes = f"{_either(ours.batches)} and {_either(theirs.batches)}"
@@ -262,7 +266,7 @@ def _either(values: Sequence[float]) -> str:
 
 
 def facts(each: Evaluation) -> Iterator[tuple[str, str]]:
-    """What follows from the digits, and from which: (name, sentence)."""
+    """Conclusions from the digits, and the digits they follow from: (name, sentence)."""
     if {"runtime", "samples_per_second"} <= each.numbers.keys():
         yield "rows", f"{_known(each.rows)}: {_product(each, 'samples_per_second')}"
     if {"runtime", "steps_per_second"} <= each.numbers.keys():

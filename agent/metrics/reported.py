@@ -1,4 +1,4 @@
-"""Reported evaluations: the metrics dictionary that HF's Trainer prints, and what its digits say was evaluated."""
+"""Reported evaluations: the metrics dictionary that HF's Trainer prints, and what its digits reveal."""
 
 import ast
 import json
@@ -26,10 +26,10 @@ class Evaluation:
     file: str
     prefix: str
     alone: bool
-    """Whether it is all that the file holds."""
+    """Whether the file contains nothing else."""
     numbers: dict[str, Printed]
     infinite: tuple[str, ...] = ()
-    """Metrics that are no finite number."""
+    """Metrics that are not finite numbers."""
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Evaluation:
 
     @cached_property
     def sizes(self) -> tuple[Size, ...] | None:
-        """The sizes that the speeds leave possible, those that fit the accuracy first; None where they say nothing."""
+        """The sizes that the speeds allow, those that fit the accuracy first; None where they leave it open."""
         if not self.speeds:
             return None
         runtime, rows, steps = (self.numbers[n] for n in ("runtime", "samples_per_second", "steps_per_second"))
@@ -54,12 +54,12 @@ class Evaluation:
         return tuple(size for size in found if self.fits(size.rows)) or found
 
     def fits(self, rows: int) -> bool:
-        """Whether so many rows can give the accuracy."""
+        """Whether that number of rows can give the accuracy."""
         return not (accuracy := self["accuracy"]) or bool(rights(accuracy, rows))
 
     @cached_property
     def rows(self) -> tuple[int, ...]:
-        """The numbers of rows that are possible; empty where nothing tells."""
+        """The numbers of rows that are possible; empty where they are unknown."""
         if samples := self["samples"]:
             return (int(samples.value),)
         return tuple(sorted({size.rows for size in self.sizes or ()}))
@@ -80,7 +80,7 @@ class Evaluation:
 
     @property
     def right(self) -> range:
-        """How many rows may have been answered rightly; empty where nothing tells."""
+        """How many rows may have been answered correctly; empty where that is unknown."""
         accuracy = self["accuracy"]
         found = rights(accuracy, self.size) if accuracy and self.size else range(0)
         return range(max(0, found.start), min(found.stop, self.size + 1))
@@ -114,7 +114,7 @@ def _evaluation(path: Path, prefix: str, alone: bool, numbers: dict[str, Decimal
 def _object(path: Path) -> dict[str, Any]:
     """JSON, or the Python dictionary that a log shows. Raises DataError."""
     if not path.is_file():
-        raise DataError(f"{path} {'is no file' if path.exists() else 'does not exist'}", HINT)
+        raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}", HINT)
     if path.stat().st_size > LARGEST:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes, {LARGEST:,} are the most", HINT)
     try:
@@ -122,7 +122,7 @@ def _object(path: Path) -> dict[str, Any]:
     except (ValueError, SyntaxError, RecursionError, MemoryError, InvalidOperation) as error:
         raise DataError(f"{path} cannot be read: {str(error) or type(error).__name__}", HINT) from error
     if not isinstance(found, dict):
-        raise DataError(f"{path} holds a {type(found).__name__}, not an object of metrics", HINT)
+        raise DataError(f"{path} contains a {type(found).__name__}, not an object of metrics", HINT)
     return {str(key): value for key, value in found.items()}
 
 
@@ -137,7 +137,7 @@ def _parsed(text: str) -> Any:
 
 
 def _number(path: Path, key: str, value: Any) -> Decimal | None:
-    """None for what is no number. Raises DataError for one beyond all measure."""
+    """None for a value that is not a number. Raises DataError for one beyond all measure."""
     if isinstance(value, bool) or not isinstance(value, Decimal | float | int | str):
         return None
     try:
@@ -145,5 +145,5 @@ def _number(path: Path, key: str, value: Any) -> Decimal | None:
     except (InvalidOperation, ValueError):
         return None
     if number.is_finite() and not SMALLEST_NUMBER <= number.adjusted() <= LARGEST_NUMBER:
-        raise DataError(f"{path}: {key} = {str(number)[:30]} is no number that a metric can be", HINT)
+        raise DataError(f"{path}: {key} = {str(number)[:30]} is not a number that a metric can have", HINT)
     return number

@@ -22,7 +22,7 @@ class Card:
     source: Mapping[str, str]
     """`paper`, and the `equation` in it."""
     good_for: tuple[str, ...]
-    """Researchers' words for the method; a plural s is understood."""
+    """Researchers' words for the method, a plural s understood; they also tell that an idea is of this field."""
     decided_by: tuple[str, ...]
     """Settings that point to it where an idea names their values."""
     needs: tuple[str, ...]
@@ -42,6 +42,14 @@ class Card:
     """Its settings, each with the value it has unless somebody says otherwise."""
     proposal: Mapping[str, str]
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Declarations of the settings that it brings along (agent/plan/settings.py); other methods may have them too."""
+    offers: Mapping[str, str] = field(default_factory=dict)
+    """What an author of train.py is told to import from baselines/methods: call → what it does."""
+    scaled: bool = False
+    """Whether the settings of a scale are meant for it; another method has its own."""
+    everyday: tuple[str, ...] = ()
+    """Those of `good_for` that everyday language has too: by themselves they do not make an idea one of this field."""
     assistant: bool = False
     """Whether a model of a size in between learns from the teacher first, and teaches the student in its place."""
     generated: int = 0

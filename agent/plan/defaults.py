@@ -11,16 +11,18 @@ from agent.errors import UsageError
 from agent.plan.draft import ASSISTANT, OURS
 from agent.plan.method import Method
 from agent.plan.options import Options
-from agent.plan.plan import Generator
+from agent.plan.plan import Generator, ModelSpec, Task, Training
+from agent.record.printed import command
 
 LONGEST_IDEA = 4000  # characters
+LONGEST_NAME = 60  # bytes
 
 
 def check_idea(idea: str) -> str:
     """The idea on one line. Raises UsageError for an empty one or one that is no sentence any more."""
     sentence = " ".join(idea.split())
     if not sentence:
-        example = 'kdagent run "efficient KD for small models"'
+        example = command("run", "efficient KD for small models")
         raise UsageError("the idea is empty", f"say what to try, for example: {example}")
     if len(sentence) > LONGEST_IDEA:
         problem = f"the idea has {len(sentence):,} characters, {LONGEST_IDEA:,} are the most"
@@ -33,13 +35,19 @@ def check_idea(idea: str) -> str:
 
 def tracks(options: Options) -> list[str]:
     """Names of the tracks. Raises UsageError for a task nobody knows."""
-    if options.data:
-        return [re.sub(r"\W+", "_", Path(options.data).stem.lower())[:40].strip("_") or "own"]
+    if options.own:
+        return [options.own_name or _name(Path(options.data).stem)]
     known = config.cards(config.TASKS)
     for name in options.tasks:
         if name not in known:
             raise UsageError(f"unknown task {name!r:.80}", f"known: {', '.join(known)}; or --data for your own")
     return list(options.tasks) or list(scale_card(options)["tracks"])
+
+
+def _name(stem: str) -> str:
+    """A track's name from that of the user's file, short enough for the paths of an archive."""
+    words = re.sub(r"\W+", "_", stem.lower())[:40]
+    return words.encode()[:LONGEST_NAME].decode(errors="ignore").strip("_") or "own"
 
 
 def scale_card(options: Options) -> dict[str, Any]:
@@ -53,46 +61,26 @@ def scale_card(options: Options) -> dict[str, Any]:
 
 def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, Any]:
     """Settings of one track: its own at this scale, or those of the scale's task of the same kind."""
-    if name in scale and not options.data:
+    if name in scale and not options.own:
         preset = copy.deepcopy(scale[name])
     else:
         kind, known = kind_of_track(options, name), config.cards(config.TASKS)
         preset = copy.deepcopy(next(scale[other] for other in known if other in scale and known[other]["kind"] == kind))
         if kind != "language":
             preset["input_size"] = 32 if kind == "image" else max(preset["input_size"], 64)
-        if options.data:
+        if options.own:
             preset["sizes"] = {"train_rows": 0, "transfer_rows": 0, "dev_rows": 500, "test_rows": 0}
-    empty = {
-        "checkpoint": "",
-        "revision": "",
-        "heads": 0,
-        "blocks": [],
-        "bottleneck": False,
-        "stem": "",
-        "dropout": 0.1,
-    }
-    training = {
-        "optimizer": "adamw",
-        "schedule": "linear",
-        "warmup": 0.06,
-        "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
-        "accumulation": 1,
-        "precision": "fp32",
-        "compiled": False,
-    }
+    model, training, task = ModelSpec.usual(), Training.usual(), Task.usual()
     return {
         "input_size": preset["input_size"],
         "threads": preset["threads"],
-        "data_seed": 0,
-        "label_noise": 0.0,
-        "views": 1,
-        "mirror": False if options.data else config.cards(config.TASKS)[name].get("mirror", False),
-        "sizes": {"generated_rows": 0} | preset["sizes"],
-        "generator": Generator().model_dump(),
-        "teacher": empty | preset["teacher"],
+        **{field: task[field] for field in ("data_seed", "label_noise", "views")},
+        "mirror": not options.own and config.cards(config.TASKS)[name].get("mirror", task["mirror"]),
+        "sizes": {"generated_rows": task["generated_rows"]} | preset["sizes"],
+        "generator": Generator.usual(),
+        "teacher": model | preset["teacher"],
         "teacher_training": training | preset["teacher_training"],
-        "student": empty | preset["student"],
+        "student": model | preset["student"],
         "assistant": dict(ASSISTANT),
         "training": training | preset["training"],
         "method": Method(name=OURS).model_dump() | preset["method"],
@@ -102,7 +90,9 @@ def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, A
 
 def kind_of_track(options: Options, name: str) -> str:
     """Of the rows that a track is going to have."""
-    return kind_of(Path(options.data)) if options.data else config.cards(config.TASKS)[name]["kind"]
+    if options.own:
+        return options.own_kind or kind_of(Path(options.data))
+    return str(config.cards(config.TASKS)[name]["kind"])
 
 
 def kind_of(path: Path) -> str:

@@ -6,26 +6,14 @@ from typing import Any
 
 from agent.errors import PlanError
 from agent.plan.method import Method
-from agent.plan.plan import Origin
+from agent.plan.plan import Origin, Training
 
-TRAINING_FIELDS = (
-    "learning_rate",
-    "batch_size",
-    "epochs",
-    "optimizer",
-    "schedule",
-    "warmup",
-    "weight_decay",
-    "precision",
-    "compiled",
-    "accumulation",
-    "max_grad_norm",
-)
+TRAINING_FIELDS = tuple(Training.model_fields)
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
 SIZE_FIELDS = ("train_rows", "transfer_rows", "generated_rows", "dev_rows", "test_rows")
 PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "benchmark")
-OURS, SCALED = "kd_selective", ("kd_selective", "kd", "assistant", "finetune")
-"""The scales' own method, and the methods that their settings are for."""
+OURS = "kd_selective"
+"""The method of the scales, and of an idea that names none."""
 VIEWS = ["views", "mirror"]
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.errors import PlanError
+from agent.plan.arms import VANILLA, Circumstances, benchmark, reference_arms
 from agent.plan.assistant import assistant
 from agent.plan.cards import cards
 from agent.plan.defaults import kind_of_track
-from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SCALED, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
-from agent.plan.method import FIRST, Method
+from agent.plan.draft import ASSISTANT, OURS, PLAN_FIELDS, SIZE_FIELDS, TRACK_PARTS, VIEWS, Draft
+from agent.plan.method import STATED, Method
 from agent.plan.options import Options
 from agent.plan.plan import Origin, Plan, written
 from agent.plan.proposal import Proposal
@@ -29,10 +30,10 @@ def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[
     transfer, generated = (
         any(record["task"][size] for record in records.values()) for size in ("transfer_rows", "generated_rows")
     )
-    arms = _arms(methods, transfer, generated)
-    benchmark = made.values["benchmark"] or _benchmark(methods, generated)
-    if benchmark not in arms:
-        raise PlanError(f"benchmark {benchmark!r} is no reference arm", f"reference arms: {', '.join(arms)}")
+    run = Circumstances(methods, transfer, generated)
+    arms, wanted = reference_arms(run), made.values["benchmark"] or benchmark(run)
+    if wanted not in arms:
+        raise PlanError(f"benchmark {wanted!r} is no reference arm", f"reference arms: {', '.join(arms)}")
     try:
         return Plan.model_validate(
             {
@@ -43,36 +44,13 @@ def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[
                 "tracks": list(records.values()),
                 **proposal.model_dump(include={"title", "objective", "hypothesis", "methodology"}),
                 "reference_arms": arms,
-                "benchmark": benchmark,
+                "benchmark": wanted,
                 "provenance": _provenance(made, records),
                 **values,
             }
         )
     except ValidationError as error:
         raise PlanError(*_first(error, list(records))) from error
-
-
-def _arms(methods: set[str], transfer: bool, generated: bool) -> list[str]:
-    """The reference arms. Vanilla distillation on the generated rows is one where it is not the proposal itself."""
-    arms = {
-        "student_only": True,
-        "vanilla_kd": True,
-        "generated_kd": generated and methods != {"kd"},
-        "pseudo_label": transfer or generated,
-        "all_labels": transfer,
-    }
-    return [arm for arm, there in arms.items() if there]
-
-
-def _benchmark(methods: set[str], generated: bool) -> str:
-    """What the proposed arm must beat: vanilla distillation, on the same rows unless the rows are what is proposed; the
-    student alone where there is no teacher, or where vanilla distillation is what is proposed."""
-    if not all(method in cards() and cards()[method].teacher for method in methods):
-        return "student_only"
-    if generated:
-        rows_alone = all(method == "kd" or cards()[method].generated for method in methods)
-        return "vanilla_kd" if rows_alone else "generated_kd"
-    return "student_only" if "kd" in methods else "vanilla_kd"
 
 
 def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
@@ -84,10 +62,10 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
     card = cards()[wanted["name"]]
     weight = {"beta": card.weights[wanted["signal"]]} if wanted["signal"] in card.weights else {}
     given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
-    if wanted["name"] in SCALED:
+    if card.scaled:
         return {"method": wanted | weight | given, "reference": None}
     own = {**Method(name=OURS).model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
-    return {"method": own, "reference": {"name": "kd"} | settings["reference"]}
+    return {"method": own, "reference": {"name": VANILLA} | settings["reference"]}
 
 
 def _track(
@@ -126,7 +104,7 @@ def _track(
 
 
 def _is_stated(field: str, method: dict[str, Any]) -> bool:
-    return field in FIRST or (method["name"] in cards() and field in cards()[method["name"]].defaults)
+    return field in STATED or (method["name"] in cards() and field in cards()[method["name"]].defaults)
 
 
 def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:

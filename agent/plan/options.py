@@ -5,6 +5,8 @@ import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from sandbox.isolation.names import Preference
+
 Scale = Literal["demo", "small", "paper"]
 
 
@@ -20,7 +22,7 @@ class Options:
     """A task of the user's own: a CSV or parquet file, a folder of them, or an image folder."""
     model: str = ""
     base_url: str = ""
-    isolation: Literal["auto", "bwrap", "landlock", "process"] = "auto"
+    isolation: Preference = "auto"
     yes: bool = False
     plan_only: bool = False
     values: dict[str, Any] = field(default_factory=dict)
@@ -31,6 +33,10 @@ class Options:
     """By track, what a replayed run measured of compiling; it is not measured again, so that the plan is the same."""
     replay: Literal["", "report", "agent", "full", "live"] = ""
     """At what level the run replays its parent; "" for a run of its own."""
+    own_name: str = ""
+    """Of a replay on data of the user's own: what their track is called in the record, whatever the file is called."""
+    own_kind: Literal["", "text", "image", "language"] = ""
+    """Likewise, what their rows are."""
     amends: str = ""
     """Hash of the plan that this one amends."""
     proposal: dict[str, Any] = field(default_factory=dict)
@@ -40,15 +46,25 @@ class Options:
         return asdict(self)
 
     @property
+    def own(self) -> bool:
+        """Whether the task is one of the user's own."""
+        return bool(self.data or self.own_name)
+
+    @property
     def command(self) -> str:
         """The command line that asks for the same run; folders of this machine are named, not told."""
-        words = ["kdagent", "run", self.idea, "--scale", self.scale]
+        return shlex.join(["kdagent", *self.words])
+
+    @property
+    def words(self) -> list[str]:
+        """Its words, from `run` on."""
+        words = ["run", self.idea, "--scale", self.scale]
         words += [word for name in self.tasks for word in ("--task", name)]
-        words += ["--data-dir", "DATA"] * bool(self.data_dir) + ["--data", "DATA"] * bool(self.data)
+        words += ["--data-dir", "DATA"] * bool(self.data_dir) + ["--data", "DATA"] * self.own
         words += ["--model", self.model] * bool(self.model) + ["--base-url", self.base_url] * bool(self.base_url)
         for path, value in self.values.items():
             words += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]
-        return shlex.join([*words, "--isolation", self.isolation, "--yes"])
+        return [*words, "--isolation", self.isolation, "--yes"]
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Options":

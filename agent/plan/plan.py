@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from agent.frozen import Record
+from agent.plan.arms import ALONE, ARMS, DISTILLED
 from agent.plan.cards import Kind
-from agent.plan.method import FIRST, Count, Method, Positive, Temperature
+from agent.plan.method import STATED, Method
 
 Origin = Literal["user", "model", "default"]
 Metric = Literal["accuracy", "precision", "recall", "f1", "inference_ms", "size_mb"]
+
+Count = Annotated[int, Field(ge=1)]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
     "accuracy": True,
@@ -141,14 +144,14 @@ class Generator(Record):
     """Texts that are drawn, before filters leave some out."""
     steps: Count = 400
     """Of its training: too few and its texts are noise, too many and they are copies."""
-    learning_rate: Positive = 0.003
+    learning_rate: Annotated[float, Field(gt=0)] = 0.003
     layers: Annotated[int, Field(ge=0)] = 2
     """Zero, as a width of zero: that of the checkpoint, until it was looked at."""
     width: Annotated[int, Field(ge=0, multiple_of=2)] = 64
     top_k: Count = 50
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """A token is drawn from the likeliest `top_k`, and of these from the fewest that hold this share."""
-    temperature: Temperature = 1.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Above one, texts are more varied and more often nonsense."""
 
     @model_validator(mode="after")
@@ -243,7 +246,7 @@ class Plan(Record):
     """Smallest difference of the primary metric worth a claim."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     reference_arms: tuple[str, ...]
-    benchmark: str = "vanilla_kd"
+    benchmark: str = DISTILLED.name
     """The reference arm the proposed arm must beat; student_only is always compared too."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 1
     budget: Budget = Budget()
@@ -262,7 +265,7 @@ class Plan(Record):
 
     @model_validator(mode="after")
     def _has_what_it_is_compared_with(self) -> "Plan":
-        for arm in ("student_only", self.benchmark):
+        for arm in (ALONE.name, self.benchmark):
             if arm not in self.reference_arms:
                 raise ValueError(f"reference_arms lack {arm}: without it neither gap nor gain can be stated")
         return self
@@ -271,7 +274,7 @@ class Plan(Record):
     def on_generated(self) -> tuple[str, ...]:
         """Reference arms that learn from the generated rows as the proposed arm does; none where there are none."""
         there = any(track.task.generated_rows for track in self.tracks)
-        return tuple(arm for arm in self.reference_arms if there and arm in ("generated_kd", "pseudo_label"))
+        return tuple(arm for arm in self.reference_arms if there and arm in ARMS and ARMS[arm].generated)
 
     @property
     def hash(self) -> str:
@@ -301,7 +304,7 @@ class Plan(Record):
 
 def _stated(method: dict[str, Any]) -> dict[str, Any]:
     usual = Method(name=method["name"]).model_dump(mode="json")
-    return {name: value for name, value in method.items() if name in FIRST or value != usual[name]}
+    return {name: value for name, value in method.items() if name in STATED or value != usual[name]}
 
 
 def written(generator: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from agent.plan.draft import FROM_CHECKPOINT, TRACK_PARTS, Draft, full_path, put
 from agent.plan.freeze import freeze
 from agent.plan.method import Method
 from agent.plan.options import Options
-from agent.plan.plan import Plan, Track
+from agent.plan.plan import Budget, Plan, Track
 from agent.plan.proposal import Proposal
+from agent.plan.settings import declared
 from agent.record.pace import Pace
 
 WIDE = {"bert": 256, "distilbert": 256, "roberta": 256, "resnet": 64}
@@ -33,18 +34,8 @@ def draft(options: Options) -> Draft:
     values: dict[str, Any] = {
         "tracks": {name: preset_of(options, scale, name) for name in tracks(options)},
         "seeds": scale["seeds"],
-        "attempts": 1,
-        "budget": {
-            "seconds": scale["seconds"],
-            "trial_seconds": scale["trial_seconds"],
-            "memory_mb": scale["memory_mb"],
-            "disk_mb": scale["disk_mb"],
-            "checkpoints": scale["checkpoints"],
-            "tokens": 200_000,
-        },
-        "primary_metric": "accuracy",
-        "least_effect": 0.005,
-        "level": 0.05,
+        **{name: Plan.usual()[name] for name in ("attempts", "primary_metric", "least_effect", "level")},
+        "budget": {name: scale[name] for name in Budget.model_fields if name in scale} | {"tokens": Budget().tokens},
         "benchmark": "",
     }
     made = Draft(values, {})
@@ -129,7 +120,7 @@ def leave_out(made: Draft, options: Options) -> list[str]:
     """Drop the scale's own tracks that the proposed method is not defined for, and say which; tasks that the user named
     stay, and are refused later."""
     tracks = made.values["tracks"]
-    if options.tasks or options.data:
+    if options.tasks or options.own:
         return []
     known = config.cards(config.TASKS)
     foreign = [name for name, settings in tracks.items() if known[name]["kind"] not in _kinds(settings["method"])]
@@ -143,7 +134,8 @@ def leave_out(made: Draft, options: Options) -> list[str]:
 
 def _kinds(method: dict[str, Any]) -> tuple[str, ...]:
     """Kinds of rows for which a method and its choices are defined."""
-    return Method(**{name: method[name] for name in ("name", "signal", "layer_map")}).kinds
+    bound = [name for name, setting in declared().items() if setting.kinds]
+    return Method(**{name: method[name] for name in ("name", *bound)}).kinds
 
 
 def merge(made: Draft, proposal: Proposal) -> None:

@@ -1,89 +1,41 @@
 """What a language model may set in a plan."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from agent.frozen import Record
-from agent.plan.method import (
-    Count,
-    Generations,
-    InitLayers,
-    Kept,
-    LayerMap,
-    MethodName,
-    Mode,
-    Outer,
-    Part,
-    Partition,
-    Peers,
-    PeerSizes,
-    Positive,
-    Relations,
-    Revise,
-    Selector,
-    Share,
-    Shares,
-    Signal,
-    Teachers,
-    Temperature,
-    Temperatures,
-    Weight,
-    _settings,
-)
+from agent.plan.method import MethodName, known_settings
 from agent.plan.prose import stray_number, title_problem
+from agent.plan.settings import declared
 
 
-class Proposal(Record):
-    """What a language model may say about a plan. None means: keep the default."""
-
+class _Prose(Record):
     title: Annotated[str, Field(min_length=3, max_length=120)]
     objective: Annotated[str, Field(min_length=3, max_length=1500)]
     hypothesis: Annotated[str, Field(min_length=3, max_length=1500)]
     methodology: Annotated[str, Field(min_length=3, max_length=3000)]
     method: MethodName
-    temperature: Temperature | None = None
-    alpha: Share | None = None
-    beta: Weight | None = None
-    layers: Count | None = None
-    layer_map: LayerMap | None = None
-    signal: Signal | None = None
-    init_layers: InitLayers | None = None
-    relation_heads: Count | None = None
-    relations: Relations | None = None
-    contrast_temperature: Positive | None = None
-    contrast_width: Count | None = None
-    queue: Count | None = None
-    min_map_size: Count | None = None
-    correct: Part | None = None
-    teachers: Teachers | None = None
-    mode: Mode | None = None
-    stage_one: Share | None = None
-    head_start: Share | None = None
-    partition: Partition | None = None
-    revision: Part | None = None
-    revise: Revise | None = None
-    keep_ratio: Share | None = None
-    selector: Selector | None = None
-    ridge: Positive | None = None
-    samples_per_class: Annotated[int, Field(ge=2)] | None = None
-    boost: Weight | None = None
-    tau: Weight | None = None
-    temperatures: Temperatures | None = None
-    alphas: Shares | None = None
-    tuning: Part | None = None
-    peers: Peers | None = None
-    outer: Outer | None = None
-    eta: Positive | None = None
-    update_every: Count | None = None
-    weight_floor: Share | None = None
-    peer_sizes: PeerSizes | None = None
-    generations: Generations | None = None
-    ratio: Kept | None = None
-    ref_fraction: Part | None = None
-    ref_layers: Count | None = None
-    ref_width: Count | None = None
-    ref_epochs: Count | None = None
+
+
+if TYPE_CHECKING:
+
+    class _Settings(_Prose):
+        """A field for each declared setting of a method, which may be None."""
+
+        def __getattr__(self, setting: str) -> Any: ...
+
+else:
+    _Settings = create_model(
+        "_Settings",
+        __base__=_Prose,
+        **{name: (each.annotation | None, None) for name, each in declared().items()},
+    )
+
+
+class Proposal(_Settings):
+    """What a language model may say about a plan. None means: keep the default."""
+
     unused: tuple[str, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None
@@ -102,7 +54,7 @@ class Proposal(Record):
     @field_validator("unused")
     @classmethod
     def _unused_are_settings(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return names and _settings(names)
+        return names and known_settings(names)
 
     @model_validator(mode="after")
     def _title_is_whole(self) -> "Proposal":

@@ -346,7 +346,8 @@ def _init(track: Track, path: str) -> Iterator[Lint]:
 
 def _unfit(track: Track) -> str:
     """Why these blocks of the teacher cannot be the student's, or ""."""
-    named, depth, wanted = track.method.init_layers, track.teacher.layers, track.student.layers
+    named: str | tuple[int, ...] = track.method.init_layers
+    depth, wanted = track.teacher.layers, track.student.layers
     if isinstance(named, str):
         return f"a teacher of {depth} blocks has none for each of the student's {wanted}" * (
             named != "alternate" and wanted > depth

@@ -3,8 +3,8 @@
 from typing import get_args
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from agent.plan.compiling import told
 from agent.plan.plan import Plan, Track, written
@@ -35,11 +35,13 @@ def plan_table(console: Console, plan: Plan, facts: Facts) -> None:
 
 
 def _track(plan: Plan, track: Track, prepared: Prepared) -> Table:
-    table = Table(title=f"\n{track.name}", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_row("data", escape(track.task.source), f"sha256 {track.task.hash[:12]}")
+    table = Table(
+        title=plain(f"\n{track.name}"), title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False
+    )
+    table.add_row("data", plain(track.task.source), plain(f"sha256 {track.task.hash[:12]}"))
     counts = ", ".join(f"{name} {count:,}" for name, count in prepared.rows.items())
     classes = "tokens" if track.task.kind == "language" else "classes"
-    table.add_row("rows", counts, f"{len(track.task.labels)} {classes}")
+    table.add_row("rows", plain(counts), f"{len(track.task.labels)} {classes}")
     if track.task.views > 1:
         mirrored = ", some mirrored" if track.task.mirror else ""
         table.add_row("views", f"{track.task.views}{mirrored}", plan.provenance[f"tracks.{track.name}.views"])
@@ -47,8 +49,8 @@ def _track(plan: Plan, track: Track, prepared: Prepared) -> Table:
         if not (spec := getattr(track, who)):
             continue
         model = prepared.models[who]
-        name = escape(spec.checkpoint) or "random weights"
-        table.add_row(who, f"{model.class_}, {model.layers} layers, {model.parameters:,} parameters", name)
+        described = f"{model.class_}, {model.layers} layers, {model.parameters:,} parameters"
+        table.add_row(who, plain(described), plain(spec.checkpoint or "random weights"))
     method = {name: value for name, value in track.method.settings.items() if name not in track.method.idle}
     generator = written(track.generator.model_dump()) if track.generator else {}
     parts = {"training": track.training.settings, "method": method, "generator": generator}
@@ -56,10 +58,15 @@ def _track(plan: Plan, track: Track, prepared: Prepared) -> Table:
         for field, value in settings.items():
             extra = f" ({track.steps} steps)" if field == "epochs" else ""
             name = f"generator.{field}" if part == "generator" else field
-            table.add_row(name, f"{value}{extra}", plan.provenance[f"tracks.{track.name}.{part}.{field}"])
+            table.add_row(name, plain(f"{value}{extra}"), plan.provenance[f"tracks.{track.name}.{part}.{field}"])
     return table
 
 
+def plain(text: str) -> Text:
+    """For a cell or a title: of an imported run anybody may have written it, markup and control characters too."""
+    return Text("\n".join(map(printable, text.split("\n"))))
+
+
 def say(console: Console, text: str) -> None:
-    for line in text.split("\n"):  # of an imported run anybody may have written it
+    for line in text.split("\n"):
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,9 @@ NEVER = (
 SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".log", ".safetensors", ".html", ".svg", ".png", ".csv", ".bundle")
 """What a record holds; nothing among it is ever unpickled or run."""
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]{0,127}"
+"""The name of a run."""
+STEP = r"\w[\w.+=,@-]{0,127}"
+"""One step of a path in it: a track is called as the user's file is, in the letters of any language."""
 MOST_MANIFEST = 32 << 20
 MOST_FILES = 100_000
 MOST_BYTES = 64 << 30
@@ -176,8 +180,8 @@ def _header(name: str, size: int) -> bytes:
     entry = tarfile.TarInfo(name)
     entry.size = size
     try:
-        return entry.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-    except ValueError as error:  # too long for the format, or no ASCII
+        return entry.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+    except ValueError as error:  # too long for the format, or not Unicode
         raise DataError(f"{name!r:.200} cannot be the name of a file in an archive: {error}") from error
 
 
@@ -248,13 +252,14 @@ def _check_names(names: list[str], who: str) -> None:
         raise DataError(f"{who} holds {len(names):,} files, {MOST_FILES:,} are the most")
     seen: set[str] = set()
     for name in names:
-        if not re.fullmatch(f"{PART}(/{PART}){{0,11}}", name):
+        if not re.fullmatch(f"{STEP}(/{STEP}){{0,11}}", name):
             raise DataError(f"{who} holds {name!r:.200}, which is no plain relative path")
-        if name.split("/")[0] in NEVER or not name.endswith(SUFFIXES):
+        same = unicodedata.normalize("NFKC", name).casefold()  # some file systems take names for one that look alike
+        if same.split("/")[0] in NEVER or not name.endswith(SUFFIXES):
             raise DataError(f"{who} holds {name!r:.200}, which is no part of a record")
-        if name.lower() in seen:
+        if same in seen:
             raise DataError(f"{who} holds {name!r:.200} twice")
-        seen.add(name.lower())
+        seen.add(same)
     for name in seen:
         if inside := next((parent for parent in _parents(name) if parent in seen), ""):
             raise DataError(f"{who} holds {inside!r:.200} as a file and as a folder")

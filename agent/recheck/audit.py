@@ -17,7 +17,8 @@ from agent.metrics.contradictions import contradictions
 from agent.metrics.reported import Evaluation
 from agent.record.files import file_hash
 from agent.record.paths import attempt_name
-from agent.results.derive import Assembly, decision
+from agent.results.derive import decision
+from agent.results.run_record import RunRecord
 from agent.results.schema import Attempt, Results
 from sandbox.errors import KdagentError
 from sandbox.workspace import FILE, Workspace
@@ -39,12 +40,12 @@ class Finding:
         return f"{place if self.line else self.file}: {self.found}; should be {self.expected}"
 
 
-def audit(record: Assembly) -> Iterator[Finding]:
+def audit(record: RunRecord) -> Iterator[Finding]:
     for check in (_altered, _plan, _labels, _data, _commits, _trials, _decisions, _exposures, _conversation):
         yield from guarded(check, record)
 
 
-def guarded(check: Callable[[Assembly], Iterator[Finding]], record: Assembly) -> Iterator[Finding]:
+def guarded(check: Callable[[RunRecord], Iterator[Finding]], record: RunRecord) -> Iterator[Finding]:
     """A check that breaks has found something: an error is never a pass."""
     try:
         yield from check(record)
@@ -53,7 +54,7 @@ def guarded(check: Callable[[Assembly], Iterator[Finding]], record: Assembly) ->
         yield Finding("record", 0, f"{check.__name__.strip('_')} cannot be checked ({said[:200]})", "what can be")
 
 
-def _events(record: Assembly, *kinds: str) -> Iterator[tuple[int, str, Event]]:
+def _events(record: RunRecord, *kinds: str) -> Iterator[tuple[int, str, Event]]:
     """Line, kind and data of every event of these kinds."""
     for event in record.events:
         if event["kind"] in kinds:
@@ -64,14 +65,14 @@ def _said(line: int, found: str, expected: str) -> Finding:
     return Finding("events.jsonl", line, found, expected)
 
 
-def _altered(record: Assembly) -> Iterator[Finding]:
+def _altered(record: RunRecord) -> Iterator[Finding]:
     """Files that were altered while the run was stopped; what came of them is not what had been there."""
     for line, _, data in _events(record, "resumed"):
         for name in data["altered"]:
             yield _said(line, f"{name} altered while the run was stopped", "as the run had left it")
 
 
-def _plan(record: Assembly) -> Iterator[Finding]:
+def _plan(record: RunRecord) -> Iterator[Finding]:
     """One plan, frozen before anything else was made, of the data that were prepared."""
     for line, _, data in _events(record, "planned"):
         if data["hash"] != record.plan.hash:
@@ -87,7 +88,7 @@ def _plan(record: Assembly) -> Iterator[Finding]:
                 yield Finding("plan.json", 0, f"{name} {found} of the data of {track.name}", f"{due} (facts.json)")
 
 
-def _labels(record: Assembly) -> Iterator[Finding]:
+def _labels(record: RunRecord) -> Iterator[Finding]:
     """The labels are those that were prepared, and there are as many of each as the facts say."""
     for track, known in record.prepared.items():
         for split in ("dev", "test"):
@@ -101,7 +102,7 @@ def _labels(record: Assembly) -> Iterator[Finding]:
                 yield Finding(name, 0, f"{counts} rows per label", f"{[*known.label_counts[split]]} (facts.json)")
 
 
-def _data(record: Assembly) -> Iterator[Finding]:
+def _data(record: RunRecord) -> Iterator[Finding]:
     """Prepared rows that came with an archive are those the plan was made for."""
     for track, known in record.prepared.items():
         for name, due in known.files.items():
@@ -110,7 +111,7 @@ def _data(record: Assembly) -> Iterator[Finding]:
                 yield Finding(str(path.relative_to(record.paths.folder)), 0, f"SHA-256 {digest}", f"{due} (facts.json)")
 
 
-def commits(record: Assembly) -> dict[str, list[str]]:
+def commits(record: RunRecord) -> dict[str, list[str]]:
     """The commits of every arm, in the order they were made."""
     found: dict[str, list[str]] = {}
     for _, kind, data in _events(record, "workspace", "attempt"):
@@ -120,7 +121,7 @@ def commits(record: Assembly) -> dict[str, list[str]]:
     return found
 
 
-def _commits(record: Assembly) -> Iterator[Finding]:
+def _commits(record: RunRecord) -> Iterator[Finding]:
     """Every commit holds what its id says, its tree is the noted one, its branch points to it, and it is what ran."""
     made = commits(record)
     if not made:
@@ -150,7 +151,7 @@ def _object(kind: str, content: bytes) -> str:
     return hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(content), content)).hexdigest()
 
 
-def _trials(record: Assembly) -> Iterator[Finding]:
+def _trials(record: RunRecord) -> Iterator[Finding]:
     """Each trial once, after the commit it ran, as its files say it ended."""
     known, seen = set[str](), Counter[tuple[str, str, int]]()
     for line, kind, data in _events(record, "workspace", "attempt", "trial"):
@@ -171,7 +172,7 @@ def _trials(record: Assembly) -> Iterator[Finding]:
             yield _said(line, f"weights {data['weights']}", "the hash among the files of the event")
 
 
-def _decisions(record: Assembly) -> Iterator[Finding]:
+def _decisions(record: RunRecord) -> Iterator[Finding]:
     """Dev scores from dev predictions, and what was kept from dev scores."""
     made, history = commits(record), list[Attempt]()
     for line, _, data in _events(record, "decided"):
@@ -186,7 +187,7 @@ def _decisions(record: Assembly) -> Iterator[Finding]:
         history.append(Attempt(**{name: data[name] for name in Attempt.decided_fields()}))
 
 
-def _exposures(record: Assembly) -> Iterator[Finding]:
+def _exposures(record: RunRecord) -> Iterator[Finding]:
     """No arm met the test rows more often than the log says, and none without being in it."""
     logged = Counter(data["arm"] for _, _, data in _events(record, "test predicted"))
     told = Counter[str]()
@@ -201,7 +202,7 @@ def _exposures(record: Assembly) -> Iterator[Finding]:
             yield _said(len(record.events), f"no word that {arm} met the test rows", "one event")
 
 
-def _conversation(record: Assembly) -> Iterator[Finding]:
+def _conversation(record: RunRecord) -> Iterator[Finding]:
     """Every body is what its name says, and every exchange follows from its bodies and its place."""
     folder = record.paths.conversation
     talk, seen = Conversation(folder), set[tuple[str, int]]()

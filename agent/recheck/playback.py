@@ -6,6 +6,7 @@ What does not follow from the record any more is drift. Nothing is measured: the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from agent.errors import DriftError, NoReplay
 from agent.jobs.arm import Arm
 from agent.jobs.shard_job import Inputs
+from agent.loop.attempts import Attempts
+from agent.loop.conclusion import Conclusion
 from agent.loop.steps import Steps
 from agent.plan.plan import Plan, Track
 from agent.record.events import EventLog, Kind
@@ -100,31 +103,49 @@ class RecordedJobs:
         return [event for event in EventLog(self.original.events).read() if event["kind"] in kinds]
 
 
-class Rehearsal(Steps):
-    """The steps up to the last decision."""
+@dataclass(frozen=True)
+class RecordedAttempts(Attempts):
+    original: RunPaths
 
     def time_left(self) -> bool:
         """As it was: how long training took does not come again."""
-        decided = self.events.count("decided")
-        return not EventLog(self._original.events).count("out of time", decided=decided)
+        decided = self.run.events.count("decided")
+        return not EventLog(self.original.events).count("out of time", decided=decided)
+
+
+@dataclass(frozen=True)
+class RecordedConclusion(Conclusion):
+    """Nothing was trained, so nothing is measured."""
+
+    original: RunPaths
 
     def measure(self, kept: int, teachers: dict[str, str]) -> None:
-        """Nothing was trained, so nothing is measured."""
+        pass
 
     def conclude(self) -> Results:
-        found = results_of(self._original)
+        found = results_of(self.original)
         if not found:
-            raise NoReplay(f"run {self._original.id} has no results", "restore its folder")
+            raise NoReplay(f"run {self.original.id} has no results", "restore its folder")
         return found
 
     def report(self) -> Path:
-        self.events.once("sealed", **self._fresh(""))
-        return self.paths.events
+        self.run.events.once("sealed", **self.run.fresh(""))
+        return self.run.paths.events
 
-    @property
-    def _original(self) -> RunPaths:
-        assert isinstance(self.jobs, RecordedJobs)
-        return self.jobs.original
+
+@dataclass(frozen=True)
+class Rehearsal(Steps):
+    """The steps up to the last decision."""
+
+    original: RunPaths
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        return RecordedAttempts(self.run, self.original)
+
+    @cached_property
+    def conclusion(self) -> Conclusion:
+        return RecordedConclusion(self.run, self.original)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from agent.cache.keys import training_code
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
-from agent.loop.session import Drive, console_progress, source
+from agent.loop.going_on import next_command
+from agent.loop.session import Session, console_progress, source
 from agent.plan.read import plan_of
-from agent.recheck import similarity
-from agent.recheck.similarity import Likeness
+from agent.recheck import likeness, similarity
+from agent.recheck.data import same_data
+from agent.recheck.likeness import Likeness
 from agent.record import hashes, runs
 from agent.record.clock import Clock
 from agent.record.events import EventLog
@@ -25,6 +28,7 @@ from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from agent.render import render
 from agent.results import review
+from agent.results.derive import code_hash
 from agent.results.read import results_of
 from agent.results.report import escaped, render_report, show
 from sandbox.folder import remove
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Replay(Drive):
+class Replay(Session):
     """Level full or live: a run like any other, but for who answers, and a comparison at its end."""
 
     original: RunPaths = field(kw_only=True)
@@ -55,17 +59,23 @@ class Replay(Drive):
             return source(self.options, self.settings)
         from agent.llm.conversation import Recorded
 
-        return Recorded(self.original.conversation)
+        return Recorded(self.original.conversation, by_place=changed_since(self.original))
 
-    def _plan(self, steps: "Steps") -> "Plan":
-        """Raises NoReplay where data are missing, DriftError for another plan than the recorded one."""
-        try:
-            plan = super()._plan(steps)
-        except DataError as error:
-            raise NoReplay(error.message, error.hint) from error
+    def _planned(self, steps: "Steps", plan: "Plan") -> None:
+        """Raises DriftError for a plan that is not the recorded one."""
+        super()._planned(steps, plan)
         if self.options.replay != "live":
+            same_data(self.original, plan, self.options)
             same_plan(self.original, plan)
-        return plan
+
+    def _advance(self, steps: "Steps") -> None:
+        """Raises NoReplay where data are missing."""
+        try:
+            super()._advance(steps)
+        except DataError as error:
+            if self.paths.plan.exists():
+                raise
+            raise NoReplay(error.message, error.hint) from error
 
     def _finish(self, note: str) -> None:
         """In JSON the comparison is the one document."""
@@ -86,23 +96,28 @@ class Rehearse(Replay):
         from agent.jobs.runner import Runner
         from agent.llm.conversation import Conversation
         from agent.llm.gateway import Gateway
+        from agent.loop.context import Context
         from agent.recheck.playback import RecordedJobs, Rehearsal
         from sandbox.isolation.process import Process
 
         progress, budget = console_progress(True, clock), self._budget()
         runner = Runner(self.paths, self.settings, Process(), progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
-        return Rehearsal(self.options, gateway, RecordedJobs(self.original, self.paths), runner)
+        run = Context(self.options, gateway, RecordedJobs(self.original, self.paths), runner)
+        steps = Rehearsal(run, lambda: self._draft, lambda plan: self._planned(steps, plan), self.original)
+        return steps
 
     def _show(self, steps: "Steps", plan: "Plan") -> None:
         """It is the recorded one."""
 
-    def _train(self, steps: "Steps", plan: "Plan") -> int:
+    def _advance(self, steps: "Steps") -> None:
         from agent.loop import graph
 
         graph.advance(steps, self.paths.state)
         review.add(self.paths, "approve", "as recorded", review.author())
         graph.advance(steps, self.paths.state)
+
+    def _stopped(self) -> int:
         runs.update(self.paths, status="succeeded", reason="")
         return compared(self, similarity.same_decisions(self.original, self.paths))
 
@@ -122,22 +137,31 @@ class Render(Replay):
             return compared(self, similarity.same_bytes(self.original, self.paths, text))
 
 
-LEVELS: dict[similarity.Level, type[Replay]] = {"report": Render, "agent": Rehearse, "full": Replay, "live": Replay}
+LEVELS: dict[likeness.Level, type[Replay]] = {"report": Render, "agent": Rehearse, "full": Replay, "live": Replay}
 
 
-def replay(original: RunPaths, made: RunPaths, drive: Drive) -> Replay:
+def replay(original: RunPaths, made: RunPaths, session: Session) -> Replay:
     """The replay that `made` was created for."""
-    level = drive.options.replay or "full"
-    fresh = replace(drive.settings, cache=made.scratch / "cache")
-    settings = drive.settings if level == "live" else fresh
-    return LEVELS[level](made, drive.options, settings, drive.as_json, drive.backend, original=original)
+    level = session.options.replay or "full"
+    fresh = replace(session.settings, cache=made.scratch / "cache")
+    settings = session.settings if level == "live" else fresh
+    return LEVELS[level](made, session.options, settings, session.as_json, session.backend, original=original)
 
 
 def replayable(original: RunPaths) -> None:
     """Raises NoReplay for a run that has not come to its end."""
     if not original.results.exists() or not original.plan.exists():
         status = runs.read(original)["status"]
-        raise NoReplay(f"run {original.id} is {status}: it has no results to replay", "resume it first")
+        raise NoReplay(
+            f"run {original.id} is {status}: it has no results to replay", f"go on with: {next_command(original)}"
+        )
+
+
+def changed_since(original: RunPaths) -> bool:
+    """Whether the kdagent that made a run is not this one, so that its prompts may be worded differently."""
+    measured = [event["data"] for event in EventLog(original.events).read() if event["kind"] == "measured"]
+    now = (code_hash(), training_code())
+    return any((data.get("code"), data.get("training_code")) != now for data in measured)
 
 
 def same_plan(original: RunPaths, plan: "Plan") -> None:
@@ -157,13 +181,13 @@ def _kept(made: Replay) -> Iterator[None]:
     try:
         yield
     except (DriftError, NoReplay, TrainingError) as error:
-        verdict: similarity.Verdict = "drift" if isinstance(error, DriftError) else "failed"
+        verdict: likeness.Verdict = "drift" if isinstance(error, DriftError) else "failed"
         level = made.options.replay or "full"
         keep(made.paths, similarity.drifted(level, made.original, made.paths, error.message, verdict))
         raise
 
 
-def compared(made: Drive, found: Likeness) -> int:
+def compared(made: Session, found: Likeness) -> int:
     keep(made.paths, found)
     if made.as_json:
         print(found.model_dump_json(by_alias=True))

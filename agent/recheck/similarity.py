@@ -8,29 +8,25 @@ Times and memory are shown, never judged.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ConfigDict, Field
+from typing import Any, NamedTuple
 
 from agent.figures import count
-from agent.frozen import Known, Record
+from agent.frozen import Known
 from agent.jobs.machine import environment
 from agent.llm.conversation import Conversation
 from agent.plan.read import plan_of
 from agent.recheck import diff
+from agent.recheck.likeness import Change, Decision, Level, Likeness, Pair, Parting, Row, Verdict
 from agent.record.events import EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths, attempt_name
 from agent.results.compare import compare
 from agent.results.read import results_of
 from agent.results.score import Scores, score
-
-Level = Literal["report", "agent", "full", "live"]
-Verdict = Literal["match", "compatible", "differs", "drift", "failed"]
-How = Literal["bytes", "decisions", "exact", "tolerance", "statistical", ""]
 
 DECIDES = (
     *("python", "processor", "graphics card", "torch", "transformers", "accelerate", "tokenizers", "numpy"),
@@ -41,87 +37,6 @@ LOSS = 1e-3
 PROBABILITY = 1e-4
 FLIPS = 0.001
 """The tolerances: share of a loss, distance of a probability, share of the answers of one trial."""
-
-
-class Change(Record):
-    name: str
-    original: str
-    replay: str
-
-
-class Row(Record):
-    """One metric of one arm, mean over seeds."""
-
-    track: str
-    arm: str
-    metric: str
-    original: float
-    replay: float
-
-
-class Parting(Record):
-    """The first logged step at which the losses of a trial are no longer equal."""
-
-    track: str
-    arm: str
-    seed: int
-    step: int
-    original: float
-    replay: float | None
-    """Absent where the replay logged none."""
-
-
-class Pair(Record):
-    """A replayed arm minus the original one, on the same rows and seeds."""
-
-    track: str
-    arm: str
-    difference: float
-    low: float
-    """95 % interval."""
-    high: float
-    mcnemar: tuple[float, ...]
-    """Exact level per seed over examples."""
-
-
-class Decision(Record):
-    number: int
-    commit: str
-    same_commit: bool
-    outcome: str
-    same_decision: bool
-
-
-class Likeness(Record):
-    """What a replay found (replay.json, schema 1)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    level: Level
-    original: str
-    replay: str
-    verdict: Verdict
-    how: How
-    reason: str
-    environment: tuple[Change, ...] = ()
-    plan: tuple[Change, ...] = ()
-    code: str = ""
-    """Unified diff of the two proposed train.py."""
-    attempts: tuple[Decision, ...] = ()
-    asked: int = 0
-    """Requests that the record answered."""
-    unused: int = 0
-    """Replies of the record that nothing asked for."""
-    equal: tuple[int, int] = (0, 0)
-    """Predictions that are equal bit by bit, and how many there are."""
-    rows: tuple[Row, ...] = ()
-    partings: tuple[Parting, ...] = ()
-    pairs: tuple[Pair, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        return {"match": 0, "compatible": 0, "differs": 1, "failed": 5, "drift": 6}[self.verdict]
 
 
 def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Verdict = "drift") -> Likeness:
@@ -276,7 +191,7 @@ def _scores(paths: RunPaths, arm: str, track: str) -> list[Scores]:
 
 
 def _known(level: Level, original: RunPaths, replay: RunPaths, **said: Any) -> Likeness:
-    changes, talk = _plans(original, replay), _talk(original, replay)
+    changes, talk = _plans(original, replay), _talk(original, replay, level)
     return Likeness(
         level=level,
         original=original.id,
@@ -285,8 +200,9 @@ def _known(level: Level, original: RunPaths, replay: RunPaths, **said: Any) -> L
         plan=changes,
         code=_code(original, replay),
         attempts=tuple(_attempts(original, replay)),
-        asked=talk[0],
-        unused=talk[1],
+        asked=talk.asked,
+        unused=talk.unused,
+        reworded=talk.reworded,
         **said,
     )
 
@@ -363,15 +279,24 @@ def _decided(paths: RunPaths) -> dict[int, dict[str, Any]]:
     return {e["data"]["number"]: e["data"] for e in EventLog(paths.events).read() if e["kind"] == "decided"}
 
 
-def _talk(original: RunPaths, replay: RunPaths) -> tuple[int, int]:
-    """Requests of the replay, and usable replies of the record that none of them got."""
-    ours, theirs = (Conversation(paths.conversation).exchanges for paths in (original, replay))
-    spoilt = {(each.key, each.occurrence) for each in ours if each.error}
-    usable = [each.key for each in ours if each.reply and (each.key, each.occurrence) not in spoilt]
-    for each in theirs:
-        if each.reply and each.key in usable:
-            usable.remove(each.key)
-    return sum(bool(each.reply) for each in theirs), len(usable) if theirs else 0
+class _Talk(NamedTuple):
+    asked: int
+    """Requests of the replay that were answered."""
+    unused: int
+    """Usable replies of the record that none of them got."""
+    reworded: int
+
+
+def _talk(original: RunPaths, replay: RunPaths, level: Level) -> _Talk:
+    ours, theirs = Conversation(original.conversation), Conversation(replay.conversation)
+    answered = [each for each in theirs.exchanges if each.reply]
+    known = {each.key for each in ours.exchanges}
+    unused = Counter(
+        each.reply for purpose in {each.purpose for each in ours.exchanges} for each in ours.usable(purpose)
+    )
+    unused -= Counter(each.reply for each in answered)
+    reworded = sum(each.key not in known for each in answered) if level != "live" else 0
+    return _Talk(len(answered), unused.total() if answered else 0, reworded)
 
 
 def _rows(original: RunPaths, replay: RunPaths) -> Iterator[Row]:

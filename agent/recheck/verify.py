@@ -28,8 +28,9 @@ from agent.record import hashes, runs
 from agent.record.events import SCHEMA, event_hash, event_line
 from agent.record.paths import RunPaths
 from agent.results import review
-from agent.results.derive import Assembly, code_hash
+from agent.results.derive import code_hash, derive
 from agent.results.report import render_report
+from agent.results.run_record import RunRecord
 from agent.results.schema import Results
 from sandbox.errors import KdagentError
 
@@ -269,7 +270,7 @@ def _run(paths: RunPaths, closing: dict[str, Any] | None, derived: Derived, made
 
 def _derive(paths: RunPaths) -> Derived:
     try:
-        record = Assembly.read(paths)
+        record = RunRecord.read(paths)
     except Exception as error:  # here and below: an error is never a pass
         return Derived((_underivable(paths.plan, error),))
     made = {commit for each in audit.commits(record).values() for commit in each}
@@ -283,9 +284,9 @@ def _derive(paths: RunPaths) -> Derived:
         return replace(before, findings=(*before.findings, _underivable(paths.results, error)))
 
 
-def _measured(record: Assembly, before: Derived) -> Derived:
+def _measured(record: RunRecord, before: Derived) -> Derived:
     """The same, with the results and the report."""
-    results = record.results()
+    results = derive(record)
     text, report = results.model_dump_json(by_alias=True, indent=1), render_report(results, review.read(record.paths))
     numbers = {"results.json": len(NUMBER.findall(text)), "report.md": len(NUMBER.findall(report))}
     ended = {"status": runs.ENDED[results.status], "reason": results.status_reason, "verdict": results.verdict}

@@ -1,1 +1,1 @@
-"""One run on disk: paths, files, events, hashes, clock. Knows nothing of what the files say."""
+"""One run on disk: paths, files, events, hashes, clock. Knows nothing of the files' meaning."""

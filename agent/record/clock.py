@@ -1,6 +1,6 @@
-"""What a run has spent: seconds in all and in each phase, over every process that ever went on with it.
+"""The time a run has spent: seconds in all and in each phase, over every process that worked on it.
 
-Kept in a file that is no record: the total is noted once, when the test rows have been predicted (event `measured`).
+Kept in a file that is not part of the record: the total is recorded once, with the event `measured`.
 """
 
 import json
@@ -20,7 +20,7 @@ class Clock:
     """Runs from the moment it is made. Without a file it counts for this process alone."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Raises DataError for a file that holds no clock."""
+        """Raises DataError for a file that is not a valid clock."""
         self._path = path
         self._before, self._phases = _read(path) if path else (0.0, {})
         self._since = time.monotonic()
@@ -59,7 +59,7 @@ class Clock:
 
     @contextmanager
     def kept(self) -> Iterator["Clock"]:
-        """Write the clock down every few seconds, so that whoever goes on with the run counts on."""
+        """Write the clock down every few seconds, so that a resumed run keeps counting."""
         done = threading.Event()
         writer = threading.Thread(target=self._keep, args=(done,), daemon=True)
         writer.start()
@@ -90,4 +90,4 @@ def _read(path: Path) -> tuple[float, dict[str, float]]:
             return spent, phases
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
-    raise DataError(f"{path} is no clock of a run", "remove it: the run's time then starts anew")
+    raise DataError(f"{path} is not a valid clock file", "remove it: the run's time then starts again from zero")

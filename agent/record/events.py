@@ -1,7 +1,7 @@
 """The event log: append-only JSON lines, each with the hash of the line before it, each on disk before it counts.
 
-An event that notes files carries `files`, the SHA-256 of each by its name in the run, and `lines` (see record/hashes).
-Schema 1 noted no files: such a log is read, not continued.
+An event that records files has `files`, the SHA-256 of each by its name in the run, and `lines` (see record/hashes).
+Schema 1 did not record files: such a log is read, not continued.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ Kind = Literal[
 
 
 class EventLog:
-    """Appending is for one process at a time, the one that holds the run."""
+    """Only the process that has locked the run may append."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class EventLog:
     def append(self, kind: Kind, **data: Any) -> None:
         """Add one event and wait until it is on disk. A line that a crash tore is cut off: nothing was built on it.
 
-        Raises DataError for a log of another schema.
+        Raises DataError for a log of a different schema.
         """
         events = self.read()
         if old := next((event["schema"] for event in events if event["schema"] != SCHEMA), None):
@@ -59,12 +59,12 @@ class EventLog:
             os.fsync(stream.fileno())
 
     def once(self, kind: Kind, **data: Any) -> None:
-        """The same, unless the log holds it: a step that a crash cut off is done again and says the same."""
+        """The same, unless the log has it: a step that a crash cut off is repeated and appends the same event."""
         if not self.count(kind, **data):
             self.append(kind, **data)
 
     def read(self) -> list[dict[str, Any]]:
-        """Every whole event. Raises DataError for a line that is none, and for a schema this version does not know."""
+        """Every complete event. Raises DataError for an invalid line, and for a schema this version does not know."""
         return [parse(line, f"{self.path}:{number}") for number, line in enumerate(self._whole().splitlines(), 1)]
 
     def count(self, kind: Kind, **data: Any) -> int:
@@ -85,7 +85,7 @@ def parse(line: bytes, where: str) -> dict[str, Any]:
         event = None
     keys = {"schema", "seq", "kind", "data", "previous", "hash"}
     if not isinstance(event, dict) or not event.keys() >= keys or not isinstance(event["data"], dict):
-        raise DataError(f"{where} is no event", "the file was changed by hand: restore it")
+        raise DataError(f"{where} is not a valid event", "the file was changed by hand: restore it")
     if event["schema"] not in (1, SCHEMA):
         raise DataError(f"{where} has schema {event['schema']}, known are 1 and {SCHEMA}", "use a newer kdagent")
     return event
@@ -101,7 +101,7 @@ def event_hash(event: dict[str, Any]) -> str:
 
 
 def broken_link(events: list[dict[str, Any]]) -> int | None:
-    """The seq of the first event whose hash or link does not hold, or None."""
+    """The seq of the first event whose hash or link is wrong, or None."""
     previous = ""
     for position, event in enumerate(events):
         if event["seq"] != position or event["previous"] != previous or event["hash"] != event_hash(event):

@@ -14,7 +14,7 @@ T = TypeVar("T", bound="Record")
 
 
 def parsed(path: Path, kind: type[T]) -> T | None:
-    """The record in a file, if there is one. Raises DataError when it is not what this version can read."""
+    """The record in a file, if there is one. Raises DataError when this version cannot read it."""
     from pydantic import ValidationError
 
     if not path.exists():
@@ -28,7 +28,7 @@ def parsed(path: Path, kind: type[T]) -> T | None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write so that a reader meets the old text or the new one, never half."""
+    """Write so that a reader sees the old text or the new one, never half."""
     part = path.with_name(path.name + ".part")
     with part.open("w") as stream:
         stream.write(text)

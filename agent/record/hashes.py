@@ -1,11 +1,11 @@
-"""What of a run is on record: the hash of every file, noted in the event log as soon as the file is whole.
+"""The hash of every file of a run, recorded in the event log as soon as the file is complete.
 
-The last note of a name counts. A run that stops notes whatever no step has noted yet: for good when it has come to its
-end (`sealed`), until it goes on when it has not (`stopped`, then `resumed`). An event after the seal that changes a
+The last note of a name counts. A run that stops records whatever no step has recorded yet: for good at its end
+(`sealed`), else until it continues (`stopped`, then `resumed`). An event after the seal that changes a
 file, such as a review, carries the file's new hash.
 
-A run's folder for scratch files, its lock, its clock and LangGraph's checkpoints are no record: nothing is derived from
-them. Of run.json the part is noted that never changes; the rest follows from the log.
+A run's folder for scratch files, its lock, its clock and LangGraph's checkpoints are not part of the record: nothing is
+derived from them. Of run.json the part that never changes is recorded; the rest follows from the log.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from agent.record.paths import RunPaths
 
 NO_RECORD = ("scratch", "lock", "clock.json", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "events.jsonl")
 FIXED = ("schema", "id", "created", "options", "parent")
-"""What of run.json never changes, in the order of the file."""
+"""The fields of run.json that never change, in the order of the file."""
 MOST_LINES = 2000
 DIGITS = 4  # of a line's hash: they only help to find the line
 
@@ -29,7 +29,7 @@ DIGITS = 4  # of a line's hash: they only help to find the line
 class Note(NamedTuple):
     sha256: str
     lines: str = ""
-    """The first digits of the hash of each line; empty where there are too many, and for what is no text."""
+    """The first digits of the hash of each line; empty where there are too many, and for files that are not text."""
 
     @classmethod
     def of(cls, text: bytes) -> "Note":
@@ -39,12 +39,12 @@ class Note(NamedTuple):
 
     @classmethod
     def of_file(cls, paths: RunPaths, name: str) -> "Note":
-        """Raises OSError, and UsageError for a run.json that is none."""
+        """Raises OSError, and UsageError for an invalid run.json."""
         binary = name.endswith(".safetensors") or name.startswith("repository/objects/")
         return cls(file_hash(paths.folder / name)) if binary else cls.of(text(paths, name))
 
     def differs_in(self, other: "Note") -> int:
-        """The first line, from 1, that is not the other's; 0 where that is not known."""
+        """The first line, from 1, that differs; 0 where that is not known."""
         if not self.lines or not other.lines:
             return 0
         lines = range(0, max(len(self.lines), len(other.lines)), DIGITS)
@@ -53,7 +53,7 @@ class Note(NamedTuple):
 
 
 def text(paths: RunPaths, name: str) -> bytes:
-    """What of a text is noted: all of it, but for run.json."""
+    """The part of a text that is recorded: all of it, except for run.json."""
     return fixed(runs.read(paths)) if name == paths.run.name else (paths.folder / name).read_bytes()
 
 
@@ -70,7 +70,7 @@ def record(paths: RunPaths, start: str | tuple[str, ...] = "") -> list[str]:
 
 
 def notes(paths: RunPaths, names: Iterable[str], written: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
-    """What an event says about these files, and about texts that will be `written` under their names right after it."""
+    """The hashes that an event records of these files, and of texts that will be `written` right after it."""
     found = {name: Note.of_file(paths, name) for name in names}
     found |= {name: Note.of(text.encode()) for name, text in (written or {}).items()}
     return {
@@ -102,7 +102,7 @@ def fresh(paths: RunPaths, events: EventLog, start: str | tuple[str, ...]) -> di
 
 
 def stop(paths: RunPaths, status: runs.Status, reason: str) -> None:
-    """The run stops for now: the log says how and why, and so does run.json."""
+    """The run stops for now: the log and run.json record how and why."""
     log = EventLog(paths.events)
     try:
         resume(paths)  # it may have stopped before
@@ -112,14 +112,14 @@ def stop(paths: RunPaths, status: runs.Status, reason: str) -> None:
 
 
 def closing(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """The event that a run which does not go on ended with."""
+    """The event that closed a run, if it is closed."""
     kinds = ("stopped", "resumed", "sealed")
     last = next((event for event in reversed(list(events)) if event["kind"] in kinds), None)
     return last if last and last["kind"] != "resumed" else None
 
 
 def resume(paths: RunPaths) -> None:
-    """A run that stopped goes on; what was altered meanwhile stays on record as altered."""
+    """A run that stopped continues; files altered meanwhile stay on record as altered."""
     log = EventLog(paths.events)
     events = log.read()
     if (last := closing(events)) and last["kind"] == "stopped":

@@ -1,4 +1,4 @@
-"""What was measured of compiling, for one track's student."""
+"""Measurements of compiling, for one track's student."""
 
 from agent.frozen import Record
 
@@ -14,7 +14,7 @@ class Pace(Record):
     first: float = 0.0
     """Seconds that compiling takes."""
     same: bool = False
-    """Whether two processes that compiled came to the same weights, bit by bit."""
+    """Whether two processes that compiled produced the same weights, bit by bit."""
     problem: str = ""
     """Why it could not be compiled."""
 

@@ -4,107 +4,58 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _Inside:
+    """A file or a folder in the run's folder, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "RunPaths", owner: type) -> Path:
+        return run.folder / self.name
+
+
 @dataclass(frozen=True)
 class RunPaths:
     folder: Path
+
+    run = _Inside("run.json")
+    """Status, versions, environment, options, parent."""
+    idea = _Inside("idea.md")
+    plan = _Inside("plan.json")
+    facts = _Inside("facts.json")
+    """Facts of the prepared data, per track."""
+    events = _Inside("events.jsonl")
+    conversation = _Inside("conversation")
+    labels = _Inside("labels")
+    """The labels that dev and test rows are scored against; the cache they came from may be deleted."""
+    repository = _Inside("repository")
+    results = _Inside("results.json")
+    report = _Inside("report.md")
+    replay = _Inside("replay.json")
+    """How closely this run matches the one it replays, where it replays one."""
+    replay_report = _Inside("replay-report.md")
+    review = _Inside("review.json")
+    """Reviews of the plan and the report."""
+    packages = _Inside("requirements.txt")
+    """The version of every installed package, as pip takes them."""
+    state = _Inside("state.sqlite")
+    """LangGraph's checkpoints."""
+    clock = _Inside("clock.json")
+    """Seconds spent so far, over every process that worked on the run."""
+    lock = _Inside("lock")
+    logs = _Inside("logs")
+    jobs = _Inside("jobs")
+    """The job file of each process, and the train.py it ran."""
+    scratch = _Inside("scratch")
+    """Where sandboxed processes write; files worth keeping are taken in from there."""
 
     @property
     def id(self) -> str:
         return self.folder.name
 
-    @property
-    def run(self) -> Path:
-        """Status, versions, environment, options, parent."""
-        return self.folder / "run.json"
-
-    @property
-    def idea(self) -> Path:
-        return self.folder / "idea.md"
-
-    @property
-    def plan(self) -> Path:
-        return self.folder / "plan.json"
-
-    @property
-    def facts(self) -> Path:
-        """What preparing the data found, per track."""
-        return self.folder / "facts.json"
-
-    @property
-    def events(self) -> Path:
-        return self.folder / "events.jsonl"
-
-    @property
-    def conversation(self) -> Path:
-        return self.folder / "conversation"
-
-    @property
-    def labels(self) -> Path:
-        """The labels that dev and test rows are scored against; the cache they came from may be deleted."""
-        return self.folder / "labels"
-
     def data(self, track: str) -> Path:
         """The prepared rows, where an archive brought them."""
         return self.folder / "data" / track
-
-    @property
-    def repository(self) -> Path:
-        return self.folder / "repository"
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results.json"
-
-    @property
-    def report(self) -> Path:
-        return self.folder / "report.md"
-
-    @property
-    def replay(self) -> Path:
-        """How like the run it replays this one is, where it replays one."""
-        return self.folder / "replay.json"
-
-    @property
-    def replay_report(self) -> Path:
-        return self.folder / "replay-report.md"
-
-    @property
-    def review(self) -> Path:
-        """What people said about the plan and the report."""
-        return self.folder / "review.json"
-
-    @property
-    def packages(self) -> Path:
-        """The version of every installed package, as pip takes them."""
-        return self.folder / "requirements.txt"
-
-    @property
-    def state(self) -> Path:
-        """LangGraph's checkpoints."""
-        return self.folder / "state.sqlite"
-
-    @property
-    def clock(self) -> Path:
-        """Seconds spent so far, over every process that went on with the run."""
-        return self.folder / "clock.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.folder / "lock"
-
-    @property
-    def logs(self) -> Path:
-        return self.folder / "logs"
-
-    @property
-    def jobs(self) -> Path:
-        """What each process was told, and the train.py it ran."""
-        return self.folder / "jobs"
-
-    @property
-    def scratch(self) -> Path:
-        """Where sandboxed processes write; what is worth keeping is taken in from there."""
-        return self.folder / "scratch"
 
     def label_file(self, track: str, split: str) -> Path:
         return self.labels / track / f"{split}.safetensors"

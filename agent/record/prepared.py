@@ -72,15 +72,15 @@ class Prepared(Fact):
     """Split → rows of each class; nothing where labels are hidden."""
     tokens: int | None = None
     generated: dict[str, Any] | None = None
-    """What was noted of the language model that wrote rows: settings of any kind, shown as they are."""
+    """Facts of the language model that wrote rows: settings of any kind, shown as they are."""
     pace: Pace | None = None
-    """What compiling the student would do, where that was measured."""
+    """The measured effect of compiling the student, where it was measured."""
     folder: str = ""
     """Where the rows are in the cache."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file there."""
     job: dict[str, Any] | None = None
-    """What the prepare process was told, so that the rows can be made again; absent in early records."""
+    """The job of the prepare process, so that the rows can be prepared again; absent in early records."""
 
     @property
     def seen(self) -> Path:
@@ -121,7 +121,7 @@ def read_prepared(path: Path) -> Prepared:
 
 
 def read_facts(paths: "RunPaths") -> Facts:
-    """facts.json of a run. Raises DataError when it is not what this version can read."""
+    """facts.json of a run. Raises DataError when this version cannot read it."""
     with _readable(paths.facts):
         found = json.loads(paths.facts.read_text())
         tracks = {name: Prepared.model_validate(each) for name, each in found["tracks"].items()}

@@ -1,4 +1,4 @@
-"""What a pilot measured."""
+"""Measurements of a pilot."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from agent.frozen import Record
 
 CLEARLY, SHARE = 10.0, 1e-3
-"""An effect counts when it is this many times what two equal runs differ by (on a processor: not at all), and at least
+"""An effect counts when it is this many times the difference between two equal runs (on a CPU: zero), and at least
 this share of the way that the steps went."""
 
 

@@ -19,11 +19,12 @@ from typing import IO, Any, Literal
 from agent.errors import DataError, Interrupted, UsageError
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from sandbox.folder import remove as remove_folder
 
 Status = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
 ENDED: dict[str, Status] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
-"""What results.json calls a run that came to its end → what run.json calls it."""
+"""Status in results.json of a run that came to its end → status in run.json."""
 LEAST_FREE = 512 << 20  # bytes; less than this and a run would die half way
 SHAPE = {"id": str, "status": str, "created": str, "options": dict, "verdict": str, "tags": list, "tracks": list}
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -53,7 +54,7 @@ def check_folder(folder: Path, setting: str) -> None:
     """Raises UsageError, before anything is written, for a folder that cannot be made and for a nearly full disk."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
-        raise UsageError(f"{folder} cannot be written: {existing} is no folder", f"choose another with {setting}")
+        raise UsageError(f"{folder} cannot be written: {existing} is not a folder", f"choose another with {setting}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(f"{folder} cannot be written: no permission in {existing}", f"choose another with {setting}")
     free = shutil.disk_usage(existing).free
@@ -64,7 +65,7 @@ def check_folder(folder: Path, setting: str) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the machine or the user refuses (a full disk, a forbidden folder, Ctrl-C) as an error of ours."""
+    """Refusals of the machine or the user (a full disk, a forbidden folder, Ctrl-C) as errors of ours."""
     try:
         yield
     except KeyboardInterrupt:
@@ -91,7 +92,7 @@ def _slug(idea: str) -> str:
 
 
 def read(paths: RunPaths) -> dict[str, Any]:
-    """run.json. Raises UsageError when it is none that this version can read."""
+    """run.json. Raises UsageError when this version cannot read it."""
     try:
         record: dict[str, Any] = json.loads(paths.run.read_text())
         shaped = all(isinstance(record.get(name, kind()), kind) for name, kind in SHAPE.items())
@@ -99,7 +100,7 @@ def read(paths: RunPaths) -> dict[str, Any]:
             return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PermissionError, FileNotFoundError):
         pass
-    raise UsageError(f"{paths.run} is no record of a run", "restore the file, or remove the folder")
+    raise UsageError(f"{paths.run} is not a valid run record", "restore the file, or remove the folder")
 
 
 def update(paths: RunPaths, **values: Any) -> None:
@@ -122,8 +123,10 @@ def find(runs: Path, name: str) -> RunPaths:
         return matches[0]
     if matches:
         some = ", ".join(paths.id for paths in matches[:3])
-        raise UsageError(f"run {name!r} is ambiguous: {len(matches)} runs start so ({some})", "give more of the id")
-    raise UsageError(f"no run {name!r} in {runs}", "`kdagent runs` lists them")
+        raise UsageError(
+            f"run {name!r} is ambiguous: {len(matches)} runs begin with it ({some})", "give more of the id"
+        )
+    raise UsageError(f"no run {name!r} in {runs}", f"`{command('runs', folder=runs)}` lists them")
 
 
 def every(runs: Path) -> Iterator[RunPaths]:
@@ -145,7 +148,7 @@ def _has_record(paths: RunPaths) -> bool:
 
 
 def listed(paths: RunPaths) -> dict[str, Any]:
-    """What a list says about a run, whatever became of its folder."""
+    """The row of a run in a list, whatever became of its folder."""
     try:
         return read(paths)
     except UsageError:
@@ -172,7 +175,7 @@ def remove(several: Sequence[RunPaths]) -> None:
 
 @contextmanager
 def still(paths: RunPaths) -> Iterator[None]:
-    """While it lasts no process goes on with the run; works on a folder that cannot be written. Raises UsageError."""
+    """While it lasts no process continues the run; works on a read-only folder. Raises UsageError."""
     with paths.lock.open() if paths.lock.exists() else nullcontext() as stream:
         if stream:
             _hold(paths, stream, fcntl.LOCK_SH)
@@ -180,7 +183,7 @@ def still(paths: RunPaths) -> Iterator[None]:
 
 
 def in_use(paths: RunPaths) -> bool:
-    """Whether another process holds the run, as far as a reader can tell."""
+    """Whether another process has locked the run, as far as a reader can tell."""
     try:
         with paths.lock.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -193,7 +196,7 @@ def in_use(paths: RunPaths) -> bool:
 
 @contextmanager
 def locked(paths: RunPaths) -> Iterator[None]:
-    """Hold the run. Raises UsageError when another process does."""
+    """Lock the run. Raises UsageError when another process has locked it."""
     with paths.lock.open("w") as stream:
         _hold(paths, stream, fcntl.LOCK_EX)
         yield

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 RESAMPLES = 10_000
 MEMORY = 200_000_000
-"""Bytes the bootstrap may hold at once."""
+"""Bytes the bootstrap may use at once."""
 
 
 def compare(
     proposed: str, benchmark: str, ours: Sequence[Scores], theirs: Sequence[Scores], resamples: int = RESAMPLES
 ) -> tuple[Comparison, ...]:
-    """One comparison per judged metric; `ours` and `theirs` hold one trial per seed, in the same order of seeds.
+    """One comparison per judged metric; `ours` and `theirs` have one trial per seed, in the same order of seeds.
 
     Raises DataError when the two arms do not share seeds and test labels: then there is nothing to compare.
     """
@@ -71,7 +71,7 @@ def judge(
 
 
 def decide(comparison: Comparison, guards: Sequence[Guard], least_effect: float, level: float) -> Comparison:
-    """The comparison with its verdict and the sentence that says why."""
+    """The comparison with its verdict and the sentence that gives the reason."""
     verdict, reason = _verdict(comparison, guards, least_effect, level)
     return comparison.model_copy(update={"verdict": verdict, "reason": reason})
 
@@ -97,14 +97,14 @@ def _verdict(c: Comparison, guards: Sequence[Guard], least_effect: float, level:
 
 
 def _doubt(c: Comparison, least_effect: float, level: float) -> str:
-    """Why the numbers alone allow no claim, or ""."""
+    """The reason why the numbers alone allow no claim, or ""."""
     if c.least_p >= level:
         return (
             f"With {count(c.n_seeds, 'seed')} the exact level cannot go below {figure(c.least_p, 'p')}, "
             f"so no claim is possible at {level:g}; {fewest_seeds(level)} seeds are the fewest that allow one."
         )
     if c.low <= 0 <= c.high:
-        return "The 95 % interval of the difference holds zero."
+        return "The 95 % interval of the difference includes zero."
     if c.p_holm >= level:
         level_name = "exact level" if c.p_holm == c.p_sign_flip else "level after Holm's correction"
         return f"The {level_name} over {count(c.n_seeds, 'seed')} is {figure(c.p_holm, 'p')}, not below {level:g}."
@@ -149,7 +149,7 @@ def _variance_of_mean(values: NDArray[np.float64]) -> float:
 
 
 def mcnemar(ours: Scores, theirs: Scores) -> float:
-    """Exact two-sided McNemar level: a binomial test on the examples that only one of the two answers rightly."""
+    """Exact two-sided McNemar level: a binomial test on the examples that only one of the two answers correctly."""
     from scipy.stats import binomtest
 
     won = int((ours.correct & ~theirs.correct).sum())

@@ -1,17 +1,18 @@
-"""From what was measured to findings, verdict, conclusion and limitations, by rule."""
+"""From measurements to findings, verdict, conclusion and limitations, by rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from agent.figures import count, figure
+from agent.plan.arms import ALONE
 from agent.plan.plan import Plan
 from agent.results.schema import PROPOSED, Arm, Comparison, Finding, Measured, Results, TrackResult, Verdict
 from agent.statistics import fewest_seeds, least_p
 
 
 def conclude(measured: Measured) -> Results:
-    """The findings, verdict, conclusion and limitations that follow from what was measured."""
+    """The findings, verdict, conclusion and limitations that follow from the measurements."""
     findings = tuple(finding(measured, track.name) for track in measured.plan.tracks)
     verdict, sentence = headline(findings, measured.plan.benchmark)
     facts = {name: getattr(measured, name) for name in Measured.model_fields}
@@ -30,7 +31,7 @@ def finding(measured: Measured, name: str) -> Finding:
     plan = measured.plan
     track = next((track for track in measured.tracks if track.name == name), None)
     main = _compared(track, plan.benchmark, plan)
-    alone = _compared(track, "student_only", plan)
+    alone = _compared(track, ALONE.name, plan)
     verdict, reason = _claim(measured, main)
     return Finding(
         track=name,
@@ -100,7 +101,7 @@ def conclusion(plan: Plan, verdict: Verdict, sentence: str) -> str:
 
 
 def limitations(measured: Measured) -> Iterator[str]:
-    """What a reader must not take for granted, from the facts of this run."""
+    """Limits that a reader must know, from the facts of this run."""
     if measured.status != "complete":
         yield f"The run is {measured.status}: {measured.status_reason}. It makes no claim."
     yield from _few_seeds(measured.plan)
@@ -118,7 +119,7 @@ def _few_seeds(plan: Plan) -> Iterator[str]:
             f"{fewest_seeds(plan.level)} are the fewest that can."
         )
     else:
-        yield f"What is said about variation between seeds rests on {count(n, 'seed')}."
+        yield f"Every statement about variation between seeds rests on {count(n, 'seed')}."
 
 
 def _track_limits(track: TrackResult, plan: Plan) -> Iterator[str]:
@@ -137,7 +138,7 @@ def _track_limits(track: TrackResult, plan: Plan) -> Iterator[str]:
             "edited code could derive the test labels again."
         )
     if track.gap and not track.gap.significant:
-        yield f"{track.name}: the teacher is not clearly above the plain student, so distillation has little to win."
+        yield f"{track.name}: the teacher is not clearly above the plain student, so distillation has little to gain."
     for name in dict.fromkeys(guard.name for guard in track.guards if guard.outcome == "not_run"):
         yield f"{track.name}: the check {name} could not run."
     if unseen := sum(row.status == "NOT_SEEN" for row in track.fields):
@@ -158,7 +159,7 @@ def _design_limits(plan: Plan) -> Iterator[str]:
     tried = f"; the proposed arm is the best on dev rows of {plan.attempts} attempts" if plan.attempts > 1 else ""
     yield f"The arm {plan.benchmark} was not tuned: it runs with the plan's settings{tried}."
     if len(plan.tracks) == 1:
-        yield "One task was tried; nothing is said about others."
+        yield "One task was tried; the results may not carry over to others."
 
 
 def _trust_limits(measured: Measured) -> Iterator[str]:
@@ -167,9 +168,9 @@ def _trust_limits(measured: Measured) -> Iterator[str]:
         yield f"Isolation ({isolation.backend}, level {isolation.level}) does not protect: {gap}"
     inside = {g.name: None for track in measured.tracks for g in track.guards if g.where == "in-process"}
     if inside:
-        yield f"These checks rest on what the training process said about itself: {', '.join(inside)}."
+        yield f"These checks rest on the training process's own report: {', '.join(inside)}."
     for arm, times in measured.exposures.items():
         if times > 1:
-            yield f"Trials of {arm} met the test inputs {times} times; a single look was planned."
+            yield f"Trials of {arm} were evaluated on the test inputs {times} times; one evaluation was planned."
     if unknown := [name for name, known in measured.environment.items() if known.value is None]:
         yield f"Unknown about the environment: {', '.join(unknown)}."

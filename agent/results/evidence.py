@@ -1,7 +1,7 @@
-"""What a run left behind about one track, as it is needed to check it.
+"""The evidence a run left about one track, as its checks need it.
 
-A trial's trace is evidence from inside the process that edited code ran in; what prediction, probe and harness saw is
-evidence from outside.
+A trial's trace is evidence from inside the process that edited code ran in; observations of
+prediction, probe and jobs are evidence from outside.
 """
 
 import json
@@ -21,7 +21,7 @@ from sandbox.errors import IntakeRejected
 
 
 class TrialRecord:
-    """One trial as the run holds it."""
+    """One trial as the run has it."""
 
     def __init__(self, folder: Path, trace: str = "trace.jsonl") -> None:
         self.folder = folder
@@ -40,8 +40,8 @@ class TrialRecord:
         return _object(self.line(event), name)
 
     def executed(self, name: str) -> Any:
-        """A setting as it was at the start; None where it was not seen, both values where it was another one later: at
-        the end, or where a trial that was cut off went on."""
+        """A setting as it was at the start; None where it was not seen, both values where it changed: by
+        the end, or where a trial that was cut off continued."""
         start = self.said("start", "executed").get(name)
         ends = (line for line in self.lines if line.get("event") in ("continued", "end"))
         later = [_object(line, "executed").get(name) for line in ends]
@@ -105,7 +105,7 @@ class Evidence:
     """Whether the prepared rows are still those that the plan was frozen with."""
     probe_file: Path
     scores: tuple[float, ...] = ()
-    """What the teacher's loss on dev rows rises by, in nats, without each of its blocks; () where the plan pairs layers
+    """Rise of the teacher's loss on dev rows, in nats, without each of its blocks; () where the plan pairs layers
     by a rule."""
 
     @property
@@ -118,9 +118,8 @@ class Evidence:
 
     @property
     def critical(self) -> tuple[int, ...]:
-        """The teacher's layers of largest score, counted from 1, as many as the plan matches; ties go to the later."""
-        ranked = sorted(range(1, len(self.scores) + 1), key=lambda layer: (self.scores[layer - 1], layer))
-        return tuple(sorted(ranked[-self.track.method.layers :]))
+        """The teacher's layers of largest score, as many as the plan matches."""
+        return most_critical(self.scores, self.track.method.layers)
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -128,8 +127,14 @@ class Evidence:
         return Probe.model_validate(intake.read_json(file.parent, file.name)) if os.path.lexists(file) else None
 
 
+def most_critical(scores: Sequence[float], k: int) -> tuple[int, ...]:
+    """The k layers of largest score, counted from 1, in their order; ties go to the later one."""
+    ranked = sorted(range(1, len(scores) + 1), key=lambda layer: (scores[layer - 1], layer))
+    return tuple(sorted(ranked[-k:]))
+
+
 def scores(folder: Path) -> tuple[float, ...]:
-    """What each block of the teacher whose record lies there is worth; () where none was left out."""
+    """The score of each block of the teacher whose record is there; () where none was left out."""
     return tuple(_json(folder / "critical.json").get("scores", ()))
 
 

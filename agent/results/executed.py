@@ -1,6 +1,6 @@
 """Planned beside executed, field by field.
 
-A row MATCHes when what was seen is what was planned in every trial of the proposed arm, has DEVIATED when anything else
+A row MATCHes when the planned value was seen in every trial of the proposed arm, has DEVIATED when a different value
 was seen in one, and is NOT_SEEN when one trial left no trace of it.
 """
 
@@ -10,20 +10,20 @@ from typing import Any, Literal
 
 from agent.plan.plan import Plan, Track, Training
 from agent.results.evidence import Evidence, TrialRecord
-from agent.results.schema import FieldRow, TrackResult
+from agent.results.schema import SCHEMA, FieldRow, TrackResult
 
 EXECUTED = ("learning_rate", "batch_size", "accumulation", "optimizer", "weight_decay", "max_grad_norm", "precision")
-"""Settings of a training that the live trainer says by the same name."""
+"""Settings of a training that the live trainer reports by the same name."""
 
 Where = Literal["in-process", "outside"]
 
 
-def fields(evidence: Evidence) -> tuple[FieldRow, ...]:
-    """Every field of a track that something executed."""
+def fields(evidence: Evidence, schema: int = SCHEMA) -> tuple[FieldRow, ...]:
+    """Every field of a track that something executed, as results of that schema have it."""
     track, sheet = evidence.track, _Sheet(evidence.plan, f"tracks.{evidence.track.name}.")
     proposed, teacher = evidence.proposed, [evidence.teacher]
     rows = [*_training(sheet, "training", track.training, track.steps, proposed)]
-    rows += [*_method(sheet, evidence)]
+    rows += [*_method(sheet, evidence, schema)]
     rows.append(sheet.row("seeds", str(list(evidence.plan.seeds)), _list(_first(r, "seed") for r in proposed)))
     rows.append(sheet.row("threads", track.threads, _same(_first(r, "threads") for r in proposed)))
     rows.append(sheet.row("student.dropout", "as built", _same(r.executed("dropout") for r in proposed)))
@@ -41,7 +41,7 @@ def fields(evidence: Evidence) -> tuple[FieldRow, ...]:
 def run_fields(
     plan: Plan, tracks: Sequence[TrackResult], attempts: int, seconds: float, tokens: int, longest: float, memory: int
 ) -> tuple[FieldRow, ...]:
-    """What belongs to the whole run; `longest` is seconds per trial, `memory` the most bytes a process held."""
+    """Fields of the whole run; `longest` is seconds per trial, `memory` the most bytes a process used."""
     sheet, budget = _Sheet(plan, "", "outside"), plan.budget
     arms = {arm.name for track in tracks for arm in track.arms if len(arm.trials) == len(plan.seeds)}
     return (
@@ -70,13 +70,14 @@ class _Sheet:
         seen: Any,
         matches: Callable[[Any], bool] | None = None,
         where: Where | None = None,
+        unseen: str = "not seen",
     ) -> FieldRow:
-        """`seen` is None where nothing was seen; `matches` replaces equality."""
+        """`seen` is None where nothing was seen, which `unseen` then reports; `matches` replaces equality."""
         same = seen is not None and (matches(seen) if matches else seen == planned)
         return FieldRow(
             field=field,
             planned=_shown(planned),
-            executed="not seen" if seen is None else _shown(seen),
+            executed=unseen if seen is None else _shown(seen),
             origin=self.plan.provenance.get(self.prefix + field, self.plan.provenance.get(field, "default")),
             status="NOT_SEEN" if seen is None else "MATCH" if same else "DEVIATED",
             where=where or self.where,
@@ -122,16 +123,26 @@ def _steps(record: TrialRecord) -> int | str | None:
     return int(step) if step == updates else f"{step} with {updates} updates of the optimizer, not {step}"
 
 
-def _method(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
+def _method(sheet: _Sheet, evidence: Evidence, schema: int) -> Iterator[FieldRow]:
     """A setting cannot be read back from a loss; that train.py read the plan's value at every seed can."""
     method, records = evidence.track.method, evidence.proposed
     for name in method.card.defaults:
         reads = [record.said("end", "reads").get(name, 0) for record in records]
-        value = getattr(method, name)
+        field, value = f"method.{name}", getattr(method, name)
         if name in method.unused:
-            yield sheet.row(f"method.{name}", "not used", "read by train.py" if any(reads) else "not used")
+            yield sheet.row(field, "not used", "read by train.py" if any(reads) else "not used")
         elif any(reads) or name not in method.idle:
-            yield sheet.row(f"method.{name}", value, value if records and all(reads) else None)
+            every, whether = bool(records) and all(reads), _read(evidence.plan.seeds, reads)
+            seen = (value if schema == 1 else whether) if every else None
+            yield sheet.row(field, value, seen, lambda seen: True, unseen=whether if schema > 1 else "not seen")
+
+
+def _read(seeds: Sequence[int], reads: Sequence[int]) -> str:
+    """At which seeds train.py read a setting; `reads` counts how often, by seed."""
+    missed = [str(seed) for seed, count in zip(seeds, reads, strict=True) if not count]
+    if not missed:
+        return "read at every seed"
+    return "not read at any seed" if len(missed) == len(seeds) else f"not read at {', '.join(missed)}"
 
 
 def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
@@ -251,7 +262,7 @@ def _list(values: Iterable[Any]) -> str | None:
 
 
 def _same(values: Iterable[Any]) -> Any:
-    """The value all trials agree on; None when one did not say, a text with all of them when they differ."""
+    """The value all trials agree on; None when one did not report it, a text with all of them when they differ."""
     seen = list(values)
     if not seen or None in seen:
         return None

@@ -1,4 +1,4 @@
-"""Guards: checks of a track with three outcomes, each made outside or resting on what the training process said.
+"""Guards: checks of a track with three outcomes, each made outside or resting on the training process's own report.
 
 A guard that could not run, for whatever reason, is `not_run` and blocks the claim. Nothing fails open.
 """
@@ -16,12 +16,12 @@ CHANCE_LEVEL = 0.01
 WATCH_EVERY = 10
 """Calls for features of which one is watched (baselines.training.cached_teacher)."""
 FADED = 1e-6
-"""A gradient this much smaller than the trial's largest is as good as none."""
+"""A gradient this much smaller than the trial's largest counts as none."""
 Where = Literal["in-process", "outside"]
 
 
-class Said(NamedTuple):
-    """What a check found: nothing wrong, problems, or why it could not run."""
+class Outcome(NamedTuple):
+    """The outcome of a check: fine, problems, or the reason why it could not run."""
 
     problems: list[str]
     fine: str
@@ -32,7 +32,7 @@ def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
     """Every check of one track, each run on its own."""
     distils, in_loss = evidence.distils, evidence.track.method.card.distils
     selects = _selects(evidence.track.method)
-    checks: list[tuple[str, Where, bool, Callable[[], Said]]] = [
+    checks: list[tuple[str, Where, bool, Callable[[], Outcome]]] = [
         ("every trial finished", "outside", True, lambda: _complete(evidence)),
         ("executed as planned", "in-process", True, lambda: _as_planned(rows, "in-process")),
         ("data and models as planned", "outside", True, lambda: _as_planned(rows, "outside")),
@@ -53,12 +53,12 @@ def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
     return tuple(_run(name, where, check) for name, where, applies, check in checks if applies)
 
 
-def _run(name: str, where: Where, check: Callable[[], Said]) -> Guard:
+def _run(name: str, where: Where, check: Callable[[], Outcome]) -> Guard:
     """One check. One that breaks has not run: an error is never a pass."""
     try:
         said = check()
     except Exception as error:
-        said = Said([], "", f"the check broke: {type(error).__name__}: {error}"[:200])
+        said = Outcome([], "", f"the check broke: {type(error).__name__}: {error}"[:200])
     if said.problems:
         return Guard(name=name, where=where, outcome="fail", detail="; ".join(said.problems[:3]))
     if said.unknown:
@@ -76,23 +76,23 @@ def _trials(evidence: Evidence) -> list[tuple[str, TrialRecord]]:
     ]
 
 
-def _complete(evidence: Evidence) -> Said:
+def _complete(evidence: Evidence) -> Outcome:
     problems = [f"{arm}: {r.failure[:120]}" for arm, records in evidence.arms.items() for r in records if r.failure]
     count = sum(map(len, evidence.arms.values()))
-    return Said(problems, f"{count} trials left weights that load in the planned model", "" if count else "no trial")
+    return Outcome(problems, f"{count} trials left weights that load in the planned model", "" if count else "no trial")
 
 
-def _as_planned(rows: Sequence[FieldRow], where: Where) -> Said:
+def _as_planned(rows: Sequence[FieldRow], where: Where) -> Outcome:
     rows = [row for row in rows if row.where == where]
     deviated = [f"{row.field}: planned {row.planned}, seen {row.executed}" for row in rows if row.status == "DEVIATED"]
     unseen = [row.field for row in rows if row.status == "NOT_SEEN"]
     unknown = f"not seen: {', '.join(unseen)}" if unseen else "" if rows else "no field was looked at"
     seen = "the live trainer" if where == "in-process" else "predictions, probe and files"
-    return Said(deviated, f"{len(rows)} fields read back from {seen}", unknown)
+    return Outcome(deviated, f"{len(rows)} fields read back from {seen}", unknown)
 
 
-def _same_budget(evidence: Evidence) -> Said:
-    """Every arm takes the planned number of steps, and its optimizer no other number of updates."""
+def _same_budget(evidence: Evidence) -> Outcome:
+    """Every arm takes the planned number of steps, and its optimizer the same number of updates."""
     steps, problems, silent = evidence.track.steps, list[str](), list[str]()
     for name, record in _trials(evidence):
         seen = {record.ended("step"), record.ended("updates")}
@@ -102,52 +102,52 @@ def _same_budget(evidence: Evidence) -> Said:
             problems.append(
                 f"{name} took {record.ended('step')} steps with {record.ended('updates')} updates, not {steps}"
             )
-    return Said(
-        problems, f"{steps} steps in every trial", f"no end on the trace of {', '.join(silent[:3])}" * bool(silent)
+    return Outcome(
+        problems, f"{steps} steps in every trial", f"no end in the trace of {', '.join(silent[:3])}" * bool(silent)
     )
 
 
-def _same_start(evidence: Evidence) -> Said:
-    """Arms of one seed start from the same weights: those the seed gives when they are built again, outside."""
+def _same_start(evidence: Evidence) -> Outcome:
+    """Arms of one seed start from the same weights: those the seed gives when they are rebuilt outside."""
     problems, silent = list[str](), list[str]()
     for name, record in _trials(evidence):
         arm, start = name.split(" ")[0], record.line("start").get("weights")
         from_teacher = arm == "proposed" and evidence.track.method.init_layers != "none"
         if record.report.get("initial") != record.prediction.get("initial"):
-            problems.append(f"{name} started from other weights")
+            problems.append(f"{name} started from different weights")
         elif start is None:
             silent.append(name)
         elif not from_teacher and start != record.prediction.get("initial"):
-            problems.append(f"{name} had other weights at the first step")
-    fine = "each trial's start equals the seed's, built again outside"
-    return Said(problems, fine, f"no start on the trace of {', '.join(silent[:3])}" * bool(silent))
+            problems.append(f"{name} had different weights at the first step")
+    fine = "each trial's start equals the seed's weights, rebuilt outside"
+    return Outcome(problems, fine, f"no start in the trace of {', '.join(silent[:3])}" * bool(silent))
 
 
-def _trainers_own(evidence: Evidence) -> Said:
-    """What was handed in is what the watched Trainer ended with, and nothing but its optimizer changed it before."""
+def _trainers_own(evidence: Evidence) -> Outcome:
+    """The weights handed in are those the watched Trainer ended with, and only its optimizer changed them before."""
     problems, silent = list[str](), list[str]()
     for name, record in _trials(evidence):
         ended, touched = record.ended("weights"), record.ended("touched")
         if ended is None or touched is None:
             silent.append(name)
         elif ended != record.prediction.get("fingerprint"):
-            problems.append(f"{name} handed in other weights than its training ended with")
+            problems.append(f"{name} handed in weights that differ from those its training ended with")
         elif touched:
             problems.append(f"{name} changed weights {touched} times between two updates")
-    fine = "every trial handed in what its training ended with, changed by the optimizer alone"
-    return Said(problems, fine, f"no end on the trace of {', '.join(silent[:3])}" * bool(silent))
+    fine = "every trial handed in the weights its training ended with, changed only by the optimizer"
+    return Outcome(problems, fine, f"no end in the trace of {', '.join(silent[:3])}" * bool(silent))
 
 
-def _weights_moved(evidence: Evidence) -> Said:
+def _weights_moved(evidence: Evidence) -> Outcome:
     still = [
         f"{name}: the trained weights equal the initial ones"
         for name, r in _trials(evidence)
         if not r.prediction.get("change")
     ]
-    return Said(still, "the distance from the initial weights is above zero in every trial")
+    return Outcome(still, "the distance from the initial weights is above zero in every trial")
 
 
-def _within_reach(evidence: Evidence) -> Said:
+def _within_reach(evidence: Evidence) -> Outcome:
     """No weight moved further than the planned optimizer, learning rate and steps can move it."""
     problems, closest = list[str](), 0.0
     for name, record in _trials(evidence):
@@ -155,7 +155,7 @@ def _within_reach(evidence: Evidence) -> Said:
         closest = max(closest, moved / most)
         if moved > most:
             problems.append(f"{name} moved its weights by {moved:.3g}, the plan's optimizer by {most:.3g} at most")
-    return Said(problems, f"the furthest went {closest:.0%} of the way that the planned steps allow")
+    return Outcome(problems, f"the furthest went {closest:.0%} of the way that the planned steps allow")
 
 
 def reach(training: Training, steps: int, prediction: dict[str, float]) -> tuple[float, float]:
@@ -182,7 +182,7 @@ def _adam(step: int, beta1: float = 0.9, beta2: float = 0.999) -> float:
     return float(first * second * ((1 - ratio**step) / (1 - ratio)) ** 0.5)
 
 
-def _loss_fell(evidence: Evidence) -> Said:
+def _loss_fell(evidence: Evidence) -> Outcome:
     """The mean of the last quarter of each trial's logged losses lies below the mean of the first quarter.
 
     Where the method gives the labels a head start, which has another loss, only those after it are compared.
@@ -195,10 +195,12 @@ def _loss_fell(evidence: Evidence) -> Said:
             silent.append(name)
         elif (first := sum(losses[:part]) / part) <= (last := sum(losses[-part:]) / part):
             problems.append(f"{name}: the loss was {first:.4g} at first and {last:.4g} at last")
-    return Said(problems, "in every trial", f"fewer than two losses logged by {', '.join(silent[:3])}" * bool(silent))
+    return Outcome(
+        problems, "in every trial", f"fewer than two losses logged by {', '.join(silent[:3])}" * bool(silent)
+    )
 
 
-def _term(evidence: Evidence) -> Said:
+def _term(evidence: Evidence) -> Outcome:
     """A distillation term at every step that is not a head start, and never zero."""
     due = evidence.track.steps - _head_start(evidence.track)
     problems, silent = list[str](), list[str]()
@@ -211,11 +213,11 @@ def _term(evidence: Evidence) -> Said:
         elif term["zeros"]:
             problems.append(f"seed {seed}: it was zero {term['zeros']} times")
     unknown = f'train.py logs no term called "distillation" ({", ".join(silent[:3])})' * bool(silent)
-    return Said(problems, "logged at every step of every trial, and never zero", unknown)
+    return Outcome(problems, "logged at every step of every trial, and never zero", unknown)
 
 
-def _used(evidence: Evidence) -> Said:
-    """In each backward pass a gradient reached what the teacher said: its logits, and every tenth time its features."""
+def _used(evidence: Evidence) -> Outcome:
+    """In each backward pass a gradient reached the teacher's outputs: its logits, and every tenth time its features."""
     problems, unknown = list[str](), list[str]()
     for seed, record in zip(evidence.plan.seeds, evidence.proposed, strict=True):
         for answers, due in _due(evidence, record).items():
@@ -225,8 +227,8 @@ def _used(evidence: Evidence) -> Said:
             elif seen["reached"] < due:
                 problems.append(f"{name} were used in {seen['reached']} of {due} batches")
             elif not seen["least"] > FADED * seen["most"]:
-                problems.append(f"{name} were as good as unused in one batch (gradient {seen['least']:.2g})")
-    return Said(problems, "a gradient reached what it said in every batch", "; ".join(unknown[:3]))
+                problems.append(f"{name} were practically unused in one batch (gradient {seen['least']:.2g})")
+    return Outcome(problems, "a gradient reached its outputs in every batch", "; ".join(unknown[:3]))
 
 
 def _head_start(track: Track) -> int:
@@ -254,29 +256,29 @@ def _due(evidence: Evidence, record: TrialRecord) -> dict[str, int]:
     return due
 
 
-def _teacher_feeds(evidence: Evidence) -> Said:
+def _teacher_feeds(evidence: Evidence) -> Outcome:
     probe, method = evidence.probe, evidence.track.method
     if probe is None:
-        return Said([], "", "no probe of the proposed arm is on record")
+        return Outcome([], "", "no probe of the proposed arm is on record")
     answers = "likelihoods" if "likelihoods" in method.card.uses else "logits"
     if answers not in probe.shuffled:
-        return Said([], "", f"the probe did not shuffle the teacher's {answers}")
+        return Outcome([], "", f"the probe did not shuffle the teacher's {answers}")
     wanted = "logits" in probe.outputs if _imitates(method) else bool(probe.outputs)
     far = f"{probe.shuffled[answers]:.3g}"
     how = f"{probe.steps} steps with the teacher's {answers} shuffled over the rows end {far} away"
     same = f"two runs of the same code {probe.again:.3g}"
-    return Said([] if wanted else [f"{how}, {same}: the teacher makes no difference"], f"{how}; {same}")
+    return Outcome([] if wanted else [f"{how}, {same}: the teacher makes no difference"], f"{how}; {same}")
 
 
-def _layers_feed(evidence: Evidence) -> Said:
+def _layers_feed(evidence: Evidence) -> Outcome:
     probe = evidence.probe
     if probe is None or not probe.layers:
-        return Said([], "", "no probe of the teacher's layers is on record")
+        return Outcome([], "", "no probe of the teacher's layers is on record")
     idle = [layer for layer in probe.layers if f"features-{layer}" not in probe.outputs]
     problems = [f"shuffling teacher layer {layer} over the rows changes nothing" for layer in idle]
     fine = f"shuffling any of the teacher's layers {', '.join(probe.layers)} changes the weights"
     lost = evidence.track.method.scored and not evidence.scores
-    return Said(problems, fine + _scores(evidence), "no score of the teacher's layers is on record" * lost)
+    return Outcome(problems, fine + _scores(evidence), "no score of the teacher's layers is on record" * lost)
 
 
 def _scores(evidence: Evidence) -> str:
@@ -285,20 +287,20 @@ def _scores(evidence: Evidence) -> str:
     return f"; without each its loss on dev rows changes by {', '.join(named)} nats" if evidence.scores else ""
 
 
-def _teacher_same(evidence: Evidence) -> Said:
-    changed = ["its weights file has another hash after the trials"] * (not evidence.teacher_same)
-    return Said(changed, "the hash of its weights file before and after the trials")
+def _teacher_same(evidence: Evidence) -> Outcome:
+    changed = ["the hash of its weights file changed during the trials"] * (not evidence.teacher_same)
+    return Outcome(changed, "the hash of its weights file before and after the trials")
 
 
-def _no_overlap(evidence: Evidence) -> Said:
+def _no_overlap(evidence: Evidence) -> Outcome:
     which = (
         "training, transfer, generated and dev" if evidence.track.task.generated_rows else "training, transfer and dev"
     )
     found = f"{evidence.overlap} {which} rows equal a test row (case and blanks ignored)"
-    return Said([found] * bool(evidence.overlap), found)
+    return Outcome([found] * bool(evidence.overlap), found)
 
 
-def _above_chance(evidence: Evidence) -> Said:
+def _above_chance(evidence: Evidence) -> Outcome:
     """Exact binomial test of each arm's mean accuracy against always answering the most frequent class."""
     from scipy.stats import binomtest
 
@@ -309,4 +311,4 @@ def _above_chance(evidence: Evidence) -> Said:
         for name, mean in means.items()
         if binomtest(round(mean * rows), rows, majority, "greater").pvalue > CHANCE_LEVEL
     ]
-    return Said(problems, "every arm beats the majority class", "" if means else "no arm was scored")
+    return Outcome(problems, "every arm beats the majority class", "" if means else "no arm was scored")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def results_of(paths: RunPaths) -> "Results | None":
-    """results.json, if the run has it. Raises DataError when it is not what this version can read."""
+    """results.json, if the run has it. Raises DataError when this version cannot read it."""
     from agent.results.schema import Results
 
     return parsed(paths.results, Results)

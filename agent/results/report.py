@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from agent.figures import UNITS, figure
 from agent.frozen import Record
+from agent.plan.arms import ARMS
 from agent.plan.plan import HIGHER_IS_BETTER
 from agent.plan.prose import filled
 from agent.render import render
 from agent.results.conclude import figure_interval
-from agent.results.schema import JUDGED, Results, Summary
+from agent.results.schema import JUDGED, SCHEMA, Results, Summary
 
 if TYPE_CHECKING:
     from agent.results.schema import Review
@@ -26,11 +27,12 @@ def write_report(folder: Path, results: Results) -> Path:
 
 
 def render_report(results: Results, reviews: "Sequence[Review]" = ()) -> str:
-    """The report in Markdown. Every text but code is escaped; code stands in fences."""
+    """The report in Markdown, in the words of its schema. Every text but code is escaped; code stands in fences."""
     return render(
-        "report/report.md.j2",
+        "report/report.md.j2" if results.schema_ == SCHEMA else "report/report-1.md.j2",
         results=escaped(results.model_copy(update={"plan": filled(results.plan)})),
         reviews=escaped(tuple(reviews)),
+        arms=ARMS,
         code=results.code,
         command=results.command,
         metrics=(*JUDGED, "nll"),

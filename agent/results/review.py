@@ -1,10 +1,10 @@
-"""Reviews: what people said about a plan before it trained, and about a report afterwards.
+"""Reviews: people's decisions and comments on a plan before it trained, and on a report afterwards.
 
     events.jsonl    one `reviewed` event each, with the hashes of the files that it changed
     review.json     the same reviews in one file
     report.md       shows them
 
-The event comes first; both files follow from the log. A run that was sealed goes on being reviewed.
+The event comes first; both files follow from the log. A sealed run can still be reviewed.
 """
 
 import getpass
@@ -20,6 +20,7 @@ from agent.record import hashes
 from agent.record.events import EventLog, now
 from agent.record.files import file_hash, write_whole
 from agent.record.paths import RunPaths
+from agent.record.printed import command
 from agent.results.read import results_of
 from agent.results.report import render_report
 from agent.results.schema import LONGEST, About, Decision, Review, Reviews
@@ -32,16 +33,17 @@ def read(paths: RunPaths) -> tuple[Review, ...]:
 
 
 def add(paths: RunPaths, decision: Decision, text: str, author: str) -> Review:
-    """Puts a review on record; the caller holds the run.
+    """Records a review; the caller has locked the run.
 
     Raises UsageError where there is nothing to review, and where the plan was decided before.
     """
     about, subject = under_review(paths)
     if about == "plan" and decision != "comment" and (earlier := decided(paths)):
         problem = f"the plan of {paths.id} was decided by {earlier.author}: {earlier.decision}"
-        raise UsageError(problem, "a decision stands; amend the plan as a new run with --edit FIELD=VALUE")
+        amend = command("review", paths.id, "--edit", "FIELD=VALUE", folder=paths.folder.parent)
+        raise UsageError(problem, f"a decision stands; amend the plan as a new run: {amend}")
     if len(text) > LONGEST:
-        raise UsageError(f"the comment has {len(text):,} characters, {LONGEST:,} are the most", "say it shorter")
+        raise UsageError(f"the comment has {len(text):,} characters, {LONGEST:,} are the most", "shorten it")
     said = {"text": _encodable(text), "author": _encodable(author)[:200]}
     review = Review(about=about, subject=subject, decision=decision, time=now(), **said)
     texts = _texts(paths, (*read(paths), review))
@@ -75,7 +77,7 @@ def _texts(paths: RunPaths, reviews: tuple[Review, ...]) -> dict[Path, str]:
 
 
 def under_review(paths: RunPaths) -> tuple[About, str]:
-    """What a review is about now, and its hash: the report once there are results, the plan before."""
+    """The subject of a review now, and its hash: the report once there are results, the plan before."""
     if paths.results.exists():
         return "report", file_hash(paths.results)
     return "plan", planned(paths).hash
@@ -92,12 +94,12 @@ def planned(paths: RunPaths) -> Plan:
     """The run's plan. Raises UsageError where it has none yet."""
     plan = plan_of(paths)
     if not plan:
-        raise UsageError(f"run {paths.id} has no plan yet", "nothing can be reviewed before it was planned")
+        raise UsageError(f"run {paths.id} has no plan yet", "a run can be reviewed once it is planned")
     return plan
 
 
 def proposal(plan: Plan) -> Proposal:
-    """What a model had proposed for a plan, so that an amendment keeps it and nobody is asked again."""
+    """A model's proposals for a plan, so that an amendment keeps them and nobody is asked again."""
     prose = plan.model_dump(include={"title", "objective", "hypothesis", "methodology"})
     said = {}
     for track in plan.tracks:
@@ -109,7 +111,7 @@ def proposal(plan: Plan) -> Proposal:
 
 
 def author() -> str:
-    """Who sits here: git's user.name, else the login name."""
+    """The reviewer: git's user.name, else the login name."""
     name = ""
     with suppress(OSError, subprocess.TimeoutExpired):
         asked = subprocess.run(["git", "config", "user.name"], capture_output=True, timeout=10)

@@ -1,7 +1,7 @@
-"""Results: the record behind a report (results.json, schema 1), and the sentences that follow from it.
+"""Results: the record behind a report (results.json).
 
-`Measured` holds what was seen. `conclude` adds what follows, by rule; nobody writes a verdict by hand, and anybody can
-derive it again from the same file. Times are seconds, shares lie in [0, 1], sizes are megabytes of 10^6 bytes.
+`Measured` has the observations. `conclude` adds the conclusions, by rule; nobody writes a verdict by hand, and anybody
+can derive it again from the same file. Times are seconds, shares lie in [0, 1], sizes are megabytes of 10^6 bytes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Data(Fact):
     notes: tuple[str, ...]
     """Oddities a reader must know, such as rows left out."""
     overlap: str
-    """What the search for test rows among the other rows found."""
+    """Result of the search for test rows among the other rows."""
 
 
 class Model(Fact):
@@ -70,6 +70,11 @@ class Assistant(Fact):
     seconds: float
 
 
+SCHEMA: Literal[2] = 2
+"""Of results.json. In 1 the executed cell of a method's setting was the plan's own value wherever train.py had read it;
+in 2 it lists the seeds at which it was read. The sentences of 1 are in wording.py, its report in report-1.md.j2."""
+
+
 class FieldRow(Fact):
     """One hyperparameter, planned beside executed."""
 
@@ -79,7 +84,7 @@ class FieldRow(Fact):
     origin: Origin
     status: Literal["MATCH", "DEVIATED", "NOT_SEEN"]
     where: Literal["in-process", "outside"] = "in-process"
-    """In-process: the training process said it about itself."""
+    """In-process: the training process reported it about itself."""
 
 
 class Summary(Fact):
@@ -162,7 +167,7 @@ class Attempt(Fact):
 
     @classmethod
     def decided_fields(cls) -> tuple[str, ...]:
-        """The fields that the event of its decision holds."""
+        """The fields of the event of its decision."""
         return tuple(name for name in cls.model_fields if name != "summary")
 
 
@@ -173,9 +178,9 @@ class Code(Fact):
 
 
 class Measured(Fact):
-    """Everything a run saw."""
+    """Every observation of a run."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")
     run: str
     status: Literal["complete", "partial", "failed", "cancelled"]
     status_reason: str
@@ -195,14 +200,14 @@ class Measured(Fact):
     attempts: tuple[Attempt, ...]
     code: Code
     exposures: dict[str, int]
-    """How often a trial of each final arm met the test inputs (the most over its trials)."""
+    """How often a trial of each final arm was evaluated on the test inputs (the most over its trials)."""
     seconds: dict[str, float]
     """Wall clock per phase; phases follow one another."""
     tokens: int
     command: str = ""
-    """Asks for the same run again."""
+    """The command that starts the same run again."""
     warnings: tuple[str, ...] = ()
-    """What the lints said about the plan before anything trained."""
+    """Warnings about the plan before anything trained."""
     deviations: tuple[str, ...] = ()
     """Departures from the plan that no hyperparameter row shows."""
 
@@ -210,7 +215,7 @@ class Measured(Fact):
 
 
 class Finding(Fact):
-    """What one track says about the proposed arm."""
+    """The conclusion of one track about the proposed arm."""
 
     track: str
     verdict: Verdict
@@ -222,7 +227,7 @@ class Finding(Fact):
 
 
 class Results(Measured):
-    """What a run saw and what follows from it."""
+    """The observations of a run and the conclusions from them."""
 
     findings: tuple[Finding, ...]
     verdict: Verdict
@@ -261,7 +266,7 @@ class Guard(Record):
 
     name: str
     where: Literal["in-process", "outside"]
-    """In-process: it rests on what the training process said about itself."""
+    """In-process: it rests on the training process's own report."""
     outcome: Literal["pass", "fail", "not_run"]
     detail: str
 
@@ -296,7 +301,7 @@ class Comparison(Record):
 
 
 class Gap(Record):
-    """What distillation could win: the teacher's accuracy minus the plain student's."""
+    """What distillation could gain: the teacher's accuracy minus the plain student's."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 

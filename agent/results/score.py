@@ -1,6 +1,6 @@
-"""Scores: what one trial's logits are worth against the test labels, and how such numbers are written.
+"""Scores: one trial's logits measured against the test labels, and how such numbers are written.
 
-Logits come from a process that ran edited code, labels from the harness. Every number of a report starts here.
+Logits come from a process that ran edited code, labels from the record. Every number of a report starts here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Scores:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """[N] whether each example was answered rightly."""
+        """[N] whether each example was answered correctly."""
         hits: NDArray[np.bool_] = self.predicted == self.labels
         return hits
 
@@ -46,7 +46,7 @@ class Scores:
 def score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:
     """Scores of `logits` [N, C] against `labels` [N].
 
-    Raises IntakeRejected for logits that are not what a trial must hand in, DataError for unusable labels.
+    Raises IntakeRejected for logits that a trial must not hand in, DataError for unusable labels.
     """
     import numpy as np
     from sklearn.metrics import precision_recall_fscore_support

@@ -75,6 +75,7 @@ class Collator:
         return batch
 
     def counts(self) -> dict:
+        """Everything counted over the batches so far, by the name of its attribute."""
         return {"seen": self.seen, "shown": self.shown, "collated": self.collated, "largest": self.largest}
 
     def _note(self, ids: torch.Tensor, size: int) -> None:

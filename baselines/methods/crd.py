@@ -27,6 +27,7 @@ class Critic(nn.Module):
         self.student, self.teacher = nn.Linear(student_width, width), nn.Linear(teacher_width, width)
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, student's width] and [N, teacher's width] to [B, w] and [N, w] of length 1, in fp32."""
         ours, theirs = self.student(fp32(student)), self.teacher(fp32(teacher))
         return F.normalize(ours, dim=-1), F.normalize(theirs, dim=-1)
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.methods.kd import NO_LABEL, fp32, refuse_mismatch
+from baselines.data.rows import NO_LABEL
+from baselines.methods.kd import fp32, refuse_mismatch
 
 
 def decoupled(

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from baselines.methods.kd import NO_LABEL, fp32, refuse_mismatch
+from baselines.data.rows import NO_LABEL
+from baselines.methods.kd import fp32, refuse_mismatch
 
 Mode = Literal["supervised", "unsupervised"]
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from baselines.methods.kd import fp32
-from baselines.methods.selective import Pairs
+from baselines.methods.layer_map import Pairs
 
 
 def last_pair(n_teacher: int, n_student: int) -> Pairs:

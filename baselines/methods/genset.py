@@ -174,11 +174,6 @@ def soft_labels(
     return logits
 
 
-def sure(teacher_logits: Tensor, least: float) -> Tensor:
-    """Which rows [N] the teacher's largest probability is at least `least` for; the others are rejected as "unsure"."""
-    return fp32(teacher_logits).softmax(dim=-1).amax(dim=-1) >= least
-
-
 def distance(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """1/(B·C) ‖z_s − z_t‖² in fp32 (Ba and Caruana 2014). Raises ValueError for shapes that differ."""
     if student_logits.shape != teacher_logits.shape:

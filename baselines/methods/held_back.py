@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from baselines.data.rows import NO_LABEL
 from baselines.errors import BaselineError
-from baselines.methods.kd import NO_LABEL
 
 EVERY = 5
 

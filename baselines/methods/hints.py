@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from baselines.methods.selective import Pairs, Projections, feature_loss
+from baselines.methods.layer_map import Pairs
+from baselines.methods.selective import Projections, feature_loss
 
 
 def middle_pair(n_teacher: int, n_student: int) -> Pairs:

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.data.collator import Collator
-from baselines.data.rows import Rows
+from baselines.data.rows import NO_LABEL, Rows
 from baselines.errors import BaselineError
 from baselines.methods.embedding import embedding
 from baselines.methods.held_back import held_back
-from baselines.methods.kd import NO_LABEL
 from baselines.methods.lr_ds import is_wrong
 from baselines.models.device import DEVICE
 

@@ -4,13 +4,11 @@ Logits are [B, C] of any float type and computed on in fp32 (fp64 stays fp64); l
 has none.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NO_LABEL = -100
+from baselines.data.rows import NO_LABEL
 
 
 def fp32(values: Tensor) -> Tensor:
@@ -46,18 +44,6 @@ def refuse_mismatch(student_logits: Tensor, teacher_logits: Tensor, temperature:
         )
     if student_logits.shape[-1] < 2:
         raise ValueError("one column is a score, not a class distribution: compare scores by mean squared error")
-
-
-def align_columns(teacher_logits: Tensor, teacher_names: Sequence[str], student_names: Sequence[str]) -> Tensor:
-    """The teacher's columns in the student's order, matched by class name and never by index.
-
-    Raises ValueError, listing both, when the names are not a permutation of each other or one occurs twice.
-    """
-    if not sorted(teacher_names) == sorted(student_names) == sorted(set(student_names)):
-        raise ValueError(
-            f"teacher and student do not tell the same classes apart: {[*teacher_names]} and {[*student_names]}"
-        )
-    return teacher_logits[:, [list(teacher_names).index(name) for name in student_names]]
 
 
 def pseudo_labels(labels: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.methods.kd import NO_LABEL, cross_entropy, distillation, fp32, refuse_mismatch
+from baselines.data.rows import NO_LABEL
+from baselines.methods.kd import cross_entropy, distillation, fp32, refuse_mismatch
 
 
 def is_wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,14 +35,6 @@ def revised(teacher_logits: Tensor, labels: Tensor, eta: float, apply: Literal["
     corrected = (beta.log() + log_p).scatter(1, target, mixed)  # logarithms throughout: no 0 · ∞ of a class with p = 0
     changed = is_wrong(teacher_logits, labels) if apply == "wrong" else labels != NO_LABEL
     return torch.where(changed[:, None], corrected, fp32(teacher_logits))
-
-
-def shifted(teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """The other correction (Wen et al. 2021): the label's logit and the largest one change places. An ablation."""
-    target, top = labels.clamp_min(0)[:, None], teacher_logits.argmax(dim=-1, keepdim=True)
-    swapped = teacher_logits.scatter(1, target, teacher_logits.gather(1, top))
-    swapped = swapped.scatter(1, top, teacher_logits.gather(1, target))
-    return torch.where(is_wrong(teacher_logits, labels)[:, None], swapped, teacher_logits)
 
 
 def selected_distillation(

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from baselines.methods.critical import most_critical
 from baselines.methods.embedding import last_pair
 from baselines.methods.hints import middle_pair
+from baselines.methods.layer_map import Pairs, layer_pairs
 from baselines.methods.pkd import patient_pairs
-from baselines.methods.selective import Pairs, layer_pairs, most_critical
 
 CARDS = Path(__file__).parent / "cards"
 

@@ -6,17 +6,12 @@ Scores come from `causal` models. r(x) near 0 is easy text, far above 0 knowledg
 noise.
 """
 
-import hashlib
-import json
 import math
 import warnings
-from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -26,7 +21,6 @@ from baselines.methods import causal
 from baselines.methods.causal import padded, token_losses
 from baselines.models import gpt2
 from baselines.models.device import DEVICE
-from baselines.models.fingerprint import fingerprint
 from baselines.randomness import undrawn
 
 Score = Literal["mean", "sum", "per_byte"]
@@ -69,39 +63,6 @@ def log_likelihoods(
 
 def _pieces(sequence: Sequence[int], context: int) -> list[Sequence[int]]:
     return [sequence[start : start + context] for start in range(0, len(sequence) - 1, context - 1)]
-
-
-def score_in_shards(
-    folder: Path,
-    model: PreTrainedModel,
-    sequences: Sequence[Sequence[int]],
-    shard: int,
-    score: Score = "mean",
-    sizes: Sequence[int] | None = None,
-) -> Tensor:
-    """`log_likelihoods` of all sequences, written to `folder` shard by shard; shards that are there are not scored
-    again, so a run that was cut off goes on where it stood.
-
-    Raises BaselineError where the shards that are there come from another model, other sequences or other settings.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    marker = folder / "shards.json"
-    facts = {"model": fingerprint(model), "sequences": _digest(sequences), "shard": shard, "score": score}
-    found = json.loads(marker.read_text()) if marker.exists() else facts
-    if other := [name for name in facts if found[name] != facts[name]]:
-        raise BaselineError(f"{folder} holds scores with another {', '.join(other)}", "score into an empty folder")
-    marker.write_text(json.dumps(facts))
-    for start in range(0, len(sequences), shard):
-        if not (path := folder / f"{start:09}.safetensors").exists():
-            own = sizes[start : start + shard] if sizes else None
-            part = log_likelihoods(model, sequences[start : start + shard], score, own)
-            save_file({"scores": part}, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)  # a reader never meets half a shard
-    return torch.cat([load_file(path)["scores"] for path in sorted(folder.glob("*.safetensors"))])
-
-
-def _digest(sequences: Sequence[Sequence[int]]) -> str:
-    return hashlib.sha256(json.dumps([[*map(int, sequence)] for sequence in sequences]).encode()).hexdigest()
 
 
 # ── selection ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,32 +153,3 @@ def _reference(experiment, sequences: list[list[int]], layers: int, width: int, 
     model = gpt2.build(task["vocabulary"], task["input_size"], experiment.seed, width, layers, heads=1)
     steps = epochs * math.ceil(len(sequences) / batch)
     return causal.fit(model.to(DEVICE), sequences, steps, experiment.seed, batch, training.learning_rate)
-
-
-class Stratum(NamedTuple):
-    """One kind of text: its share of the corpus and of what was kept, and the mean of each score over it."""
-
-    name: str
-    share: float
-    kept_share: float
-    large: float
-    reference: float
-    difference: float
-
-
-def strata(names: Sequence[str], large: Tensor, reference: Tensor, kept: Tensor) -> list[Stratum]:
-    """A line per kind of text, in alphabetical order; `names` [N] says which kind each is, `kept` which were chosen.
-    Means are those of the sequences that have a score.
-
-    Selection moves a corpus away from what is easy, and a student's loss on that rises: this says by how much it moved.
-    """
-    chosen = {*kept.tolist()}
-    scored = (large - reference).isfinite()
-    counts, among = Counter(names), Counter(name for place, name in enumerate(names) if place in chosen)
-    lines = []
-    for name in sorted(counts):
-        own = torch.tensor([each == name for each in names]) & scored
-        ours, theirs = large[own].mean().item(), reference[own].mean().item()
-        shares = counts[name] / len(names), among[name] / max(len(chosen), 1)
-        lines.append(Stratum(name, *shares, ours, theirs, ours - theirs))
-    return lines

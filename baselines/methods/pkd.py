@@ -10,7 +10,8 @@ from typing import Literal
 from torch import Tensor
 
 from baselines.errors import BaselineError
-from baselines.methods.selective import Pairs, Projections, cls_loss, layer_pairs
+from baselines.methods.layer_map import Pairs, layer_pairs
+from baselines.methods.selective import Projections, cls_loss
 
 
 def patient_pairs(strategy: Literal["skip", "last"], n_teacher: int, n_student: int) -> Pairs:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.data.rows import Rows
+from baselines.data.rows import NO_LABEL, Rows
 from baselines.errors import BaselineError
-from baselines.methods.kd import NO_LABEL, fp32
+from baselines.methods.kd import fp32
 from baselines.methods.unsupervised import embeddings
 
 MARGIN = 1e-6

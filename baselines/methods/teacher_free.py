@@ -1,8 +1,8 @@
 """Teacher-free distillation (Yuan et al. 2020, arXiv 1909.11723): who teaches when there is no larger model.
 
 Self-training: the teacher is a model of the student's own architecture, trained on the labels before; its loss is
-`kd.distillation`, and `refuse_other_architecture` says whether a teacher is one. Regularisation: the teacher is a
-distribution written by hand, which is always right and never certain.
+`kd.distillation`. Regularisation: the teacher is a distribution written by hand, which is always right and never
+certain.
 """
 
 import math
@@ -10,10 +10,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from baselines.errors import BaselineError
-from baselines.methods.kd import NO_LABEL, distillation, fp32
+from baselines.data.rows import NO_LABEL
+from baselines.methods.kd import distillation, fp32
 
 
 def virtual_logits(labels: Tensor, classes: int, correct: float) -> Tensor:
@@ -39,16 +38,3 @@ def regularisation(logits: Tensor, labels: Tensor, temperature: float, correct: 
     teacher = virtual_logits(labels.clamp_min(0), logits.shape[-1], correct)
     known = (labels != NO_LABEL)[:, None]
     return distillation(torch.where(known, fp32(logits), teacher), teacher, temperature)
-
-
-def refuse_other_architecture(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    """Raises BaselineError unless the teacher's weights have the student's names and shapes: what it teaches would not
-    be the student's own knowledge."""
-    ours, theirs = ({name: value.shape for name, value in m.state_dict().items()} for m in (student, teacher))
-    if ours != theirs:
-        sizes = [sum(p.numel() for p in model.parameters()) for model in (student, teacher)]
-        raise BaselineError(
-            f"the teacher ({teacher.config.model_type}, {sizes[1]} weights) is not the student's own architecture "
-            f"({student.config.model_type}, {sizes[0]})",
-            "plan a teacher of the student's sizes, or use kd",
-        )

@@ -14,14 +14,13 @@ in (`averaged`). N teachers, B rows, C classes: soft logits and teacher logits a
 The paper's MKD is m-o-1 without the first stage, TKD is 1-o-1 with it, TMKD m-o-1 with it.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from baselines.errors import BaselineError
-from baselines.methods.kd import align_columns, fp32
+from baselines.methods.kd import fp32
 
 MODES = ("1-o-1", "1avg-o-1", "m-o-1", "m-o-m")
 LARGE = 5.0
@@ -37,6 +36,7 @@ class SoftHeads(nn.Module):
         self.heads = nn.Linear(width, teachers * classes)
 
     def forward(self, encoding: Tensor) -> Tensor:
+        """h [B, width] to soft logits [N, B, C], in the encoding's own type."""
         return self.heads(encoding).unflatten(-1, (self.teachers, -1)).movedim(1, 0)
 
 
@@ -108,12 +108,6 @@ def refuse_several_students(mode: str, teachers: int) -> None:
             f"mode {mode} trains {count} students and an experiment has one",
             "use m-o-1: one student with a head per teacher",
         )
-
-
-def stacked(logits: Sequence[Tensor], names: Sequence[Sequence[str]], student_names: Sequence[str]) -> Tensor:
-    """Each teacher's logits [B, C] under its own class names as [N, B, C] in the student's order. Rows must be aligned
-    by id already. Raises ValueError as `kd.align_columns` does."""
-    return torch.stack([align_columns(each, own, student_names) for each, own in zip(logits, names, strict=True)])
 
 
 class Scale(NamedTuple):

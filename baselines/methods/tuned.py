@@ -15,11 +15,10 @@ from baselines.data.collator import Collator
 from baselines.methods.held_back import held_back
 from baselines.methods.kd import cross_entropy, distillation
 
-TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
-ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-
 
 class Cell(NamedTuple):
+    """One point of the grid."""
+
     temperature: float
     alpha: float
 
@@ -33,6 +32,8 @@ class Score(NamedTuple):
 
 
 class Choice(NamedTuple):
+    """The cell that was chosen, and the score of every cell."""
+
     temperature: float
     alpha: float
     scores: dict[Cell, Score]
@@ -47,6 +48,7 @@ class Choice(NamedTuple):
 
 
 def grid(temperatures: Sequence[float], alphas: Sequence[float]) -> tuple[Cell, ...]:
+    """Every temperature with every alpha."""
     return tuple(itertools.starmap(Cell, itertools.product(temperatures, alphas)))
 
 

@@ -17,10 +17,10 @@ from torch.func import functional_call, grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from baselines.data.collator import Collator
-from baselines.data.rows import Rows
+from baselines.data.rows import NO_LABEL, Rows
 from baselines.errors import BaselineError
 from baselines.methods.dml import cross_entropies, divergences
-from baselines.methods.kd import NO_LABEL, cross_entropy
+from baselines.methods.kd import cross_entropy
 
 CLIP = 1.0
 """The hypergradient's entries are cut to -1..1; the published code cuts to 0..1 and loses the negative ones."""
@@ -51,6 +51,7 @@ class Balance(nn.Module):
         return self.outer != "fixed" and step > 0 and step % self.every == 0 and step > int(self.moved)
 
     def move(self, gradient: Tensor, step: int) -> None:
+        """Take one step of mirror descent along `gradient` [M], and remember at which step of the training."""
         self.weights.copy_(mirror_descent(self.weights, gradient, self.eta, self.floor))
         self.moved.fill_(step)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 
 def parameters(model: nn.Module) -> int:
+    """How many numbers its parameters are made of; buffers are left out."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

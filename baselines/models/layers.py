@@ -41,7 +41,8 @@ def features(model: PreTrainedModel, hidden_states: Sequence[Tensor], layers: It
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The blocks of a transformer. Raises ValueError where none can be reached, BaselineError for an unknown family."""
+    """The N blocks of a transformer, first to last, each from states [B, L, d] to states [B, L, d]. Raises ValueError
+    where none can be reached, BaselineError for an unknown family."""
     path = family_of(model.config).blocks
     if not path:
         raise ValueError(f"{model.config.model_type} has no transformer blocks")

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from baselines.data.tasks import BETWEEN, Splits
+from baselines.data.examples import BETWEEN
+from baselines.data.splits import Splits
 from baselines.errors import BaselineError
 from baselines.methods import causal
 from baselines.methods.genset import Sampling, Text, kept, sample

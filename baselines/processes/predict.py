@@ -17,7 +17,7 @@ from torch import nn
 
 from baselines.data.collator import Collator, last_places
 from baselines.data.rows import Rows, read_rows
-from baselines.methods.selective import init_from_teacher
+from baselines.methods.initialise import init_from_teacher
 from baselines.models.build import build
 from baselines.models.device import DEVICE
 from baselines.models.fingerprint import fingerprint, parameters

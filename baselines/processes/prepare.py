@@ -18,6 +18,10 @@ import torch
 from torch import nn
 
 from baselines.data import rows, tasks
+from baselines.data.columns import decode
+from baselines.data.corpora import at_least
+from baselines.data.examples import Examples, Source
+from baselines.data.splits import Splits, check, noisy, split
 from baselines.errors import BaselineError, reason
 from baselines.models.build import build, fetch, refuse_foreign
 from baselines.models.fingerprint import parameters
@@ -49,9 +53,9 @@ def prepare(job: dict) -> None:
         if job["label_noise"]:
             raise BaselineError("a corpus has no labels that could be wrong", "leave out label_noise")
         tokenizer, source = _corpus(source, job["input_size"], specs)
-    splits = tasks.split(source, job["sizes"], job["data_seed"])
-    splits = tasks.noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
-    tasks.check(source, splits, job["batch_size"])
+    splits = split(source, job["sizes"], job["data_seed"])
+    splits = noisy(splits, job["label_noise"], len(source.names), job["data_seed"])
+    check(source, splits, job["batch_size"])
     if made := _generated(job, source, splits, writer):
         splits = _with(splits, made)
         (out / "seen" / "generated.json").write_text(json.dumps({"schema": 1, "texts": made.texts} | made.facts))
@@ -81,7 +85,7 @@ def prepare(job: dict) -> None:
     (out / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
-def _writer(job: dict, source: tasks.Source, out: Path) -> generator.Writer | None:
+def _writer(job: dict, source: Source, out: Path) -> generator.Writer | None:
     """The checkpoint that is to write rows, where there is one; what cannot is refused before anything takes time."""
     if not job["sizes"].get("generated_rows", 0):
         return None
@@ -97,7 +101,7 @@ def _writer(job: dict, source: tasks.Source, out: Path) -> generator.Writer | No
 
 
 def _generated(
-    job: dict, source: tasks.Source, splits: tasks.Splits, writer: generator.Writer | None
+    job: dict, source: Source, splits: Splits, writer: generator.Writer | None
 ) -> generator.Generated | None:
     """Texts that a language model writes here, since dev and test rows, which none may equal, are seen nowhere else."""
     if not (wanted := job["sizes"].get("generated_rows", 0)):
@@ -108,12 +112,12 @@ def _generated(
     return made
 
 
-def _with(splits: tasks.Splits, made: generator.Generated) -> tasks.Splits:
-    generated = tasks.Examples(made.texts, [rows.NO_LABEL] * len(made.texts))
+def _with(splits: Splits, made: generator.Generated) -> Splits:
+    generated = Examples(made.texts, [rows.NO_LABEL] * len(made.texts))
     return replace(splits, generated=generated, notes=[*splits.notes, made.note])
 
 
-def _as_teacher(spec: dict, longest: int, splits: tasks.Splits, task: dict, out: Path) -> tuple[dict, dict]:
+def _as_teacher(spec: dict, longest: int, splits: Splits, task: dict, out: Path) -> tuple[dict, dict]:
     """The rows in the teacher's own tokens: its task, and the tokens by split."""
     for folder in ("seen", "held"):
         (out / "teacher" / folder).mkdir(parents=True, exist_ok=True)
@@ -124,17 +128,17 @@ def _as_teacher(spec: dict, longest: int, splits: tasks.Splits, task: dict, out:
     return task | encode.facts, encoded
 
 
-def _write(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
+def _write(out: Path, kind: str, splits: Splits, encoded: dict) -> None:
     _write_inputs(out, kind, splits, encoded)
     for name in ("transfer", "dev", "test"):
         rows.save_file({"labels": _labels(splits, name)}, out / "labels" / f"{name}.safetensors")
 
 
-def _labels(splits: tasks.Splits, name: str) -> np.ndarray:
+def _labels(splits: Splits, name: str) -> np.ndarray:
     return np.array(getattr(splits, name).labels, dtype=np.int64)
 
 
-def _write_inputs(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> None:
+def _write_inputs(out: Path, kind: str, splits: Splits, encoded: dict) -> None:
     known = None if kind == "language" else _labels(splits, "train")
     rows.write_inputs(out / "seen" / "train.safetensors", kind, encoded["train"], known)
     for folder, name in (("seen", "transfer"), ("seen", "generated"), ("held", "dev"), ("held", "test")):
@@ -143,7 +147,7 @@ def _write_inputs(out: Path, kind: str, splits: tasks.Splits, encoded: dict) -> 
         rows.write_inputs(out / folder / f"{name}.safetensors", kind, encoded[name], None)
 
 
-def _facts(source: tasks.Source, splits: tasks.Splits, views: list[dict], classes: int) -> dict:
+def _facts(source: Source, splits: Splits, views: list[dict], classes: int) -> dict:
     """`views`: the rows as the student reads them, and as the teacher does where that is another way."""
     parts = splits.parts
     labelled = ("dev", "test") if source.kind == "language" else ("train", "transfer", "dev", "test")
@@ -171,7 +175,7 @@ def _facts(source: tasks.Source, splits: tasks.Splits, views: list[dict], classe
 class _TextEncoder:
     """Token ids, cut at `longest`, from the models' own tokenizer or from a vocabulary of the pool."""
 
-    def __init__(self, specs: list[dict], longest: int, splits: tasks.Splits, out: Path, tokenizer=None) -> None:
+    def __init__(self, specs: list[dict], longest: int, splits: Splits, out: Path, tokenizer=None) -> None:
         checkpoints = [spec["checkpoint"] for spec in specs if spec["checkpoint"]]
         texts = splits.train.inputs + splits.transfer.inputs
         padding = "[PAD]"
@@ -187,18 +191,18 @@ class _TextEncoder:
         if tokenizer:
             self.facts["labels"] = [tokenizer.id_to_token(number) for number in range(self.facts["vocabulary"])]
 
-    def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
+    def __call__(self, examples: Examples) -> list[np.ndarray]:
         return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(examples.inputs)]
 
 
-def _corpus(source: tasks.Source, longest: int, specs: dict) -> tuple:
+def _corpus(source: Source, longest: int, specs: dict) -> tuple:
     """The vocabulary of the checkpoints, or one of the pool that a small model can tell apart; and the texts that fill
     `longest` of its tokens."""
     checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
     tokenizer = _classes(checkpoints) if checkpoints else None
     tokenizer = tokenizer or _train_tokenizer(source.pool.inputs, CLASSES, limit_alphabet=LETTERS)
     tokenizer.post_processor = None  # what begins or ends a text is no part of it
-    return tokenizer, tasks.at_least(
+    return tokenizer, at_least(
         source, longest, lambda texts: [len(encoded) for encoded in tokenizer.encode_batch(texts)]
     )
 
@@ -218,11 +222,11 @@ def _classes(folders: list[str]):
     return loaded[0].backend_tokenizer
 
 
-def _asked(splits: tasks.Splits, encoded: dict[str, list[np.ndarray]]) -> tasks.Splits:
+def _asked(splits: Splits, encoded: dict[str, list[np.ndarray]]) -> Splits:
     """Dev and test rows of a corpus: the last token leaves the input and becomes the label. Training rows have none."""
     held = {}
     for name in ("dev", "test"):
-        held[name] = tasks.Examples(getattr(splits, name).inputs, [int(row[-1]) for row in encoded[name]])
+        held[name] = Examples(getattr(splits, name).inputs, [int(row[-1]) for row in encoded[name]])
         encoded[name] = [row[:-1] for row in encoded[name]]
     return replace(splits, **held)
 
@@ -283,13 +287,13 @@ def _tokenizers(folders: list[str]) -> list:
 class _ImageEncoder:
     """uint8 [H, W, C] with sides of input_size pixels."""
 
-    def __init__(self, job: dict, source: tasks.Source) -> None:
+    def __init__(self, job: dict, source: Source) -> None:
         self.size, self.name = job["input_size"], job["task"]["name"]
-        self.facts = {"channels": tasks.decode(source.pool.inputs[0], self.name).shape[2]}
+        self.facts = {"channels": decode(source.pool.inputs[0], self.name).shape[2]}
         self.facts |= {name: job[name] for name in ("views", "mirror") if name in job}
 
-    def __call__(self, examples: tasks.Examples) -> list[np.ndarray]:
-        return [self._sized(tasks.decode(value, self.name)) for value in examples.inputs]
+    def __call__(self, examples: Examples) -> list[np.ndarray]:
+        return [self._sized(decode(value, self.name)) for value in examples.inputs]
 
     def _sized(self, pixels: np.ndarray) -> np.ndarray:
         from PIL import Image

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from baselines.methods.initialise import init_from_teacher
 from baselines.methods.matching import matched, uses
-from baselines.methods.selective import init_from_teacher
 from baselines.models.build import build
 from baselines.processes.trial import run
 from baselines.training.cached_teacher import load, scores

@@ -27,9 +27,9 @@ from baselines.data.collator import Collator
 from baselines.data.job_rows import splits
 from baselines.data.rows import Rows, read_rows
 from baselines.errors import BaselineError
+from baselines.methods.critical import critical_layers
 from baselines.methods.matching import matched
 from baselines.methods.miniplm import log_likelihoods
-from baselines.methods.selective import critical_layers
 from baselines.models.build import finished
 from baselines.models.device import DEVICE
 from baselines.models.fingerprint import fingerprint, parameters

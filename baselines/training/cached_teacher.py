@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from baselines.data import augmented_views
+from baselines.methods.critical import most_critical
 from baselines.methods.heads import Heads, run
-from baselines.methods.selective import most_critical
 from baselines.models.build import from_config
 from baselines.models.by_length import in_parts
 from baselines.models.device import DEVICE

@@ -9,6 +9,7 @@ from torch import nn
 
 
 def import_file(path: Path) -> ModuleType:
+    """The file as a module of its own, which is not kept in sys.modules."""
     spec = importlib.util.spec_from_file_location("train", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

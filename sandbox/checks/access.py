@@ -1,4 +1,4 @@
-"""What an edited train.py may reach: no other code, no files, no test rows, no inside of Python or of a library."""
+"""The reach of an edited train.py: no other code, no files, no test rows, no inside of Python or of a library."""
 
 import ast
 import re
@@ -54,7 +54,7 @@ def _imports(source: Source) -> Iterator[Finding]:
         elif isinstance(node, ast.ImportFrom):
             modules.append((node, "." * node.level + (node.module or "")))
             if node.names[0].name == "*":
-                yield finding(node, "import", "imports everything there is", "name what you import")
+                yield finding(node, "import", "imports everything (`*`)", "name what you import")
     for node, module in modules:
         if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in IMPORTS):
             yield finding(node, "import", f"imports `{module}`", f"use only {', '.join(IMPORTS)}")
@@ -108,7 +108,7 @@ def _patches(source: Source) -> Iterator[Finding]:
 
 
 def _files(source: Source) -> Iterator[Finding]:
-    instead = "use the student, the teacher and the data that `experiment` holds"
+    instead = "use the student, the teacher and the data in `experiment`"
     for line, name in source.references:
         if _FILES.match(name):
             yield finding(line, "data", f"uses `{name}`", instead)

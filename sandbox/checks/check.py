@@ -1,8 +1,8 @@
 """A static look at an edited train.py before it runs.
 
 A courtesy to an honest author, who learns in a moment what would have cost a training run, and a first fence. It is not
-the wall: Python offers many ways around any such list. What must hold is held by the isolation the file runs in, by
-what the harness reads back from the live trainer, and by scoring outside.
+the wall: Python offers many ways around any such list. That is the isolation the file runs in, the values that are
+read back from the live trainer, and scoring outside.
 """
 
 import ast
@@ -15,7 +15,7 @@ from sandbox.checks.undefined_names import undefined
 
 
 def check(source: str, before: str) -> tuple[Finding, ...]:
-    """What must change in `source`, an edit of `before`, before it may run; empty when nothing must."""
+    """The changes that `source`, an edit of `before`, needs before it may run; empty when none."""
     try:
         parsed = Source(source)
         findings = {found for rule in _CHECKS for found in rule(parsed)} | {*_names(source)}

@@ -1,4 +1,4 @@
-"""What an edited train.py may do with `experiment`, with its rows and with the Trainer: hand them on as they are."""
+"""The permitted use of `experiment`, of its rows and of the Trainer in an edited train.py: pass them on unchanged."""
 
 import ast
 import re
@@ -124,7 +124,7 @@ def _copies(source: Source) -> Iterator[Finding]:
 
 
 def _rows(source: Source) -> Iterator[Finding]:
-    instead = "train on `experiment.train_dataset`, whole: the plan says how many rows there are"
+    instead = "train on `experiment.train_dataset`, whole: the plan fixes the number of rows"
     for line, name in source.references:
         if _CHOOSER.fullmatch(name):
             yield finding(line, "rows", f"`{name}` chooses rows", instead)
@@ -169,12 +169,12 @@ def _indexes(source: Source, node: ast.AST) -> bool:
 
 
 def _trainers(source: Source) -> Iterator[Finding]:
-    """There is a Trainer, it is handed what the plan made, and it trains."""
+    """There is a Trainer, it is given the objects of the plan, and it trains."""
     classes = _trainer_classes(source)
     made = [call for call in source.calls if source.full_name(call.func) in {*classes, "transformers.Trainer"}]
     if not made:
         instead = "train with a `transformers.Trainer`, or a subclass of it with its own `compute_loss`"
-        yield finding(1, "trainer", "there is no Trainer, so what was trained cannot be read back", instead)
+        yield finding(1, "trainer", "there is no Trainer, so its settings cannot be read back", instead)
         return
     givers = (node for node in source.nodes if isinstance(node, ast.Call | ast.Dict))
     given = [(name, value) for node in givers for name, value in named_values(source, node)]
@@ -192,7 +192,7 @@ def _trainers(source: Source) -> Iterator[Finding]:
 
 
 def _starts(source: Source, made: list[ast.Call], given: list[tuple[str, ast.expr]]) -> Iterator[Finding]:
-    """Training begins anew, or goes on from the checkpoint that was checked, of a Trainer that keeps nothing else."""
+    """Training starts from the beginning, or from the checked checkpoint with a Trainer without other state."""
     began = [value for name, value in given if name == "resume_from_checkpoint"]
     for call in source.calls:
         if isinstance(call.func, ast.Attribute) and call.func.attr == "train":
@@ -201,9 +201,9 @@ def _starts(source: Source, made: list[ast.Call], given: list[tuple[str, ast.exp
     goes_on = [value for value in began if source.place(value) == "experiment.checkpoint"]
     for value in (value for value in began if value not in goes_on and _text(value) != "None"):
         instead = "use `resume_from_checkpoint=experiment.checkpoint`"
-        yield finding(value, "trainer", f"training goes on from `{_text(value)}`", instead)
+        yield finding(value, "trainer", f"training continues from `{_text(value)}`", instead)
     for node in _running(source) if goes_on else ():
-        what = f"`{_text(node)}` is kept from step to step, and no checkpoint holds it"
+        what = f"`{_text(node)}` is kept from step to step, and checkpoints do not contain it"
         yield finding(node, "trainer", what, "call `train()` without `resume_from_checkpoint`")
 
 
@@ -265,7 +265,7 @@ def _steps(source: Source) -> Iterator[Finding]:
     for call in source.calls:
         name = source.full_name(call.func)
         if _STEPPING.fullmatch(name):
-            yield finding(call, "trainer", f"calls `{name}`", "return the loss: the Trainer steps as the plan says")
+            yield finding(call, "trainer", f"calls `{name}`", "return the loss: the Trainer takes the planned steps")
         elif _EVALUATING.fullmatch(name):
             yield finding(call, "trainer", f"calls `{name}`", "delete it: the harness evaluates")
         elif name.endswith(("pop_callback", "remove_callback")):

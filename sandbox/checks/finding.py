@@ -1,4 +1,4 @@
-"""What a static check has to say about one line of train.py."""
+"""A violation that the static check found on one line of train.py."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -27,15 +27,18 @@ Rule = Literal[
 
 @dataclass(frozen=True, order=True)
 class Finding:
+    """One line of train.py that must change; findings sort by line."""
+
     line: int
     rule: Rule
     message: str
-    """The line, what is wrong there, and what to do instead."""
+    """The line, the problem there, and what to do instead."""
 
 
 Check = Callable[[Source], Iterator[Finding]]
 
 
 def finding(where: ast.expr | ast.stmt | ast.alias | int, rule: Rule, what: str, instead: str) -> Finding:
+    """A finding that names its line, what is wrong there, and what to do instead."""
     line = where if isinstance(where, int) else where.lineno
     return Finding(line, rule, f"line {line}: {what}; {instead}")

@@ -78,7 +78,7 @@ def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr
 
 
 def _is_number(source: Source, value: ast.expr, kinds: tuple[type, ...] = (int, float), depth: int = 2) -> bool:
-    """True for 4.0, -1, 2 * 0.5, (0.9, 0.999), float("4") and for a name that stands for nothing else."""
+    """True for 4.0, -1, 2 * 0.5, (0.9, 0.999), float("4") and for a name that always stands for such a value."""
     around = (ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Tuple, ast.List, ast.expr_context)
     match value:
         case ast.Constant(value=constant):
@@ -137,7 +137,7 @@ def _factors(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _logged(source: Source) -> set[str]:
-    """What `experiment.log` is given as a loss term."""
+    """The arguments of `experiment.log` that are loss terms."""
     logs = (call for call in source.calls if isinstance(call.func, ast.Attribute) and call.func.attr == "log")
     keywords = (k for call in logs if source.place(call.func) == "experiment.log" for k in call.keywords if k.arg)
     return {ast.unparse(keyword.value) for keyword in keywords if _TERM.fullmatch(str(keyword.arg))}

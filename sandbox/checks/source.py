@@ -74,7 +74,7 @@ class Source:
         return ""
 
     def is_fixed(self, node: ast.AST) -> bool:
-        """True for `experiment` and whatever hangs on it, but for the student: that one is there to be changed."""
+        """True for `experiment` and everything in it except the student, which is there to be changed."""
         first, *rest = self.place(node).split(".")
         return bool(first) and rest[:1] != ["student"]
 
@@ -210,7 +210,7 @@ def _imported(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
 
 
 def _members(nodes: list[ast.AST]) -> Iterator[tuple[ast.alias, str]]:
-    """What `from module import member` brings in, with its full name."""
+    """The names that `from module import member` brings in, with their full names."""
     for node in nodes:
         if isinstance(node, ast.ImportFrom):
             yield from ((alias, f"{node.module}.{alias.name}") for alias in node.names)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -38,12 +38,24 @@ class Bubblewrap:
         "memory: files in /tmp and /dev/shm, up to half the limit, shared memory that is not mapped, and what grows "
         "between two looks come on top of the limit",
         "everything under /usr can be read",
-        "graphics cards: passing one is written down but was never tried",
+        "GPUs: passing one through is supported but was never tested",
         "processor time and timing side channels",
     )
+    hints: ClassVar[Mapping[str, str]] = {  # source of the messages: bubblewrap 0.8
+        "not installed": "install it, for example: apt install bubblewrap util-linux",
+        **seccomp.HINTS,
+        "namespaces exceeded": "allow user namespaces: sysctl user.max_user_namespaces=10000",
+        "No permissions to create": "allow user namespaces: in a container, start it with them; "
+        "else ask its administrator",
+        "setting up uid map": "on Ubuntu, give bwrap an AppArmor profile that grants `userns`",
+        "RTM_NEWADDR": "on Ubuntu, give bwrap an AppArmor profile that grants `userns`",
+        "mount proc": "in a nested container, start the outer one with an unmasked /proc",
+        "Operation not permitted": "in a container, start it with the right to make namespaces",
+    }
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """The first of what it needs that is missing: Linux, a program, libseccomp. None when all is there."""
         if sys.platform != "linux":
             return "bubblewrap is for Linux only"
         for program in ("bwrap", _PRLIMIT, _SETPRIV):
@@ -56,6 +68,11 @@ class Bubblewrap:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The `bwrap` command that starts the job in namespaces of its own.
+
+        Raises LaunchError for a missing path, a refused variable, or a file that the job's own user cannot read;
+        IsolationUnavailable when libseccomp is missing.
+        """
         child_setup.check_paths(job)
         variables = child_setup.environment(job, temporary=Path("/tmp"))
         uid = child_setup.unused_uid()

@@ -1,4 +1,4 @@
-"""What every child gets, whatever isolates it: a clean environment, checked paths, and limits that the kernel keeps."""
+"""The setup of every child under any backend: a clean environment, checked paths, limits that the kernel enforces."""
 
 import math
 import os
@@ -37,6 +37,7 @@ _REFUSED = re.compile(
 
 
 def python() -> tuple[Path, ...]:
+    """What a Python child must be able to read: its environment, the interpreter behind it, and our package."""
     return Path(sys.prefix), Path(sys.base_prefix), OURS
 
 
@@ -70,7 +71,7 @@ def environment(job: Job, temporary: Path) -> dict[str, str]:
 
 
 def check_paths(job: Job) -> None:
-    """Raises LaunchError when the job names a path that is missing or cannot be what it is named for."""
+    """Raises LaunchError when the job names a path that is missing or of the wrong kind."""
     for path in (job.write, *job.read, *job.hide, *job.devices):
         if not path.is_absolute():
             raise LaunchError(f"the job's path {path} is not absolute")

@@ -1,6 +1,6 @@
 """The choice between the backends, strongest first.
 
-Nothing falls back silently: what works is tried with real probes, and a plain process must be asked for by name (on
+Nothing falls back silently: a backend is tried with real probes, and a plain process must be asked for by name (on
 macOS there is nothing else).
 """
 
@@ -9,23 +9,14 @@ from dataclasses import replace
 
 from sandbox.errors import IsolationUnavailable, LaunchError
 from sandbox.isolation import selftest
-from sandbox.isolation.backend import Backend, Preference
+from sandbox.isolation.backend import Backend
 from sandbox.isolation.bubblewrap import Bubblewrap
 from sandbox.isolation.landlock import Landlock
+from sandbox.isolation.names import Preference
 from sandbox.isolation.process import Process
 
-_HINTS = {
-    "not installed": "install it, for example: apt install bubblewrap util-linux",
-    "filtered": "install libseccomp, for example: apt install libseccomp2",
-    "namespaces exceeded": "allow user namespaces: sysctl user.max_user_namespaces=10000",
-    "No permissions to create": "allow user namespaces: in a container, start it with them; else ask its administrator",
-    "setting up uid map": "on Ubuntu, give bwrap an AppArmor profile that grants `userns`",
-    "RTM_NEWADDR": "on Ubuntu, give bwrap an AppArmor profile that grants `userns`",
-    "mount proc": "in a nested container, start the outer one with an unmasked /proc",
-    "Operation not permitted": "in a container, start it with the right to make namespaces",
-    "Landlock": "run a kernel of 6.12 or later with landlock in its list of security modules (lsm=)",
-}
-"""What to do next, by a part of the problem. Source of the messages: bubblewrap 0.8."""
+BACKENDS: tuple[Backend, ...] = (Bubblewrap(), Landlock(), Process())
+"""Strongest first, as their names stand in ISOLATION."""
 
 
 def choose(preference: Preference = "auto") -> Backend:
@@ -46,13 +37,13 @@ def choose(preference: Preference = "auto") -> Backend:
     )
 
 
-def _candidates(preference: Preference) -> "tuple[Bubblewrap | Landlock | Process, ...]":
+def _candidates(preference: Preference) -> tuple[Backend, ...]:
     if preference == "auto":
-        return (Process(),) if sys.platform == "darwin" else (Bubblewrap(), Landlock())
-    return tuple(each for each in (Bubblewrap(), Landlock(), Process()) if each.name == preference)
+        return tuple(each for each in BACKENDS if (each.level == 0) == (sys.platform == "darwin"))
+    return tuple(each for each in BACKENDS if each.name == preference)
 
 
-def _tried(backend: "Bubblewrap | Landlock | Process") -> Backend:
+def _tried(backend: Backend) -> Backend:
     problem = backend.problem()
     if problem is None:
         try:
@@ -62,4 +53,4 @@ def _tried(backend: "Bubblewrap | Landlock | Process") -> Backend:
         if not result.problem and not result.escaped:
             return replace(backend, selftest=str(result))
         problem = result.problem or f"its self-test was not contained: {', '.join(result.escaped)}"
-    raise IsolationUnavailable(problem, next((hint for part, hint in _HINTS.items() if part in problem), ""))
+    raise IsolationUnavailable(problem, next((hint for part, hint in backend.hints.items() if part in problem), ""))

@@ -2,7 +2,7 @@
 
 It starts one command under limits, and under Landlock and a filter of system calls where the policy has rules; adopts
 every orphan among its descendants; kills all of them when the command has ended; and ends with the command's status,
-128 + n for a signal. It imports nothing of ours: no variable and no folder has a say in what it runs.
+128 + n for a signal. It imports nothing of ours: no variable and no folder can influence it.
 """
 
 import ctypes
@@ -45,6 +45,7 @@ def landlock() -> int:
 
 
 def main(policy: dict[str, Any], program: bytes, command: list[str]) -> NoReturn:
+    """Runs `command` to its end and exits with its status, 128 + n for a signal, 126 where it cannot be started."""
     fenced = _linux and _look_after(policy["rules"] is not None)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     child = status = 0

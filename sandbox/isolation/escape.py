@@ -1,4 +1,7 @@
-"""What the self-test tries from inside, run as `python -I escape.py TARGETS`; prints the names of what it could do."""
+"""The escapes that the self-test tries from inside, run as `python -I escape.py TARGETS`; prints which succeeded.
+
+Every attempt raises OSError when it is contained.
+"""
 
 import ctypes
 import fcntl
@@ -15,31 +18,38 @@ _NEW_USER_NAMESPACE = 0x10000000
 
 
 def file(targets: dict[str, Any]) -> None:
+    """Reads a file outside."""
     Path(targets["secret"]).read_bytes()
 
 
 def environment(targets: dict[str, Any]) -> None:
+    """Finds a variable that was not given to it."""
     if not set(os.environ) - set(targets["variables"]):
         raise PermissionError("nothing was inherited")
 
 
 def tcp(targets: dict[str, Any]) -> None:
+    """Reaches a listening port of this machine."""
     socket.create_connection(("127.0.0.1", targets["port"]), 1)
 
 
 def unix(targets: dict[str, Any]) -> None:
+    """Reaches a socket by its path."""
     socket.socket(socket.AF_UNIX).connect(targets["socket"])
 
 
 def write(targets: dict[str, Any]) -> None:
+    """Makes a file beside one that it may not read."""
     Path(targets["secret"]).with_name("planted").touch()
 
 
 def kill(targets: dict[str, Any]) -> None:
+    """Ends a process outside."""
     os.kill(targets["victim"], signal.SIGKILL)
 
 
 def namespace(_: dict[str, Any]) -> None:
+    """Makes a user namespace, in which it would be root."""
     if ctypes.CDLL(None).unshare(_NEW_USER_NAMESPACE):
         raise PermissionError("no new user namespace")
 

@@ -1,4 +1,4 @@
-"""What a child process is asked to do, what it may use, and the command that starts it so."""
+"""A job: the command of a child process, the files and limits it gets, and its launch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
+    """A command, and the paths and devices it may use; every path is absolute."""
+
     argv: tuple[str, ...]
     read: tuple[Path, ...]
     """Files and folders the child may read."""
@@ -31,9 +33,9 @@ class Limits:
     processes: int = 256
     """At once; under bubblewrap threads count as well."""
     disk: int = 16 << 30
-    """Bytes that the written folder may hold."""
+    """Bytes that the written folder may contain."""
     files: int = 20_000
-    """Files and folders that the written folder may hold."""
+    """Files and folders that the written folder may contain."""
     file_size: int = 4 << 30
     """Bytes, for each file."""
     output: int = 1 << 20
@@ -46,6 +48,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Launch:
+    """The process that a backend makes of a job."""
+
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """The whole environment; nothing is inherited."""

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,12 +38,18 @@ class Landlock:
         "memory: shared memory that is not mapped, and what grows between two looks, come on top of the limit",
         "everything under /usr can be read",
         "no worker processes that share memory: data loaders must run in the training process",
-        "graphics cards: passing one is written down but was never tried",
+        "GPUs: passing one through is supported but was never tested",
         "processor time and timing side channels",
     )
+    hints: ClassVar[Mapping[str, str]] = {
+        **seccomp.HINTS,
+        "Operation not permitted": "in a container, start it with the right to use Landlock",
+        "Landlock": "run a kernel of 6.12 or later with landlock in its list of security modules (lsm=)",
+    }
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """The first of what it needs that is missing: Linux, a kernel of 6.12, libseccomp. None when all is there."""
         if sys.platform != "linux":
             return "Landlock is part of Linux only"
         version = confine.landlock()
@@ -56,6 +62,11 @@ class Landlock:
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The command of confine.py that starts the job under Landlock.
+
+        Raises LaunchError for a missing path, a refused variable, a path in the written folder that is read or hidden,
+        or a folder that the job's own user cannot enter; IsolationUnavailable when libseccomp is missing.
+        """
         child_setup.check_paths(job)
         _check_nesting(job)
         uid = child_setup.unused_uid()
@@ -80,7 +91,9 @@ def _check_nesting(job: Job) -> None:
     for path in (*job.read, *job.hide):
         if path.exists() and path.resolve().is_relative_to(write):
             hint = "move it elsewhere, or use bubblewrap"
-            raise LaunchError(f"{path} lies in the folder the job writes, and Landlock cannot except it", hint)
+            raise LaunchError(
+                f"{path} lies in the folder the job writes, and Landlock cannot make an exception for it", hint
+            )
 
 
 def _rules(job: Job) -> Iterator[tuple[str, int]]:
@@ -104,6 +117,6 @@ def _needs_reading_past_modes(job: Job) -> bool:
     """Whether a user of its own needs CAP_DAC_READ_SEARCH. Raises LaunchError where we do not have it to give."""
     closed = child_setup.closed_to_others((*child_setup.python(), *job.read, job.write), parents=True)
     if closed and not child_setup.can_read_past_modes():
-        hint = "open it to others (chmod o+rx), keep runs, cache and Python elsewhere, or run as an ordinary user"
+        hint = "open it to others (chmod o+rx), move runs, cache and Python elsewhere, or run as an ordinary user"
         raise LaunchError(f"the job runs as a user of its own, which cannot enter {closed}", hint)
     return closed is not None

@@ -1,4 +1,4 @@
-"""Looks at a running job again and again, and says when and why it must be stopped and how it has ended."""
+"""Watches a running job: when and why it must be stopped, and how it has ended."""
 
 import signal
 import subprocess
@@ -22,7 +22,7 @@ _MISSED_COUNTS = 5  # in a row
 
 
 class Watch:
-    """Says whether a running job must be stopped, and how one that ended by itself has ended; with the reason."""
+    """Decides whether a running job must be stopped, and how one that ended by itself has ended; with the reason."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Watch:
         self._oom_kills = _oom_kills()
 
     def complaint(self) -> tuple[Status, str] | None:
+        """The limit that is exceeded now, with the reason for the log; None while none is."""
         reached = next(self._reached(self.tree.look()), None)
         return reached and (reached[0], f"stopped, {reached[1]}")
 
@@ -60,7 +61,7 @@ class Watch:
         if members:
             self.peak = max(self.peak or 0, used)
         if used > limits.memory:
-            yield "memory", f"it held {used >> 20} MiB of memory, limit {limits.memory >> 20}"
+            yield "memory", f"it used {used >> 20} MiB of memory, limit {limits.memory >> 20}"
         if self.tree.cpu_s > limits.cpu_s:
             yield "cpu", f"it used {self.tree.cpu_s:.1f} s of processor time, limit {limits.cpu_s:g}"
         if len(members) > limits.processes:
@@ -81,7 +82,7 @@ class Watch:
         except OSError as error:
             self._missed_counts += 1
             if self._missed_counts > _MISSED_COUNTS:
-                yield "disk", f"what it holds cannot be counted: {error}"
+                yield "disk", f"the files in its folder cannot be counted: {error}"
         now = time.monotonic()
         self._next_count = now + max(_COUNT_EVERY, _COUNT_SHARE * (now - started))
 
@@ -91,11 +92,11 @@ class Watch:
     def _too_much(self, held: Holding, hidden: int = 0) -> Iterator[tuple[Status, str]]:
         limits, used = self._limits, held.disk + hidden
         if used > limits.disk:
-            yield "disk", f"its folder held {used >> 20} MiB or more, limit {limits.disk >> 20}"
+            yield "disk", f"its folder contained {used >> 20} MiB or more, limit {limits.disk >> 20}"
         if held.files > limits.files:
-            yield "files", f"its folder held {held.files} files or more, limit {limits.files}"
+            yield "files", f"its folder contained {held.files} files or more, limit {limits.files}"
         if held.largest > limits.file_size:
-            yield "disk", f"a file held {held.largest >> 20} MiB, limit {limits.file_size >> 20}"
+            yield "disk", f"a file had {held.largest >> 20} MiB, limit {limits.file_size >> 20}"
 
     def _too_loud(self) -> Iterator[tuple[Status, str]]:
         if self._output.taken > self._limits.flood:
@@ -109,16 +110,16 @@ class Watch:
         try:
             held = self._measure()
         except OSError as error:
-            yield "disk", f"what it holds cannot be counted: {error}"
+            yield "disk", f"the files in its folder cannot be counted: {error}"
             return
         yield from self._too_much(held)
         yield from self._too_loud()
         if number == signal.SIGXCPU or (number == signal.SIGKILL and self.tree.cpu_s > limits.cpu_s - 1):
             yield "cpu", f"it used its processor time, limit {limits.cpu_s:g} s"
         if number == signal.SIGXFSZ or (code != 0 and held.largest == limits.file_size):
-            yield "disk", f"a file met the limit for each, {limits.file_size >> 20} MiB"
+            yield "disk", f"a file reached the limit of {limits.file_size >> 20} MiB"
         if number == signal.SIGKILL and _oom_kills() > self._oom_kills:
-            yield "memory", "the machine had no memory left and the kernel ended it"
+            yield "memory", "the machine ran out of memory and the kernel ended it"
 
 
 def _oom_kills() -> int:

@@ -1,4 +1,4 @@
-"""What a child writes to its output and error, drained however much it is, and the log that keeps both its ends."""
+"""The output of a child, drained however much it is, and the log that keeps both ends of it."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A plain child process, for machines where nothing better works: it fences in mistakes, not intentions."""
+"""A plain child process, for machines where nothing better works: it contains mistakes, not malice."""
 
 import json
 import sys
@@ -30,12 +30,18 @@ class Process:
         "kernel flaws: system calls are not filtered",
         "a process that detaches itself outlives the job where kdagent is killed, and on macOS in any case",
     )
+    hints: ClassVar[Mapping[str, str]] = {}
     selftest: str = "not run"
 
     def problem(self) -> str | None:
+        """None: it works everywhere."""
         return None
 
     def launch(self, job: Job, limits: Limits) -> Launch:
+        """The command of confine.py that starts the job under limits alone.
+
+        Raises LaunchError for a missing path or a refused variable.
+        """
         child_setup.check_paths(job)
         policy = {"limits": child_setup.kernel_limits(job, limits), "rules": None}
         return Launch(launcher(policy, "-", job), child_setup.environment(job, temporary=job.write), job.write)

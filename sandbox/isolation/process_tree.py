@@ -1,4 +1,4 @@
-"""The processes a job started, found through /proc: how many, what they hold and have used, and how all of them end.
+"""The processes a job started, found through /proc: their number, memory and time, and how all of them end.
 
 An orphan is found again by its session, by having been seen before, and, where the job's first process adopts orphans
 (bubblewrap's namespace and the launcher of the other backends do), by its parent. What the job runs as a user of its
@@ -23,6 +23,8 @@ _RARELY = 500  # between two readings of the whole process table pass at least s
 
 @dataclass(frozen=True)
 class Entry:
+    """One process, at the moment it was looked at."""
+
     pid: int
     parent: int
     session: int
@@ -42,7 +44,7 @@ class Tree:
     def __init__(self, root: int, owner: int | None = None) -> None:
         self.root = root
         self.cpu_s = 0.0
-        """Processor seconds of all members, ended ones as far as they were seen or waited for; never too many."""
+        """Processor seconds of all members, ended ones as far as seen or waited for; never an overestimate."""
         self._owner = owner
         first = _entry(root)
         self._known = {root: first} if first else {}

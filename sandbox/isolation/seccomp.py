@@ -1,4 +1,4 @@
-"""The filter over system calls: what namespaces and Landlock do not cover, and what no training needs.
+"""The filter over system calls that namespaces and Landlock do not cover and training does not need.
 
 Everything not named here is allowed. Foreign architectures are killed, which is libseccomp's default.
 """
@@ -12,6 +12,10 @@ from sandbox.errors import IsolationUnavailable
 
 if TYPE_CHECKING:
     from pyseccomp import Arg, SyscallFilter
+
+_UNFILTERED = "system calls cannot be filtered"
+HINTS = {_UNFILTERED: "install libseccomp, for example: apt install libseccomp2"}
+"""What to do next, by a part of the problem."""
 
 _REFUSED = (
     *("mount", "umount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick"),
@@ -57,8 +61,7 @@ def program(strict: bool = False) -> bytes:
     try:
         from pyseccomp import ALLOW, SyscallFilter
     except (ImportError, OSError, RuntimeError) as error:
-        hint = "install libseccomp, for example: apt install libseccomp2"
-        raise IsolationUnavailable(f"system calls cannot be filtered: {error}", hint) from error
+        raise IsolationUnavailable(f"{_UNFILTERED}: {error}", HINTS[_UNFILTERED]) from error
     rules = SyscallFilter(ALLOW)
     _refuse_always(rules)
     if strict:

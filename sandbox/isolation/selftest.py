@@ -23,17 +23,19 @@ _FROM_THE_SYSTEM = ("PWD", "SHLVL", "_", "LC_CTYPE", "__CF_USER_TEXT_ENCODING")
 
 @dataclass(frozen=True)
 class Result:
+    """Which attempts a backend contained, of those that it promises to contain."""
+
     contained: tuple[str, ...]
     escaped: tuple[str, ...]
     problem: str
-    """Why not all could be tried; empty when all were."""
+    """The reason why not all could be tried; empty when all were."""
 
     def __str__(self) -> str:
         return f"{len(self.contained)} of {len(self.contained) + len(self.escaped)}"
 
 
 def examine(backend: Backend) -> Result:
-    """Tries what the backend promises to contain. Raises LaunchError when no child can be started."""
+    """Tries the escapes that the backend promises to contain. Raises LaunchError when no child can be started."""
     names = _promised(backend)
     with tempfile.TemporaryDirectory() as name, _Outside(Path(name)) as outside:
         outcome = run(outside.job(names), backend, _LIMITS, Path(name) / "log.txt")
@@ -51,7 +53,7 @@ def _promised(backend: Backend) -> tuple[str, ...]:
 
 
 class _Outside:
-    """What must not be reached, and whether it was: a file, two listening sockets, a process, a folder."""
+    """Targets that must stay out of reach, and whether they did: a file, two listening sockets, a process, a folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o755)  # for a job that runs as a user of its own

@@ -23,8 +23,10 @@ _TICK = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
+    """How a job ended."""
+
     status: Status
-    """`error` is any failure that is not the work of a limit; `disk` is too many bytes, `files` too many files."""
+    """`error` is any failure that no limit caused; `disk` is too many bytes, `files` too many files."""
     returncode: int
     """Negative for a signal; under bubblewrap a signal inside shows as 128 + its number."""
     seconds: float

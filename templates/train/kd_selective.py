@@ -13,7 +13,6 @@ from baselines.methods.kd import cross_entropy, distillation
 from baselines.methods.rkd import relation_loss
 from baselines.methods.selective import (
     Projections,
-    auto_beta,
     cls_loss,
     cosine_loss,
     feature_loss,
@@ -40,9 +39,6 @@ class SelectiveTrainer(Trainer):
         task = cross_entropy(outputs.logits, inputs["labels"])
         distilled = distillation(outputs.logits, inputs["teacher_logits"], method.temperature)
         feature = self.feature_term(outputs.hidden_states, inputs)
-        if self.beta == "auto":
-            self.beta = auto_beta(distilled, feature)
-            self.experiment.log(beta=self.beta)
         loss = (1 - method.alpha) * task + method.alpha * distilled + self.beta * feature
         self.experiment.log(task=task, distillation=distilled, feature=feature)
         return (loss, outputs) if return_outputs else loss

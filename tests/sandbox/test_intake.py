@@ -164,7 +164,7 @@ def test_files_on_another_device_are_rejected(tmp_path: Path) -> None:
         pytest.skip("mounting a file system is not allowed here")
     try:
         (tmp_path / "a" / "x.json").write_text("{}")
-        rejected(tmp_path, "another device", name="a/x.json")
+        rejected(tmp_path, "different device", name="a/x.json")
     finally:
         subprocess.run(["umount", tmp_path / "a"], check=True)
 
@@ -209,7 +209,7 @@ def test_rejected_copy_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(IntakeRejected, match="larger than 4 bytes"):
         copy(tmp_path / "out", "x", tmp_path / "kept", cap=4)
     (tmp_path / "out" / "x").write_bytes(safetensors({"w": ("F32", [1], [0, 4])}, 5))
-    with pytest.raises(IntakeRejected, match="5 are there"):
+    with pytest.raises(IntakeRejected, match="the file has 5"):
         read_tensors(tmp_path / "out", "x", 1000, target=tmp_path / "kept")
     assert os.listdir(tmp_path) == ["out"]
 
@@ -271,7 +271,7 @@ def test_files_of_the_library_are_read(tmp_path: Path) -> None:
         (safetensors(b'{"a": NaN}', 0), "not strict JSON"),
         (safetensors(b'{"a": 1, "a": 2}', 0), "twice"),
         (safetensors(b'{"__metadata__": {"a": 1}}', 0), "__metadata__ 'a' is 1"),
-        (safetensors(b'{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4], "x": 1}}', 4), "holds 'x'"),
+        (safetensors(b'{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4], "x": 1}}', 4), "contains 'x'"),
         (safetensors({"a": ("OBJ", [1], [0, 8])}, 8), "'dtype' is 'OBJ'"),
         (safetensors({"a": ("F32", [-1], [0, 4])}, 4), "'shape' .* is -1"),
         (safetensors({"a": ("F32", [True], [0, 4])}, 4), "'shape' .* is True"),
@@ -281,8 +281,8 @@ def test_files_of_the_library_are_read(tmp_path: Path) -> None:
         (safetensors({"a": ("F32", [1 << 31, 1 << 31], [0, 0])}, 0), "takes the bytes"),
         (safetensors({"a": ("F32", [1], [0, 4]), "b": ("F32", [1], [0, 4])}, 4), "takes the bytes"),
         (safetensors({"a": ("F32", [1], [0, 4]), "b": ("F32", [1], [8, 12])}, 12), "takes the bytes"),
-        (safetensors({"a": ("F32", [1], [0, 4])}, 8), "take 4 bytes and 8 are there"),
-        (safetensors({"a": ("F32", [2], [0, 8])}, 4), "take 8 bytes and 4 are there"),
+        (safetensors({"a": ("F32", [1], [0, 4])}, 8), "take 4 bytes but the file has 8"),
+        (safetensors({"a": ("F32", [2], [0, 8])}, 4), "take 8 bytes but the file has 4"),
         (safetensors({"a" * 201: ("F32", [1], [0, 4])}, 4), "not an object of at most"),
     ],
 )
@@ -303,10 +303,10 @@ def test_giant_header_is_rejected_unread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expected", "reason"),
     [
-        ({"logits": Tensor("F32", (3, 2))}, r"holds F32 \[2, 2\] as 'logits', expected F32 \[3, 2\]"),
-        ({"logits": Tensor("F64", (2, 2))}, r"holds F32 \[2, 2\] as 'logits', expected F64 \[2, 2\]"),
-        ({"scores": Tensor("F32", (2, 2))}, r"holds F32 \[2, 2\] as 'logits', expected nothing"),
-        ({"logits": Tensor("F32", (2, 2)), "b": Tensor("F32", ())}, r"holds nothing as 'b', expected F32 \[\]"),
+        ({"logits": Tensor("F32", (3, 2))}, r"contains F32 \[2, 2\] as 'logits', expected F32 \[3, 2\]"),
+        ({"logits": Tensor("F64", (2, 2))}, r"contains F32 \[2, 2\] as 'logits', expected F64 \[2, 2\]"),
+        ({"scores": Tensor("F32", (2, 2))}, r"contains F32 \[2, 2\] as 'logits', expected nothing"),
+        ({"logits": Tensor("F32", (2, 2)), "b": Tensor("F32", ())}, r"contains nothing as 'b', expected F32 \[\]"),
     ],
 )
 def test_tensors_must_be_the_expected_ones(tmp_path: Path, expected: dict[str, Tensor], reason: str) -> None:

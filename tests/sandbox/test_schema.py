@@ -67,11 +67,11 @@ def test_what_is_wanted_passes(check: Callable[[Any], str], value: Any) -> None:
         (mapping(integer(0, 3), 1), {"a" * 201: 0}, "is an object, not an object of at most 1 keys"),
         (record({"a": anything}), [], "is a list of 0, not an object"),
         (record({"a": anything}), {}, "has no 'a'"),
-        (record({"a": anything}), {"a": 1, "b\x1b": 2}, r"holds 'b\x1b', which nothing asks for"),
+        (record({"a": anything}), {"a": 1, "b\x1b": 2}, r"contains 'b\x1b', which is not a known key"),
         (record({"a": record({"b": text(1)})}), {"a": {"b": 1}}, "'a' 'b' is 1, not text of at most 1 characters"),
         (tagged("event", {"end": anything}), {"event": "start"}, "is an object, whose 'event' is not in ('end',)"),
         (tagged("event", {"end": anything}), {"event": ["end"]}, "is an object, whose 'event' is not in ('end',)"),
-        (tagged("event", {"end": record({"event": anything})}), {"event": "end", "x": 1}, "holds 'x', which"),
+        (tagged("event", {"end": record({"event": anything})}), {"event": "end", "x": 1}, "contains 'x', which"),
     ],
 )
 def test_what_is_not_wanted_is_said(check: Callable[[Any], str], value: Any, complaint: str) -> None:

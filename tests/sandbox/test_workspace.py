@@ -1,13 +1,16 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from sandbox.errors import WorkspaceError
 from sandbox.workspace import Workspace
+from tests.sandbox.slow_git import SlowGit
 
 OLD = 'def train(experiment):\n    """Ünïcode, form feed \x0c, line separator \u2028."""\n    return None'
 NEW = OLD.replace("return None", "student = experiment.student\n    return student\n")
@@ -168,7 +171,7 @@ def test_commit_of_other_files_is_refused(workspace: Workspace) -> None:
         words = ["git", "-C", str(workspace.folder), "mktree"]
         tree = subprocess.run(words, stdin=entries, capture_output=True, text=True, check=True).stdout.strip()
     commit = git(workspace.folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", tree, "-m", "x")
-    with pytest.raises(WorkspaceError, match=r"does not hold train\.py alone"):
+    with pytest.raises(WorkspaceError, match=r"does not contain train\.py alone"):
         workspace.read(commit)
 
 
@@ -240,3 +243,60 @@ def test_missing_git_says_install_git(tmp_path: Path) -> None:
     environment = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "git cannot be run: the program was not found / install git\n", done.stderr
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+seen = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: seen.append(number))
+from sandbox.workspace import Workspace
+print(Workspace.open(Path(sys.argv[1])).commit("kd", sys.argv[2], "first").id, *seen)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_all_our_processes_lets_git_finish(workspace: Workspace, number: int) -> None:
+    """Git waits for a pipe in the place of a file of its own until the interrupt has been sent."""
+    waited_for = workspace.folder / "objects/info/alternates"
+    waited_for.parent.mkdir(exist_ok=True)
+    os.mkfifo(waited_for)
+    process = start(INTERRUPTED, str(workspace.folder), OLD)
+    pipe = opened(waited_for)
+    waited_for.unlink()  # the next git must not wait
+    os.killpg(process.pid, number)
+    time.sleep(0.2)
+    os.close(pipe)
+    said, _ = process.communicate(timeout=60)
+    assert said.split() == [workspace.commit("kd", OLD, "first").id, str(int(number))]
+
+
+def start(code: str, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """Python code as the leader of a process group, as a terminal starts a command."""
+    command = [sys.executable, "-c", code, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, text=True, start_new_session=True, **pipes)
+
+
+def opened(pipe: Path) -> int:
+    """The end of a named pipe that is written to, as soon as somebody reads from the other."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            time.sleep(0.01)
+    raise TimeoutError(f"nobody reads {pipe}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_git_is_looked_for_is_not_a_missing_git(tmp_path: Path, number: int) -> None:
+    """GitPython asks git for its version when it is imported."""
+    Workspace.create(tmp_path / "repository")
+    git = SlowGit(tmp_path / "bin", "version")
+    process = start(INTERRUPTED, str(tmp_path / "repository"), OLD, PATH=git.path)
+    git.wait()
+    os.killpg(process.pid, number)
+    said, err = process.communicate(timeout=60)
+    assert said.split()[1:] == [str(int(number))], err

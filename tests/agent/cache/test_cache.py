@@ -1,4 +1,4 @@
-"""What lies in the cache is what was written there, or it is thrown away and made again."""
+"""An entry of the cache is as it was written, or it is discarded and rebuilt."""
 
 import json
 import shutil
@@ -134,10 +134,10 @@ def test_run_makes_again_what_was_harmed_and_says_so_and_nobody_takes_it_from_a_
     assert said.code == 2 and "is in use by a run, so nothing was removed" in said.err
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    lines = [line for line in paths.report.read_text().splitlines() if "was not what had been written" in line]
+    lines = [line for line in paths.report.read_text().splitlines() if "did not match its hash" in line]
     assert lines == [
-        "- digits: prepared rows in the cache were made again: seen/train.safetensors was not what had been written",
-        "- digits: the teacher's files in the cache were made again: logits.safetensors was not what had been written",
+        "- digits: prepared rows in the cache were rebuilt: seen/train.safetensors did not match its hash",
+        "- digits: the teacher's files in the cache were rebuilt: logits.safetensors did not match its hash",
     ]
     trained = json.loads((paths.jobs / "teacher-digits" / "job-0.json").read_text())["out"]
     for path in (rows, Path(trained) / "logits.safetensors"):

@@ -87,7 +87,7 @@ def test_every_entry_says_what_it_holds_and_which_runs_name_it(
         ("teacher", f"{model}, accuracy 0.875", ["2026-a"]),
         ("teacher", model, []),
         ("trial", "digits: vanilla_kd, seed 3, of run 2026-a, accuracy 0.875", []),
-        ("pace", "digits: what a step of its student takes, as it is and compiled", []),
+        ("pace", "digits: time of a step of its student, plain and compiled", []),
         ("source", texts, []),
         ("source", "4,000 rows of csv files: text, label", []),
     ]

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.plan.settings import declared
 from tests.agent.command import ROOT, Kdagent, Said
+from tests.agent.plan.test_settings import outside, owner, refusal
 
 PAGE = ROOT / "docs" / "bad-input.md"
 HEAD = """# Bad input
@@ -28,6 +30,15 @@ What each mistake prints, as `tests/agent/commands/test_bad_input.py` found it. 
 
 | mistake | command | exit code | message | hint |
 |---|---|---|---|---|
+"""
+SETTINGS = """
+## Settings of methods
+
+Each is declared once, with what it may be (`kdagent methods show NAME`). A value outside it ends
+`kdagent run 'efficient KD' --task digits` with exit code 2 and the hint to choose another value.
+
+| setting | what it may be | options | message |
+|---|---|---|---|
 """
 ROOT_USER = os.geteuid() == 0
 
@@ -137,11 +148,11 @@ TABLE = (
     Bad("fewer rows than a batch", own("few.csv", "--set", "batch_size=64"), "fewer than one batch of 64", slow=True),
     Bad("image that is none", own("images"), "a.png", slow=True),
     # the machine
-    Bad("runs folder below a file", on_digits("--runs-dir", "HERE/good.csv/runs"), "good.csv is no folder"),
+    Bad("runs folder below a file", on_digits("--runs-dir", "HERE/good.csv/runs"), "good.csv is not a folder"),
     Bad(
         "cache below a file",
         on_digits(),
-        "good.csv is no folder",
+        "good.csv is not a folder",
         environment={"KDAGENT_CACHE": "HERE/good.csv/cache"},
     ),
     Bad("name too long", on_digits("--runs-dir", "HERE/" + 300 * "a"), "File name too long"),
@@ -175,7 +186,7 @@ TABLE = (
     Bad("no run at all", ("show", "@last"), "no run '@last'"),
     Bad("half an id", ("show", "2026", "--runs-dir", "HERE/two"), "run '2026' is ambiguous: 2 runs"),
     Bad("report too early", ("report", "20260101", "--runs-dir", "HERE/two"), "is planned: it has no results"),
-    Bad("run.json changed", ("show", "@last", "--runs-dir", "HERE/changed"), "is no record of a run"),
+    Bad("run.json changed", ("show", "@last", "--runs-dir", "HERE/changed"), "is not a valid run record"),
     Bad("results.json changed", ("report", "@last", "--runs-dir", "HERE/results"), "results.json cannot be read"),
     # the cache
     Bad("no cache", ("cache", "ls"), "no cache at", environment={"KDAGENT_CACHE": "HERE/nowhere"}),
@@ -283,11 +294,25 @@ def test_bad_input_is_named_on_one_line(bad: Bad, tries: dict[str, Future[Tried]
 def test_page_shows_this_table(tries: dict[str, Future[Tried]], here: Path) -> None:
     if "KDAGENT_WRITE_DOCS" in os.environ:
         rows = [line(bad, tries[bad.what].result().said, here) for bad in TABLE if not bad.skip]
-        PAGE.write_text(HEAD + "\n".join(rows) + "\n")
-    page = PAGE.read_text()
+        PAGE.write_text(HEAD + "\n".join(rows) + "\n" + SETTINGS + of_settings())
+    page, _, _ = PAGE.read_text().partition(SETTINGS)
     assert page.startswith(HEAD)
     shown = [row.split(" | ")[0].removeprefix("| ") for row in page.removeprefix(HEAD).splitlines()]
     assert shown == [bad.what for bad in TABLE if bad.what in shown]
+
+
+def of_settings() -> str:
+    """A row for each setting of a method, from its declaration: a value that is outside what it may be."""
+    rows = [(setting, outside(setting), refusal(setting)[0]) for setting in declared().values()]
+    return "".join(
+        f"| {each.name} | {each.range} | `--method {owner(each.name)} --set {each.name}={shlex.quote(str(value))}` "
+        f"| {message} |\n"
+        for each, value, message in rows
+    )
+
+
+def test_page_has_a_row_for_each_setting_of_a_method() -> None:
+    assert PAGE.read_text().partition(SETTINGS)[2] == of_settings()
 
 
 @pytest.mark.parametrize("words", [("run", ""), ("rnu",), on_digits("--set", "alpha=2"), on_digits("--model", "m")])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__, config
+from agent.commands.methods import method_settings
 from agent.plan.cards import cards
 from agent.render import render
 from agent.results.schema import Results
@@ -79,7 +80,9 @@ def test_card_of_one_method_says_all_that_is_known_of_it(kdagent: Kdagent) -> No
 
 def test_every_card_fits_a_terminal_of_eighty_columns() -> None:
     for name, card in config.cards(config.METHODS).items():
-        said = render("methods/card.txt.j2", method=name, card=card | {"measured": []})
+        said = render(
+            "methods/card.txt.j2", method=name, card=card | {"settings": method_settings(name), "measured": []}
+        )
         assert [line for line in said.splitlines() if len(line) > 80] == []
 
 
@@ -123,7 +126,7 @@ def test_doctor_names_what_is_missing_and_how_to_mend_it(kdagent: Kdagent, tmp_p
     [git] = [line for line in said.out.splitlines() if line.startswith("missing git")]
     assert "install git" in git
     [runs] = [line for line in said.out.splitlines() if line.startswith("missing runs")]
-    assert f"{tmp_path / 'file'} is no folder" in runs and "--runs-dir" in runs
+    assert f"{tmp_path / 'file'} is not a folder" in runs and "--runs-dir" in runs
 
 
 def test_doctor_asks_the_endpoint(kdagent: Kdagent) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.command import ROOT, TINY, Kdagent
+from tests.sandbox.slow_git import SlowGit
 
 pytestmark = pytest.mark.slow
 
@@ -45,14 +46,18 @@ class Terminal:
         return self.process.returncode, err.decode()
 
 
-@pytest.mark.parametrize(("answer", "code", "status"), [(b"n\n", 0, "cancelled"), (b"\x04", 8, "awaiting_review")])
-def test_plan_that_is_not_approved_is_not_trained(kdagent: Kdagent, answer: bytes, code: int, status: str) -> None:
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"])
+def test_plan_that_is_not_approved_waits_and_is_not_trained(kdagent: Kdagent, answer: bytes) -> None:
     terminal = Terminal(kdagent)
     os.write(terminal.person, answer)
-    assert terminal.end()[0] == code
+    code, err = terminal.end()
     [folder] = kdagent.runs.iterdir()
-    assert json.loads((folder / "run.json").read_text())["status"] == status
+    assert code == 8
+    assert f"approve it with: kdagent resume {folder.name} --yes; reject it for good with: kdagent review" in err
+    assert json.loads((folder / "run.json").read_text())["status"] == "awaiting_review"
     assert not (folder / "repository").exists()
+    assert kdagent("review", folder.name).code == 8 and kdagent("resume", folder.name).code == 8
+    assert kdagent("review", folder.name, "--approve").code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -64,6 +69,24 @@ def test_signal_at_the_question_ends_it_at_once(kdagent: Kdagent, number: int) -
     assert code == 130
     assert err == f"kdagent: stopped\nhint: go on with: kdagent resume {folder.name}\n"
     assert json.loads((folder / "run.json").read_text())["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_whose_git_is_interrupted_with_it_can_be_taken_up_again(
+    kdagent: Kdagent, tmp_path: Path, number: int
+) -> None:
+    """Ctrl-C at a terminal reaches every process of the command, git among them."""
+    git = SlowGit(tmp_path / "bin", "mktree")
+    words = [sys.executable, "-m", "agent", "run", "soft labels", *TINY, "--yes"]
+    environment = kdagent.variables | {"PATH": git.path}
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    git.wait()
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=120)
+    [folder] = kdagent.runs.iterdir()
+    assert (process.returncode, json.loads((folder / "run.json").read_text())["status"]) == (130, "cancelled"), err
+    resumed = kdagent("resume", folder.name)
+    assert resumed.code == 0, resumed.err
 
 
 def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None:
@@ -86,9 +109,7 @@ def test_views_are_in_the_plan_that_is_shown(kdagent: Kdagent) -> None:
 def test_a_plan_of_long_trials_says_what_compiling_would_do(kdagent: Kdagent) -> None:
     asked = ("run", "kd", "--task", "digits", "--method", "kd", "--plan-only", "--isolation", "process")
     long, short = kdagent(*asked, "--set", "epochs=60"), kdagent(*asked)
-    said = re.search(
-        r"compiling: trained as it is: a step takes (.*) ms, too little for compiling to be tried", long.out
-    )
+    said = re.search(r"compiling: not compiled: a step takes (.*) ms, too short for compiling to be tried", long.out)
     assert said and 0 < float(said[1]) < 100
     assert "compil" not in short.out + short.err
 

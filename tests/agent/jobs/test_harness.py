@@ -32,7 +32,8 @@ from agent.record.files import write_whole
 from agent.record.pace import Pace
 from agent.record.paths import RunPaths
 from agent.record.prepared import Prepared, read_prepared
-from agent.results.derive import Assembly
+from agent.results.derive import deviations
+from agent.results.run_record import RunRecord
 from sandbox.isolation.job import Limits
 from sandbox.isolation.process import Process
 from sandbox.workspace import Workspace
@@ -130,8 +131,8 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
         here("trial", place.lab.trial_job(alone, steps=12, out=str(tmp_path / "alone")))
         assert sha256(trial / "weights.safetensors") == sha256(tmp_path / f"alone/kd/{seed}/weights.safetensors")
     assert list(place.paths.scratch.iterdir()) == []
-    said = "own: kd seed 2 was cut off and went on from its checkpoint at step 6"
-    assert Assembly(place.paths, place.plan, {}, (), ())._deviations() == (said,)
+    said = "own: kd seed 2 was cut off and continued from its checkpoint at step 6"
+    assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == (said,)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else
     harness().hold(place.plan, known, train_file)
     assert entries.hashes(teacher).keys() == before.keys()
     known["own"].files["seen/task.json"] = "0" * 64
-    with pytest.raises(DataError, match=r"own: the data changed since they were planned: seen/task\.json"):
+    with pytest.raises(DataError, match=r"own: the data have changed since the run was planned: seen/task\.json"):
         harness().hold(place.plan, known, train_file)
     with pytest.raises(DataError, match="own: the run was planned by an earlier kdagent"):
         harness().hold(place.plan, {"own": place.prepared}, "")

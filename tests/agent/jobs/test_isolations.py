@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.isolation.choose import BACKENDS
 from tests.agent.command import TINY, Kdagent
 from tests.sandbox.lab import problem
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["bwrap", "landlock"])
+@pytest.mark.parametrize("name", [each.name for each in BACKENDS if each.level])
 def test_run_with_cached_layers_ends_with_its_report(name: str) -> None:
     if problem(name):
         pytest.skip(f"NOT TESTED, {problem(name)}")

@@ -1,9 +1,10 @@
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
-from agent.errors import BudgetError, ModelError, ReplyError
+from agent.errors import BudgetError, DriftError, ModelError, ReplyError
 from agent.llm.conversation import Conversation, Message, Recorded, Reply, Request
 from agent.llm.gateway import REPLY_TOKENS, Gateway
 from agent.llm.reply import json_object
@@ -203,9 +204,25 @@ def test_the_key_depends_on_model_purpose_and_messages_alone():
 
 
 def test_prompts_render_alike_from_anywhere_and_hold_no_time_or_path(tmp_path, monkeypatch):
-    values = {"idea": "KD", "facts": {"b": 1, "a": ["é", "<x>"]}}
+    values = {"idea": "KD", "settings": {}, "facts": {"b": 1, "a": ["é", "<x>"]}}
     here = render("prompts/plan.md.j2", **values)
     monkeypatch.chdir(tmp_path)
     assert render("prompts/plan.md.j2", **values) == here
     assert str(tmp_path) not in here and "/home" not in here
     assert '"a": [\n    "é",\n    "<x>"\n  ],\n  "b": 1' in here
+
+
+def test_reworded_request_gets_the_reply_at_its_place_where_kdagent_has_changed_since(tmp_path: Path) -> None:
+    record = Conversation(tmp_path)
+    for text in ("first", "second"):
+        record.asks(request := Request("openai", "m", "plan", (*ASK, Message("user", text))))
+        record.answered(request, Reply(f"reply to {text}", "m", "stop", 1, 1))
+    source = Recorded(tmp_path, by_place=True)
+    reworded = [Message("user", "worded differently")]
+    assert [source.complete("plan", reworded).text for _ in range(2)] == ["reply to first", "reply to second"]
+    with pytest.raises(DriftError, match="no reply to plan request 3"):
+        source.complete("plan", reworded)
+    with pytest.raises(DriftError, match="no reply to edit request 1"):
+        source.complete("edit", reworded)
+    with pytest.raises(DriftError, match="no reply to plan request 1"):
+        Recorded(tmp_path).complete("plan", reworded)

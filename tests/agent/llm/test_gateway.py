@@ -13,6 +13,7 @@ from agent.errors import BudgetError, CredentialsError, EditError, ModelError, U
 from agent.llm.conversation import Conversation, Message
 from agent.llm.edits import apply
 from agent.llm.gateway import REPLY_TOKENS, Endpoint, Gateway
+from agent.llm.prompts import plan_text
 from agent.llm.recipes import Recipes
 from agent.llm.reply import json_object, parse_proposal
 from tests.agent.loopback import LoopbackModel, fails, refuses, says, sends, stalls
@@ -258,7 +259,7 @@ def test_no_request_leaves_once_it_could_overspend(tmp_path):
 
 def test_recipes_spend_no_budget(tmp_path):
     talk = Gateway(Recipes(), Conversation(tmp_path), 0)
-    prompt = '```json\n{"idea": "efficient KD", "tracks": [], "fixed_by_user": {}}\n```'
+    prompt = plan_text("efficient KD", {"tracks": [], "fixed_by_user": {}})
     assert talk.ask("plan", [Message("user", prompt)], parse_proposal).method == "kd_selective"
     assert talk.tokens == 0
 

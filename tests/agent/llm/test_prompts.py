@@ -17,12 +17,12 @@ from agent import config
 from agent.jobs.pilot import without_paths
 from agent.jobs.runner import Runner
 from agent.llm.conversation import Conversation, Request
-from agent.loop.steps import Steps
+from agent.llm.prompts import Tried, edit_prompt, plan_prompt
+from agent.loop.context import Context
 from agent.plan import planner
 from agent.plan.freeze import freeze
 from agent.plan.options import Options
 from agent.record.paths import RunPaths
-from agent.results.schema import Attempt
 from tests.agent.gates import Gates
 from tests.agent.plan.test_planner import proposal
 
@@ -32,13 +32,13 @@ PRIVATE = re.compile(r"(?<![\w.:/<])/[A-Za-z]\w*/\w|\b20\d\d-\d\d-\d\d\b|\b20\d{
 """Folders, dates, ids of runs and addresses."""
 
 
-def steps(folder: Path, idea: str) -> Steps:
-    """Steps that only write prompts: they need neither gateway nor harness."""
+def context(folder: Path, idea: str) -> Context:
+    """Of a run that only writes prompts: it needs neither gateway nor jobs."""
     options = Options(idea=idea, tasks=("digits",), data_dir="", yes=True)
     environment = {"KDAGENT_CACHE": str(folder / "cache"), "KDAGENT_RUNS": str(folder)}
     nothing = cast(Any, None)
     runner = Runner(RunPaths(folder), config.Settings.read(environment), nothing, nothing, nothing, 0.0)
-    return Steps(options, nothing, nothing, runner)
+    return Context(options, nothing, nothing, runner)
 
 
 def key(purpose: str, messages: Any) -> str:
@@ -48,8 +48,8 @@ def key(purpose: str, messages: Any) -> str:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(NAMES, min_size=2, max_size=2, unique=True), idea=IDEAS)
 def test_plan_prompts_are_the_same_from_two_folders(tmp_path: Path, names: list[str], idea: str) -> None:
-    made = [steps(tmp_path / name, idea) for name in names]
-    prompts = [each._plan_prompt(planner.draft(each.options)) for each in made]
+    made = [context(tmp_path / name, idea) for name in names]
+    prompts = [plan_prompt(planner.draft(each.options), each.options) for each in made]
     assert len({key("plan", messages) for messages in prompts}) == 1
     assert not PRIVATE.search(prompts[0][1].content) and socket.gethostname() not in prompts[0][1].content
 
@@ -57,13 +57,13 @@ def test_plan_prompts_are_the_same_from_two_folders(tmp_path: Path, names: list[
 @pytest.mark.slow
 def test_edit_prompts_are_the_same_from_two_folders(gates: Gates, tmp_path: Path) -> None:
     keys, base = set(), gates.record["done"]["id"]
-    history = [Attempt(number=1, commit="c", outcome="kept", dev_score=0.1 + 0.2, reason="")]
+    history = [Tried(1, "kept", 0.1 + 0.2)]
     for place in ("short", "a much longer name/of a folder"):
-        made = steps(tmp_path / place / base, "soft labels")
+        made = context(tmp_path / place / base, "soft labels")
         shutil.copytree(gates.paths.folder, made.paths.folder)
         source = (config.TRAIN_FILES / "student_only.py").read_text()
         problem = without_paths(crash(made.paths.jobs / "pilot"), made.paths.folder, made.runner.settings.cache)
-        messages = made._edit_prompt(2, source, problem, history)
+        messages = edit_prompt(made.plan, source, 2, history, problem)
         keys.add(key("edit", messages))
         assert not PRIVATE.search(messages[1].content) and str(tmp_path) not in messages[1].content
     assert len(keys) == 1
@@ -101,19 +101,19 @@ def test_recorded_requests_hold_no_folder_time_or_host(gates: Gates) -> None:
 
 
 def test_other_settings_of_the_machine_do_not_reach_a_prompt(tmp_path: Path) -> None:
-    made = steps(tmp_path, "soft labels")
+    made = context(tmp_path, "soft labels")
     known = made.runner.settings
     other = replace(known, cache=tmp_path / "elsewhere", api_key="sk-secret", base_url="http://other/v1")
-    again = Steps(made.options, made.gateway, made.jobs, replace(made.runner, settings=other))
-    first, second = (each._plan_prompt(planner.draft(each.options)) for each in (made, again))
+    again = Context(made.options, made.gateway, made.jobs, replace(made.runner, settings=other))
+    first, second = (plan_prompt(planner.draft(each.options), each.options) for each in (made, again))
     assert key("plan", first) == key("plan", second)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_an_author_is_told_that_the_student_is_compiled(tmp_path: Path, compiled: bool) -> None:
-    made = steps(tmp_path, "soft labels")
+    made = context(tmp_path, "soft labels")
     wanted = replace(made.options, values={"compiled": compiled})
     plan = freeze(planner.draft(wanted), wanted, proposal(), {})
     made.paths.plan.write_text(plan.model_dump_json(by_alias=True))
-    prompt = made._edit_prompt(1, "pass", "", [])[1].content
+    prompt = edit_prompt(made.plan, "pass", 1, [])[1].content
     assert ("The student is compiled" in prompt) is compiled

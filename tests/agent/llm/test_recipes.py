@@ -10,12 +10,13 @@ import pytest
 from agent.errors import ModelError, NoFurtherEdit, UsageError
 from agent.llm.conversation import Message
 from agent.llm.edits import apply
+from agent.llm.prompts import Tried, edit_prompt, plan_text
 from agent.llm.recipes import Recipes
 from agent.llm.reply import parse_proposal
 from agent.plan.cards import cards
 from agent.plan.method import Method
 from agent.plan.proposal import Proposal
-from agent.render import render
+from tests.agent.plan.test_planner import options, planned, proposal
 
 TRACKS = [
     {"name": "news", "kind": "text", "teacher": "BERT", "student": "DistilBERT", "teacher_layers": 12,
@@ -26,9 +27,8 @@ TRAIN = Path(__file__).parents[3] / "templates" / "train"
 
 
 def ask(idea: str, tracks=TRACKS, fixed=None) -> Proposal:
-    facts = {"idea": idea, "scale": "demo", "methods": [*cards()], "tracks": tracks, "fixed_by_user": fixed or {}}
-    prompt = render("prompts/plan.md.j2", idea=idea, facts=facts)
-    return parse_proposal(Recipes().complete("plan", [Message("user", prompt)]).text)
+    facts = {"scale": "demo", "methods": [*cards()], "tracks": tracks, "fixed_by_user": fixed or {}}
+    return parse_proposal(Recipes().complete("plan", [Message("user", plan_text(idea, facts))]).text)
 
 
 def settings(proposal: Proposal) -> dict:
@@ -103,6 +103,29 @@ def test_an_idea_beyond_the_library_is_refused_with_a_reason(idea, reason):
     assert error.value.exit_code == 2
 
 
+PHRASES = [(name, phrase) for name, card in cards().items() for phrase in card.good_for]
+
+
+@pytest.mark.parametrize("name", [*cards()])
+def test_a_named_method_takes_any_idea_and_its_own_name(name):
+    tracks = [track | {"kind": kind} for track in TRACKS for kind in cards()[name].kinds]
+    for idea in (name, *cards()[name].good_for, "bake a cake", "federated reinforcement learning"):
+        assert ask(idea, tracks, {"method": name}).method == name
+
+
+@pytest.mark.parametrize(("name", "phrase"), PHRASES)
+def test_each_phrase_of_a_card_alone_is_an_idea(name, phrase):
+    ask(phrase, [TRACKS[0] | {"kind": kind} for kind in cards()[name].kinds])
+
+
+def test_a_word_of_everyday_language_makes_no_idea_but_names_the_method_of_one():
+    for sentence in ("the angle of the sun", "my assistant is away", "patiently waiting for peers", "I am at loss"):
+        with pytest.raises(UsageError, match="names neither"):
+            ask(sentence)
+    assert ask("distil the angle").method == "rkd"
+    assert all({*card.everyday} <= {*card.good_for} for card in cards().values())
+
+
 def test_what_the_user_fixed_stays(tmp_path):
     proposal = ask("efficient KD for small models", fixed={"method": "kd", "temperature": 8.0, "seeds": [1]})
     assert (proposal.method, settings(proposal)) == ("kd", {"temperature": 8.0})
@@ -120,11 +143,8 @@ def test_an_idea_cannot_pass_for_the_facts(hostile):
 
 
 def edit(method: str, source: str, attempt: int = 1) -> str:
-    prompt = render(
-        "prompts/edit.md.j2", idea="KD", plan_summary="a plan", contract=render("prompts/contract.md.j2"),
-        source=source, feedback=[], facts={"method": method, "attempt": attempt},
-    )  # fmt: skip
-    return apply(Recipes().complete("edit", [Message("user", prompt)]).text, source)
+    plan = planned(options(), proposal(method=method))
+    return apply(Recipes().complete("edit", edit_prompt(plan, source, attempt, [])).text, source)
 
 
 @pytest.mark.parametrize(("method", "file"), [("kd", "kd.py"), ("kd_selective", "kd_selective.py")])
@@ -148,7 +168,7 @@ def test_a_rejected_answer_is_not_given_again():
 
 
 def test_the_same_prompt_gets_the_same_reply():
-    prompt = [Message("user", '```json\n{"idea": "PKD", "tracks": [], "fixed_by_user": {}}\n```')]
+    prompt = [Message("user", plan_text("PKD", {"tracks": [], "fixed_by_user": {}}))]
     assert Recipes().complete("plan", prompt) == Recipes().complete("plan", prompt)
 
 
@@ -170,27 +190,41 @@ def test_finished_files_read_the_settings_of_their_card_and_no_other():
 
 
 def test_the_prompts_own_examples_are_accepted():
-    plan = render("prompts/plan.md.j2", idea="KD", facts={}).rpartition("# Facts")[0]
+    plan = plan_text("KD", {}).rpartition("# Facts")[0]
     assert parse_proposal(plan.replace("REFUSED", "")).method == "kd"
     start = (TRAIN / "student_only.py").read_text()
-    prompt = render("prompts/edit.md.j2", idea="KD", plan_summary="", contract="", source="pass", feedback=[], facts={})
+    prompt = edit_prompt(planned(options()), "pass", 1, [])[1].content
     example = prompt[prompt.index("train.py\n<<<<<<<") : prompt.index("Or the whole file")]
     ast.parse(apply(example, start))
     assert "distillation(outputs.logits" in apply(example, start)
 
 
 def test_earlier_attempts_are_in_the_edit_prompt():
-    feedback = [
-        {"attempt": 1, "outcome": "refused: it imports os", "dev_score": None},
-        {"attempt": 2, "outcome": "kept", "dev_score": 0.91},
-    ]
-    prompt = render(
-        "prompts/edit.md.j2", idea="KD", plan_summary="", contract="", source="pass", feedback=feedback, facts={}
-    )
+    tried = [Tried(1, "refused: it imports os", None), Tried(2, "kept", 0.91)]
+    plan = planned(options())
+    prompt = edit_prompt(plan, "pass", 3, tried)[1].content
     assert "- attempt 1: refused: it imports os\n- attempt 2: kept; score on the dev rows 0.91\n" in prompt
+    again = edit_prompt(plan, "pass", 3, tried, "train.py:1: nothing is trained")[1].content
+    assert "0.91\n- attempt 3: failed before it could train:\ntrain.py:1: nothing is trained\n\n# Your task" in again
+    assert "# Earlier attempts" not in edit_prompt(plan, "pass", 1, [])[1].content
+
+
+def test_an_author_is_told_what_the_cards_offer_and_which_settings_every_plan_states():
+    prompt = edit_prompt(planned(options()), "pass", 1, [])[1].content
+    assert (
+        "`temperature`, `alpha`, `beta`, `layers`, `layer_map`, `signal`, `norm`, `init_layers`, and those of" in prompt
+    )
+    for card in cards().values():
+        assert all(f"- `{call}`: {does}\n" in prompt for call, does in card.offers.items())
+        for module in (call.partition(".")[0] for call in card.offers):
+            assert (TRAIN.parents[1] / "baselines" / "methods" / f"{module}.py").is_file()
+
+
+def test_the_idea_is_in_the_plan_prompt_once():
+    assert plan_text("a rare idea", {"tracks": []}).count("a rare idea") == 1
 
 
 def test_facts_are_readable_json():
     facts = {"methods": {name: dict(card.defaults) for name, card in cards().items()}}
-    prompt = render("prompts/plan.md.j2", idea="KD", facts=facts)
+    prompt = plan_text("KD", facts)
     assert json.loads(prompt.rpartition("```json\n")[2].rpartition("```")[0]) == facts

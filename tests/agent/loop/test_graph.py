@@ -160,7 +160,8 @@ def test_plan_only_stops_with_a_plan_and_says_how_to_go_on(gates: Gates) -> None
 def test_review_waits_where_nobody_can_be_asked(gates: Gates) -> None:
     said = gates.said["waiting"]
     assert (said.code, gates.record["waiting"]["status"]) == (8, "awaiting_review")
-    hint = f"go on with: kdagent resume {gates.paths.id} --yes"
+    run = gates.paths.id
+    hint = f"approve it with: kdagent resume {run} --yes; reject it for good with: kdagent review {run} --reject"
     assert said.err == f"kdagent: the plan waits for approval\nhint: {hint}\n"
 
 

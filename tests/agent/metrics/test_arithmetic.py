@@ -99,13 +99,13 @@ def test_benchmark_was_the_validation_split_of_sst2_under_an_untrained_head(repo
 def test_the_two_cannot_be_compared(reported: Any) -> None:
     found = contradictions(reported(RESULTS, BENCHMARK))
     assert [f.message for f in found if f.rule == "compare"] == [
-        "cannot be compared: 500 and 872 rows are two tests, so the difference of +36.9 points says nothing"
+        "cannot be compared: 500 and 872 rows are two different tests, so the difference of +36.9 points means nothing"
     ]
 
 
 @pytest.mark.parametrize(
     ("metrics", "says"),
-    [(RESULTS, "it stands at epoch 1.0, the plan says 20"), (BENCHMARK, "never trained, and the plan says 20")],
+    [(RESULTS, "it stands at epoch 1.0, the plan has 20"), (BENCHMARK, "never trained, and the plan has 20")],
 )
 def test_the_plan_rejects_both(reported: Any, metrics: Any, says: str) -> None:
     found = contradictions(reported(metrics), plan())
@@ -113,7 +113,7 @@ def test_the_plan_rejects_both(reported: Any, metrics: Any, says: str) -> None:
     said = {finding.rule: finding.message for finding in found}
     assert says in said["epoch"]
     assert "ag_news has 7,600 test rows, cifar10 has 10,000 test rows" in said["rows"]
-    assert said["batch"] == "it ran in batches of 8, the Trainer's default, where the plan says 32"
+    assert said["batch"] == "it ran in batches of 8, the Trainer's default, where the plan has 32"
 
 
 # ── honest and altered numbers ──────────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +188,7 @@ def test_batch_sizes_are_those_that_cut_the_rows_into_the_steps(rows: int, steps
 def test_steps_that_no_batch_size_gives_are_an_error(reported: Any) -> None:
     found = contradictions(reported(RESULTS | {"eval_steps_per_second": round(300 / 3.8693, 3)}))
     assert errors(found) == ["batch"]
-    assert "no batch size cuts so many rows into so many steps" in found[0].message
+    assert "no batch size cuts those rows into those steps" in found[0].message
 
 
 @settings(deadline=None, max_examples=15)
@@ -327,16 +327,16 @@ def test_python_dictionaries_and_numbers_in_quotes_are_read_too(reported: Any, t
     [
         ("", "cannot be read"),
         ("{", "cannot be read"),
-        ("[1]", "holds a list"),
+        ("[1]", "contains a list"),
         ("'a", "cannot be read"),
         ('{"a": 1}', "has no metric"),
         ('{"eval_loss": [1]}', "has no metric"),
         ('{"eval_loss": true}', "has no metric"),
-        ('{"eval_loss": 1e999999999}', "is no number that a metric can be"),
-        ('{"eval_loss": ' + "1" * 5000 + "}", "is no number that a metric can be"),
-        ('{"eval_runtime": 1e29, "eval_samples_per_second": 1e29}', "is no number that a metric can be"),
-        ('{"eval_samples": 99999999999999999999}', "is no number that a metric can be"),
-        ('{"eval_loss": 1e-99}', "is no number that a metric can be"),
+        ('{"eval_loss": 1e999999999}', "is not a number that a metric can have"),
+        ('{"eval_loss": ' + "1" * 5000 + "}", "is not a number that a metric can have"),
+        ('{"eval_runtime": 1e29, "eval_samples_per_second": 1e29}', "is not a number that a metric can have"),
+        ('{"eval_samples": 99999999999999999999}', "is not a number that a metric can have"),
+        ('{"eval_loss": 1e-99}', "is not a number that a metric can have"),
         ("[" * 100_000, "cannot be read"),
         ("{'a': " * 100_000, "cannot be read"),
         (" " * 2_000_000, "bytes"),

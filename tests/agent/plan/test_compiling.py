@@ -14,7 +14,8 @@ from agent.errors import PlanError
 from agent.jobs.harness import Harness
 from agent.jobs.progress import Progress
 from agent.jobs.runner import Runner
-from agent.loop.steps import Steps
+from agent.loop.context import Context
+from agent.loop.planning import Planning
 from agent.plan import planner
 from agent.plan.compiling import ENOUGH, LONG, told, worth
 from agent.plan.draft import Draft
@@ -114,11 +115,11 @@ def test_compiling_that_is_wanted_and_impossible_is_refused() -> None:
         (
             FAST,
             {"compiled": True},
-            "compiled: a step takes 100 ms as it is, 50 ms compiled, 20 s to compile, the same ",
+            "compiled: a step takes 100 ms plain, 50 ms compiled, 20 s to compile, the same ",
         ),
-        (FAST, {}, "trained as it is: a step takes 100 ms as it is, 50 ms compiled, 20 s to compile, the same bits"),
-        (Pace(plain=0.002), {}, "trained as it is: a step takes 2 ms, too little for compiling to be tried"),
-        (Pace(problem="no compiler"), {}, "trained as it is: no compiler"),
+        (FAST, {}, "not compiled: a step takes 100 ms plain, 50 ms compiled, 20 s to compile, the same bits"),
+        (Pace(plain=0.002), {}, "not compiled: a step takes 2 ms, too short for compiling to be tried"),
+        (Pace(problem="no compiler"), {}, "not compiled: no compiler"),
     ],
 )
 def test_the_report_says_what_was_measured_and_what_came_of_it(pace: Pace, values: dict[str, Any], said: str) -> None:
@@ -140,6 +141,7 @@ def test_what_a_replay_was_told_is_not_measured_again(tmp_path: Path) -> None:
     runner = Runner(RunPaths(tmp_path), settings, Process(), progress, threading.Event(), 600.0)
     replayed = replace(options, paces={"digits": FAST.model_dump()})
     known = {"digits": prepared()}  # no folder: a measurement would have nothing to read
-    noted = Steps(replayed, cast(Any, None), Harness(runner, None), runner)._pace(made, plan, known)
+    run = Context(replayed, cast(Any, None), Harness(runner, None), runner)
+    noted = Planning(run, made)._pace(plan, known)
     assert noted == {"digits": prepared(pace=FAST)}
     assert made.value("tracks.digits.training.compiled") is True

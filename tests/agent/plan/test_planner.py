@@ -14,7 +14,7 @@ from agent.plan import planner
 from agent.plan.cards import cards
 from agent.plan.defaults import LONGEST_IDEA, check_idea, kind_of, tracks
 from agent.plan.freeze import freeze
-from agent.plan.method import FIRST
+from agent.plan.method import STATED
 from agent.plan.options import Options
 from agent.plan.plan import Generator, Plan
 from agent.plan.proposal import Proposal
@@ -242,7 +242,7 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
     for late in ("label_noise", "generated_rows", "views", "mirror"):
         del older["tracks"][0]["task"][late]
     del older["tracks"][0]["training"]["compiled"], older["tracks"][0]["teacher_training"]["compiled"]
-    older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in FIRST}
+    older["tracks"][0]["method"] = {name: older["tracks"][0]["method"][name] for name in STATED}
     canonical = json.dumps(older, sort_keys=True, ensure_ascii=False)
     assert Plan.model_validate(older).hash == plan.hash == hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -253,8 +253,8 @@ def test_plan_from_before_there_were_checkpoints_keeps_its_hash() -> None:
 @pytest.mark.parametrize(
     ("task", "values", "sizes"),
     [
-        ("docstrings", {}, ("bert", 3, 68)),
-        ("docstrings", {"teacher.layers": 6, "teacher.width": 90, "teacher.heads": 6}, ("bert", 5, 66)),
+        ("docstrings", {}, ("bert", 3, 72)),
+        ("docstrings", {"teacher.layers": 6, "teacher.width": 90, "teacher.heads": 6}, ("bert", 5, 72)),
         ("docstrings", {"assistant.layers": 2, "assistant.width": 80}, ("bert", 2, 80)),
         ("digits", {}, ("resnet", 3, 12)),
         ("cifar10", {}, ("resnet", 3, 32)),  # a multiplier is no number of channels

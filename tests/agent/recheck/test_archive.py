@@ -14,6 +14,8 @@ import pytest
 
 from agent.cli import main
 from agent.errors import DataError, UsageError
+from agent.plan.defaults import tracks
+from agent.plan.options import Options
 from agent.recheck import archive
 from agent.record import runs
 from agent.record.events import EventLog
@@ -67,6 +69,28 @@ def test_archive_holds_the_record_and_nothing_else(paths: RunPaths, tmp_path: Pa
     expected = ["events.jsonl", "idea.md", "repository.bundle", "run.json", "trials/kd/digits/0/trial.json"]
     assert names == ["manifest.json", *expected]
     assert {(e.type, e.mode, e.mtime, e.uid, e.gid, e.uname) for e in entries} == {(b"0", 0o644, 0, 0, 0, "")}
+
+
+@pytest.mark.parametrize("name", ["gefühle", "чувства", "感情", "x" * 40, "ж" * 30])
+def test_track_is_called_as_the_user_s_file_is_in_any_language(
+    name: str, paths: RunPaths, tmp_path: Path, elsewhere: Path
+) -> None:
+    [track] = tracks(Options("kd", data=f"/home/me/{name.upper()}.csv"))
+    assert track == name
+    trial = paths.trial("attempt-10", track, 99) / "test.safetensors"
+    trial.parent.mkdir(parents=True)
+    trial.write_bytes(b"x")
+    archive.export(paths, tmp_path / "run.tar.gz")
+    found = archive.unpack(tmp_path / "run.tar.gz", elsewhere)
+    assert (found.trial("attempt-10", track, 99) / "test.safetensors").read_bytes() == b"x"
+    archive.export(found, tmp_path / "again.tar.gz")
+    with tarfile.open(tmp_path / "again.tar.gz") as tar:
+        assert f"{paths.id}/trials/attempt-10/{track}/99/test.safetensors" in tar.getnames()
+
+
+def test_long_name_of_a_file_is_cut_so_that_its_run_can_be_exported() -> None:
+    [track] = tracks(Options("kd", data="感情" * 50 + ".csv"))
+    assert track == "感情" * 10
 
 
 def test_weights_come_on_request(paths: RunPaths, tmp_path: Path) -> None:
@@ -240,6 +264,18 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     "hidden": (honest({"run.json": record(), ".bashrc.txt": b"x"}), "no plain relative path", None),
     "backslash": (honest({"run.json": record(), "..\\outside.json": b"x"}), "no plain relative path", None),
     "control character": (honest({"run.json": record(), "a\x1b[31m.json": b"x"}), "no plain relative path", None),
+    "direction of writing": (honest({"run.json": record(), "a\u202ejson.json": b"x"}), "no plain relative path", None),
+    "bytes that are not UTF-8": (honest({"run.json": record(), "a\udcff.json": b"x"}), "Invalid JSON", None),
+    "letters that look alike": (
+        honest({"run.json": record(), "gef\u00fchle.json": b"x", "GEF\u00dcHLE.json": b"y"}),
+        "HLE.json' twice",
+        None,
+    ),
+    "hook in wide letters": (
+        honest({"run.json": record(), "\uff52epository/hooks/x.py": b"x"}),
+        "no part of a record",
+        None,
+    ),
     "link": (
         announced(Entry(f"{RUN}/logs", kind=tarfile.SYMTYPE, link="../.."), Entry(f"{RUN}/logs/outside.json", b"x")),
         r"a link to '\.\./\.\.'",
@@ -322,7 +358,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
         "greater than or equal to 0",
         None,
     ),
-    "no run": (honest({"idea.md": b"x"}), "is no record of a run", None),
+    "no run": (honest({"idea.md": b"x"}), "is not a valid run record", None),
     "another run": (honest({"run.json": record(id="x")}), "not that of this run", None),
     "unknown status": (honest({"run.json": record(status="x")}), "not that of this run", None),
     "terminal sequence": (
@@ -335,7 +371,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
         "cannot be used",
         None,
     ),
-    "nested": (honest({"run.json": b"[" * 200_000}), "is no record of a run", None),
+    "nested": (honest({"run.json": b"[" * 200_000}), "is not a valid run record", None),
     "nested events": (honest({"run.json": record(), "events.jsonl": b"[" * 200_000 + b"\n"}), "recursion", None),
     "no results": (honest({"run.json": record(), "results.json": b"{}"}), r"results\.json cannot be read", None),
     "no bundle": (honest({"run.json": record(), "repository.bundle": b"x"}), "not begin as a whole git bundle", None),
@@ -438,5 +474,5 @@ def test_archive_with_too_many_files_is_refused_before_any_is_written(tmp_path: 
 def test_no_file_is_named_as_such(elsewhere: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "gone", tmp_path / "pipe", tmp_path):
-        with pytest.raises(UsageError, match="is no file"):
+        with pytest.raises(UsageError, match="is not a file"):
             archive.unpack(path, elsewhere)

@@ -16,6 +16,10 @@ from agent.record import hashes, runs
 from agent.record.events import EventLog, event_hash, event_line
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
+from agent.results import review
+from agent.results.derive import derive
+from agent.results.report import render_report
+from agent.results.run_record import RunRecord
 from tests.agent.command import ROOT, Kdagent
 from tests.agent.gates import Gates
 from tests.campaigns.mutation.mutations import KINDS, sample
@@ -205,6 +209,25 @@ def test_rewriting_hashes_alone_alters_nothing(paths: RunPaths) -> None:
     before = paths.events.read_bytes()
     rewrite(paths)
     assert paths.events.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_record_of_the_version_before_is_verified_in_the_form_of_its_time(paths: RunPaths) -> None:
+    def before(events: list[Event]) -> list[Event]:
+        for event in events:
+            event["data"].pop("results", None)  # what tells that results are of schema 2
+        return events
+
+    rewrite(paths, before)
+    results = derive(RunRecord.read(paths))
+    rows = {row.field: row for row in results.tracks[0].fields}
+    assert (results.schema_, rows["method.alpha"].executed) == (1, rows["method.alpha"].planned)
+    write_whole(paths.results, results.model_dump_json(by_alias=True, indent=1))
+    write_whole(paths.report, render_report(results, review.read(paths)))
+    text = paths.report.read_text()
+    assert "times its trials met the test inputs" in text and "read at every seed" not in text
+    rewrite(paths)
+    assert said(paths) == []
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_time_in_which_somebody_is_asked_is_not_spent() -> None:
 def test_file_that_is_no_clock_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "clock.json"
     file.write_text(text)
-    with pytest.raises(DataError, match="is no clock of a run"):
+    with pytest.raises(DataError, match="is not a valid clock file"):
         Clock(file)
 
 

@@ -98,7 +98,7 @@ def test_line_that_is_no_event_is_named(log: EventLog, line: str) -> None:
     log.path.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
     with pytest.raises(DataError) as error:
         log.append("decided")
-    assert error.value.message == f"{log.path}:2 is no event"
+    assert error.value.message == f"{log.path}:2 is not a valid event"
 
 
 def test_log_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_exact_id_wins_over_longer_ones(tmp_path: Path) -> None:
 
 def test_ambiguous_beginning_names_the_runs(tmp_path: Path) -> None:
     made(tmp_path, "2026-a", "2026-b")
-    with pytest.raises(UsageError, match=r"run '2026' is ambiguous: 2 runs start so \(2026-b, 2026-a\)"):
+    with pytest.raises(UsageError, match=r"run '2026' is ambiguous: 2 runs begin with it \(2026-b, 2026-a\)"):
         runs.find(tmp_path, "2026")
 
 
@@ -77,7 +77,7 @@ def test_unknown_run_is_named_with_its_folder(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize("text", ["", "{", "[]", '"run"', "{}", '{"schema": 2, "id": "", "status": "", "options": {}}'])
 def test_run_json_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UsageError, match=r"run\.json is no record of a run"):
+    with pytest.raises(UsageError, match=r"run\.json is not a valid run record"):
         runs.read(RunPaths(tmp_path))
 
 
@@ -95,7 +95,7 @@ def test_run_can_be_held_by_one_process_only(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"runs cannot be written: .*file is no folder") as error:
+    with pytest.raises(UsageError, match=r"runs cannot be written: .*file is not a folder") as error:
         runs.check_folder(tmp_path / "file" / "deep" / "runs", "--runs-dir")
     assert error.value.hint == "choose another with --runs-dir"
     runs.check_folder(tmp_path / "new" / "runs", "--runs-dir")

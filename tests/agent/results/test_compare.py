@@ -177,8 +177,8 @@ def test_too_few_seeds_are_named_with_the_number_that_would_do():
 @pytest.mark.parametrize(
     ("comparison", "because"),
     [
-        (measured(6, 0.01, -0.01, 0.03), "holds zero"),
-        (measured(6, 0.01, 0.0, 0.03), "holds zero"),
+        (measured(6, 0.01, -0.01, 0.03), "includes zero"),
+        (measured(6, 0.01, 0.0, 0.03), "includes zero"),
         (measured(6, p=0.0625), "0.062, not below"),
         (measured(6, 0.004, 0.001, 0.008), "least effect worth a claim, +0.50 points"),
         (measured(6, -0.004, -0.008, -0.001), "least effect"),

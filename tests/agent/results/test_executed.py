@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.results.executed import samples
+from agent.results.executed import fields, samples
 from tests.agent.records import Records
 
 
@@ -119,7 +119,20 @@ def test_what_one_trial_left_no_trace_of_is_not_seen(records: Records, line: str
 @pytest.mark.parametrize("reads", [{}, {"temperature": 4}, {"temperature": 4, "alpha": 0}])
 def test_setting_that_train_py_never_read_is_not_seen(records: Records, reads: dict[str, int]) -> None:
     records.write("proposed", 0, end={"reads": reads})
-    assert status(records, "method.alpha") == ("not seen", "NOT_SEEN")
+    assert status(records, "method.alpha") == ("not read at 0", "NOT_SEEN")
+    records.write("proposed", 1, end={"reads": reads})
+    assert status(records, "method.alpha") == ("not read at any seed", "NOT_SEEN")
+
+
+def test_a_value_of_a_method_is_not_called_executed_where_it_was_only_read(records: Records) -> None:
+    assert status(records, "method.temperature") == ("read at every seed", "MATCH")
+
+
+@pytest.mark.parametrize(("reads", "cell"), [({"temperature": 4}, ("3", "MATCH")), ({}, ("not seen", "NOT_SEEN"))])
+def test_results_of_before_have_the_cell_as_it_was(records: Records, reads: dict[str, int], cell: tuple) -> None:
+    records.write("proposed", 0, end={"reads": reads})
+    [row] = [row for row in fields(records.evidence, schema=1) if row.field == "method.temperature"]
+    assert (row.executed, row.status) == cell
 
 
 def test_setting_that_the_plan_leaves_out_must_not_be_read(tmp_path: Path) -> None:
@@ -222,7 +235,7 @@ def test_critical_layers_are_those_of_largest_score_and_must_be_the_ones_in_the_
 
 def test_setting_of_another_signal_has_no_row_unless_it_is_read(tmp_path: Path) -> None:
     records = Records(tmp_path, "kd_selective")
-    assert status(records, "method.queue") == ("1024", "MATCH")
+    assert status(records, "method.queue") == ("read at every seed", "MATCH")
     for seed in (0, 1):
         records.write("proposed", seed, end={"reads": {"norm": 4}})
     assert "method.queue" not in records.rows and records.rows["method.norm"].status == "MATCH"

@@ -119,7 +119,9 @@ def test_rows_do_not_depend_on_what_is_installed(monkeypatch):
     assert tasks.load({"name": "docstrings"}) == before
 
 
-@pytest.mark.parametrize("content", [None, b"", gzip.compress(b"# docstrings of torch 3\ntext\tlabel\nHello.\t0\n")])
+@pytest.mark.parametrize(
+    "content", [None, b"", gzip.compress(b"# docstrings of torch 3\ntext\tlabel\nHello.\t0\n", mtime=0)]
+)
 def test_other_rows_than_the_card_gives_are_refused_on_one_line(content, tmp_path, monkeypatch):
     if content is not None:
         (tmp_path / CARD["rows"]).write_bytes(content)

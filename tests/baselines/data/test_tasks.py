@@ -11,7 +11,10 @@ from datasets import ClassLabel, Dataset, Features, Value
 from tokenizers import Tokenizer
 
 from baselines.data import tasks
+from baselines.data.columns import decode
+from baselines.data.examples import Examples, Source
 from baselines.data.rows import read_rows
+from baselines.data.splits import Splits, check, noisy, split
 from baselines.errors import BaselineError
 from tests.baselines.lab import SIZES, Lab, here, real_data, texts, write_csv, write_images
 
@@ -23,11 +26,11 @@ def arrow_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KDAGENT_ARROW_CACHE", str(tmp_path_factory.mktemp("arrow")))
 
 
-def own(path: Path) -> tasks.Source:
+def own(path: Path) -> Source:
     return tasks.load({"name": "own", "data": str(path)})
 
 
-def ag_news(folder: Path) -> tasks.Source:
+def ag_news(folder: Path) -> Source:
     return tasks.load({"name": "ag_news", "data_dir": str(folder)})
 
 
@@ -45,26 +48,26 @@ def refusal(load, *arguments) -> str:
     return f"{caught.value.message} → {caught.value.hint}"
 
 
-def refused_by_check(source: tasks.Source, sizes: dict = ALL, batch_size: int = 4) -> str:
-    return refusal(tasks.check, source, tasks.split(source, sizes, seed=0), batch_size)
+def refused_by_check(source: Source, sizes: dict = ALL, batch_size: int = 4) -> str:
+    return refusal(check, source, split(source, sizes, seed=0), batch_size)
 
 
 # ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pool(count: int = 200, test: int = 30) -> tasks.Source:
+def pool(count: int = 200, test: int = 30) -> Source:
     rows, held_out = texts(count, seed=1), texts(test, seed=2)
     names = ["kitchen", "sea", "sky"]
-    examples = [tasks.Examples([t for t, _ in part], [names.index(n) for _, n in part]) for part in (rows, held_out)]
-    return tasks.Source("text", names, *examples, "made here")
+    examples = [Examples([t for t, _ in part], [names.index(n) for _, n in part]) for part in (rows, held_out)]
+    return Source("text", names, *examples, "made here")
 
 
-def parts(splits: tasks.Splits) -> list[tasks.Examples]:
+def parts(splits: Splits) -> list[Examples]:
     return [splits.train, splits.transfer, splits.dev, splits.test]
 
 
 def test_splits_share_no_row_and_have_the_sizes_asked_for():
-    splits = tasks.split(pool(), SIZES, seed=0)
+    splits = split(pool(), SIZES, seed=0)
     assert [len(part) for part in parts(splits)] == [32, 64, 18, 24]
     inputs = [text for part in parts(splits) for text in part.inputs]
     assert len(set(inputs)) == len(inputs)
@@ -72,60 +75,60 @@ def test_splits_share_no_row_and_have_the_sizes_asked_for():
 
 def test_every_split_has_the_class_shares_of_the_pool():
     rare = pool(300)
-    rare = tasks.Source("text", rare.names, rare.pool.take(range(0, 300, 3)), rare.test, "")
-    common = tasks.Examples([f"plain {n}" for n in range(200)], [2] * 200)
-    mixed = tasks.Examples(rare.pool.inputs + common.inputs, rare.pool.labels + common.labels)
-    splits = tasks.split(tasks.Source("text", rare.names, mixed, rare.test, ""), SIZES, seed=3)
+    rare = Source("text", rare.names, rare.pool.take(range(0, 300, 3)), rare.test, "")
+    common = Examples([f"plain {n}" for n in range(200)], [2] * 200)
+    mixed = Examples(rare.pool.inputs + common.inputs, rare.pool.labels + common.labels)
+    splits = split(Source("text", rare.names, mixed, rare.test, ""), SIZES, seed=3)
     for part in parts(splits)[:3]:
         assert abs(Counter(part.labels)[0] - len(part) / 3) <= 1.5
 
 
 def test_splits_follow_from_the_seed_alone():
-    first, again, other = (tasks.split(pool(), SIZES, seed) for seed in (0, 0, 1))
+    first, again, other = (split(pool(), SIZES, seed) for seed in (0, 0, 1))
     assert first.hash() == again.hash() != other.hash()
     assert first.train.inputs != other.train.inputs
 
 
 def test_hash_notices_one_label_and_one_letter():
-    splits = tasks.split(pool(), SIZES, seed=0)
+    splits = split(pool(), SIZES, seed=0)
     before = splits.hash()
     splits.dev.labels[0] = 2 - splits.dev.labels[0] // 2
     assert splits.hash() != before
-    other = tasks.split(pool(), SIZES, seed=0)
+    other = split(pool(), SIZES, seed=0)
     other.transfer.inputs[3] += "."
     assert other.hash() not in (before, splits.hash())
 
 
 def test_zero_rows_mean_all_for_training_and_test_and_none_for_transfer():
-    splits = tasks.split(pool(), ALL, seed=0)
+    splits = split(pool(), ALL, seed=0)
     assert [len(part) for part in parts(splits)] == [190, 0, 10, 30]
 
 
 def test_label_noise_puts_the_share_asked_for_to_another_class_and_says_so():
-    clean = tasks.split(pool(), SIZES, seed=0)
-    noisy, again = (tasks.noisy(clean, 0.25, 3, seed=0) for _ in range(2))
-    pairs = list(zip(clean.train.labels, noisy.train.labels, strict=True))
+    clean = split(pool(), SIZES, seed=0)
+    wrong, again = (noisy(clean, 0.25, 3, seed=0) for _ in range(2))
+    pairs = list(zip(clean.train.labels, wrong.train.labels, strict=True))
     assert sum(before != after for before, after in pairs) == 8
     assert {after for _, after in pairs} == {0, 1, 2}
-    assert noisy.train.labels == again.train.labels != tasks.noisy(clean, 0.25, 3, seed=1).train.labels
-    assert (noisy.transfer, noisy.dev, noisy.test) == (clean.transfer, clean.dev, clean.test)
-    assert "8 of the 32 training labels were put to another class" in noisy.notes[-1]
-    assert tasks.noisy(clean, 0.0, 3, seed=0) is clean
+    assert wrong.train.labels == again.train.labels != noisy(clean, 0.25, 3, seed=1).train.labels
+    assert (wrong.transfer, wrong.dev, wrong.test) == (clean.transfer, clean.dev, clean.test)
+    assert "8 of the 32 training labels were put to another class" in wrong.notes[-1]
+    assert noisy(clean, 0.0, 3, seed=0) is clean
 
 
 def test_rows_equal_to_a_test_row_or_to_another_row_are_left_out_and_counted():
     source = pool()
     test_row, pool_row = source.test.inputs[0], source.pool.inputs[5]
     added = [test_row, f"  {test_row.upper()} ", pool_row.replace(" ", "  ")]
-    crowded = tasks.Examples(source.pool.inputs + added, [*source.pool.labels, 0, 1, 2])
-    splits = tasks.split(tasks.Source("text", source.names, crowded, source.test, ""), ALL, seed=0)
+    crowded = Examples(source.pool.inputs + added, [*source.pool.labels, 0, 1, 2])
+    splits = split(Source("text", source.names, crowded, source.test, ""), ALL, seed=0)
     assert len(splits.train) + len(splits.dev) == 200
     assert not {test_row, *added} & set(splits.train.inputs + splits.dev.inputs)
     assert splits.notes == ["3 training rows left out: equal to a test row or to another training row"]
 
 
 def test_missing_rows_are_noted_and_dev_takes_a_quarter_at_most():
-    splits = tasks.split(pool(40, 9), SIZES, seed=0)
+    splits = split(pool(40, 9), SIZES, seed=0)
     assert [len(part) for part in parts(splits)] == [30, 0, 10, 9]
     assert [note.split(":")[0] for note in splits.notes] == [
         "10 dev rows",
@@ -140,15 +143,15 @@ def test_missing_rows_are_noted_and_dev_takes_a_quarter_at_most():
 
 def test_rows_of_one_class_are_refused():
     source = pool()
-    same = tasks.Source("text", source.names, source.pool.take(range(1, 60, 3)), source.test, "folder: x")
+    same = Source("text", source.names, source.pool.take(range(1, 60, 3)), source.test, "folder: x")
     assert "folder: x: every training row has the label 'sea' → two classes" in refused_by_check(same)
 
 
 def test_no_rows_are_refused():
     source = pool()
-    empty = tasks.Source("text", source.names, source.pool.take([]), source.test, "folder: x")
+    empty = Source("text", source.names, source.pool.take([]), source.test, "folder: x")
     assert "folder: x: no training rows" in refused_by_check(empty)
-    no_test = tasks.Source("text", source.names, source.pool, source.test.take([]), "folder: x")
+    no_test = Source("text", source.names, source.pool, source.test.take([]), "folder: x")
     assert "folder: x: no test rows" in refused_by_check(no_test)
 
 
@@ -165,7 +168,7 @@ def test_class_without_a_labelled_row_is_refused_by_name():
 
 def test_enough_rows_pass():
     source = pool()
-    tasks.check(source, tasks.split(source, SIZES, seed=0), batch_size=16)
+    check(source, split(source, SIZES, seed=0), batch_size=16)
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -236,7 +239,7 @@ def test_image_folder_with_a_class_of_the_test_alone_is_refused(tmp_path):
 
 
 def test_embedded_digits_hold_each_image_once():
-    splits = tasks.split(tasks.load({"name": "digits"}), ALL, seed=0)
+    splits = split(tasks.load({"name": "digits"}), ALL, seed=0)
     assert (len(splits.train), len(splits.dev), len(splits.test)) == (1287, 10, 500)
     assert splits.notes == [] and {pixels.shape for pixels in splits.test.inputs} == {(8, 8, 1)}
 
@@ -244,13 +247,13 @@ def test_embedded_digits_hold_each_image_once():
 # ── labels ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def labelled(path: Path, labels: list, feature=None) -> tasks.Source:
+def labelled(path: Path, labels: list, feature=None) -> Source:
     features = Features({"text": Value("string"), "label": feature}) if feature else None
     columns = {"text": [f"text {n}" for n in range(len(labels))], "label": labels}
     return own(parquet(path / "train.parquet", columns, features))
 
 
-def names(source: tasks.Source) -> list[str]:
+def names(source: Source) -> list[str]:
     """The label names of all rows in the order of the file."""
     rows = dict(zip(source.pool.inputs + source.test.inputs, source.pool.labels + source.test.labels, strict=True))
     return [source.names[rows[f"text {n}"]] for n in range(len(rows))]
@@ -370,16 +373,16 @@ def images(path: Path, values: list) -> Path:
 def test_bytes_that_are_no_image_are_shown(tmp_path):
     source = own(images(tmp_path / "train.parquet", [b"<html>not found</html>"] * 10))
     assert source.kind == "image"
-    said = refusal(tasks.decode, source.pool.inputs[0], "own")
+    said = refusal(decode, source.pool.inputs[0], "own")
     assert "own: not a whole image: 22 bytes that begin with b'<html>no'" in said
 
 
 def test_truncated_image_is_refused(tmp_path):
     file = write_images(tmp_path / "own", 1) / "dark" / "000.png"
     whole = file.read_bytes()
-    assert tasks.decode(whole, "own").shape == (8, 10, 3)
+    assert decode(whole, "own").shape == (8, 10, 3)
     for length in (20, len(whole) // 2, len(whole) - 30):
-        assert f"{length} bytes that begin with" in refusal(tasks.decode, whole[:length], "own")
+        assert f"{length} bytes that begin with" in refusal(decode, whole[:length], "own")
 
 
 def test_file_that_is_no_image_is_named_in_an_image_folder(tmp_path):
@@ -478,12 +481,12 @@ def test_real_glue_tasks_hold_the_rows_that_are_published(name, pool, test):
 def test_real_cifar10_decodes():
     source = tasks.load({"name": "cifar10", "data_dir": str(real_data("cifar10"))})
     assert source.names[:3] == ["airplane", "automobile", "bird"]
-    shapes = {tasks.decode(value, "cifar10").shape for value in source.pool.inputs[::500]}
+    shapes = {decode(value, "cifar10").shape for value in source.pool.inputs[::500]}
     assert shapes == {(32, 32, 3)}
 
 
 def test_overlap_is_counted_on_the_splits_themselves():
-    rows = tasks.Examples(["one row", "another row"], [0, 1])
-    clean = tasks.Splits(rows, rows.take([]), rows.take([]), tasks.Examples(["a test row"], [0]), [])
-    leaky = tasks.Splits(rows, rows, rows.take([]), tasks.Examples(["ONE  row"], [0]), [])
+    rows = Examples(["one row", "another row"], [0, 1])
+    clean = Splits(rows, rows.take([]), rows.take([]), Examples(["a test row"], [0]), [])
+    leaky = Splits(rows, rows, rows.take([]), Examples(["ONE  row"], [0]), [])
     assert (clean.overlap(), leaky.overlap()) == (0, 2)

@@ -19,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from baselines.methods.selective import most_critical
+from baselines.methods.critical import most_critical
 from baselines.models.layers import features, widths
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "train" / "kd_selective.py"

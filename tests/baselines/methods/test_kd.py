@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Trainer, TrainingArguments
 
-from baselines.methods.kd import align_columns, cross_entropy, distillation, pseudo_labels
+from baselines.methods.kd import cross_entropy, distillation, pseudo_labels
 from tests.baselines.methods.numeric import gradient_error
 
 TEMPERATURES = st.floats(0.1, 100)
@@ -148,21 +148,6 @@ def test_kd_10_teacher_is_untouched_by_training(models, rows, experiment, kd_sel
     kd_selective["train"](made)
     assert digest(teacher) == before and digest(made.student) != student
     assert all(parameter.grad is None for parameter in teacher.parameters())
-
-
-def test_kd_11_columns_are_matched_by_name():
-    teacher = torch.tensor([[1.0, 2.0, 3.0]])
-    aligned = align_columns(teacher, ["sport", "world", "science"], ["world", "science", "sport"])
-    assert aligned.tolist() == [[2.0, 3.0, 1.0]]
-
-
-@pytest.mark.parametrize("student", [["world", "sport"], ["world", "sport", "arts"], ["world", "world", "sport"]])
-def test_kd_11_different_classes_are_refused_with_both_lists(student):
-    with pytest.raises(ValueError) as error:
-        align_columns(torch.zeros(1, 3), ["world", "sport", "science"], student)
-    assert "['world', 'sport', 'science']" in str(error.value) and str(student) in str(error.value)
-    with pytest.raises(ValueError, match="same classes"):
-        align_columns(torch.zeros(1, 3), ["world", "world", "sport"], ["world", "world", "sport"])
 
 
 @pytest.mark.parametrize(("stored", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 1e-3)])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.methods.lr_ds import is_wrong, regression, revised, selected_distillation, shifted
+from baselines.methods.lr_ds import is_wrong, regression, revised, selected_distillation
 from tests.baselines.lab import STEPS, sha256, trace
 from tests.baselines.methods.numeric import assert_half_is_computed_in_fp32, gradient_error
 from tests.baselines.methods.trials import BOTH, assert_logged, prepared, trained
@@ -135,12 +135,6 @@ def test_the_published_variant_regresses_logits_of_right_rows_and_probabilities_
     corrected = revised(teacher, LABELS, 0.8).softmax(-1)
     by_hand = right + F.mse_loss(student.softmax(-1)[wrong], corrected[wrong])
     torch.testing.assert_close(regression(student, teacher, LABELS, 0.8), by_hand)
-
-
-def test_a_shift_swaps_the_largest_and_the_labels_logit_of_wrong_rows():
-    teacher = torch.tensor([[3.0, 1.0, 2.0], [1.0, 5.0, 0.0], [4.0, 0.0, 1.0]])
-    found = shifted(teacher, torch.tensor([1, 1, -100]))
-    assert found.tolist() == [[1.0, 3.0, 2.0], [1.0, 5.0, 0.0], [4.0, 0.0, 1.0]]
 
 
 def test_a_class_of_no_probability_gives_no_nan():

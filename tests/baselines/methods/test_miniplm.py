@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from baselines.errors import BaselineError
-from baselines.methods.miniplm import difference, log_likelihoods, score_in_shards, select, strata
+from baselines.methods.miniplm import difference, log_likelihoods, select
 from baselines.models import gpt2
 
 SEQUENCES = [[1, 5, 6, 2], [1, 7, 2, 9, 9, 4, 3], [1, 5, 8], [1, 3], [1, 5, 8, 9, 6, 2, 2, 7, 10, 11]]
@@ -62,32 +61,6 @@ def test_a_sequence_longer_than_the_context_is_scored_in_pieces_each_token_once(
 def test_a_sequence_without_a_token_to_predict_has_no_score(model):
     found = log_likelihoods(model, [[1], SEQUENCES[0], []])
     assert found.isnan().tolist() == [True, False, True]
-
-
-def test_scoring_that_goes_on_equals_scoring_at_once(model, tmp_path):
-    """MP-8: shards that are there are not made again, what was cut off is."""
-    whole, sizes = log_likelihoods(model, SEQUENCES), [7, 8, 9, 10, 11]
-    torch.testing.assert_close(score_in_shards(tmp_path, model, SEQUENCES, shard=2), whole, rtol=0, atol=1e-6)
-    first, *others = sorted(tmp_path.glob("*.safetensors"))
-    save_file({"scores": torch.zeros(2, dtype=torch.float64)}, first)
-    others[-1].unlink()
-    again = score_in_shards(tmp_path, model, SEQUENCES, shard=2)
-    assert again[:2].tolist() == [0, 0]
-    torch.testing.assert_close(again[2:], whole[2:], rtol=0, atol=1e-6)
-    per_byte = score_in_shards(tmp_path / "bytes", model, SEQUENCES, 2, "per_byte", sizes)
-    torch.testing.assert_close(per_byte, log_likelihoods(model, SEQUENCES, "per_byte", sizes), rtol=0, atol=1e-6)
-
-
-def test_shards_of_another_model_or_of_other_sequences_are_refused(model, tmp_path):
-    score_in_shards(tmp_path, model, SEQUENCES, shard=2)
-    for other, changed in (
-        ("model", (gpt2.build(12, 10, 1, width=16), SEQUENCES, 2)),
-        ("sequences", (model, SEQUENCES[:4], 2)),
-        ("shard", (model, SEQUENCES, 3)),
-        ("score", (model, SEQUENCES, 2, "sum")),
-    ):
-        with pytest.raises(BaselineError, match=f"holds scores with another {other}$"):
-            score_in_shards(tmp_path, *changed)
 
 
 # ── selection ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,13 +125,3 @@ def test_the_reference_set_is_not_chosen_from(scores):
     with pytest.raises(BaselineError, match="2 sequences, 4 among them, trained the reference model") as caught:
         select(scores, 0.5, range(40), reference=[4, 8, 99])
     assert "without the reference set" in caught.value.hint
-
-
-def test_report_has_a_line_per_kind_of_text():
-    names = ["hard", "easy", "hard", "easy", "easy"]
-    large, reference = torch.tensor([-1.0, -0.1, -1.0, -0.2, torch.nan]), torch.tensor([-4.0, -0.3, -3.0, -0.3, -0.6])
-    easy, hard = strata(names, large, reference, kept=torch.tensor([0, 2, 3]))
-    assert (easy.name, easy.share, easy.kept_share) == ("easy", 0.6, pytest.approx(1 / 3))
-    assert (hard.name, hard.share, hard.kept_share) == ("hard", 0.4, pytest.approx(2 / 3))
-    assert (hard.large, hard.reference, hard.difference) == pytest.approx((-1.0, -3.5, 2.5))
-    assert (easy.large, easy.difference) == pytest.approx((-0.15, 0.15))

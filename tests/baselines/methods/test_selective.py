@@ -11,19 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import RobertaConfig, RobertaForSequenceClassification, TrainerCallback
 
+from baselines.methods.critical import critical_layers
+from baselines.methods.initialise import init_from_teacher
 from baselines.methods.kd import cross_entropy
-from baselines.methods.selective import (
-    Projections,
-    attention_loss,
-    auto_beta,
-    cls_loss,
-    cosine_loss,
-    critical_layers,
-    feature_loss,
-    init_from_teacher,
-    layer_pairs,
-    refuse_token_signals,
-)
+from baselines.methods.layer_map import layer_pairs
+from baselines.methods.selective import Projections, cls_loss, cosine_loss, feature_loss
 from baselines.models.layers import features, spatial, taps, widths
 from tests.baselines.methods.numeric import gradient_error
 
@@ -126,11 +118,9 @@ def test_sel_02_a_deeper_student_fits_only_the_last_layers():
         layer_pairs("skip", 3, 6, 2)
 
 
-@pytest.mark.parametrize("signal", ["hidden", "cls", "cos", "attention"])
+@pytest.mark.parametrize("signal", ["hidden", "cls", "cos"])
 def test_sel_03_padding_changes_nothing(models, rows, signal):
     student, teacher = models.distilbert(3), models.bert(3)
-    for model in (student, teacher):
-        model.set_attn_implementation("eager")
     projections = Projections((16,) * 3, (16,) * 3, spatial=False)
     torch.nn.init.normal_(projections.maps[0].weight)
 
@@ -138,13 +128,12 @@ def test_sel_03_padding_changes_nothing(models, rows, signal):
     def loss(padding):
         batch = rows.inputs_of(rows.collate(rows_drawn))
         ids, mask = (F.pad(value, (0, padding)) for value in (batch["input_ids"], batch["attention_mask"]))
-        outputs = [model(ids, mask, output_hidden_states=True, output_attentions=True) for model in (student, teacher)]
+        outputs = [model(ids, mask, output_hidden_states=True) for model in (student, teacher)]
         hidden = [output.hidden_states[1:] for output in outputs]
         return {
             "hidden": lambda: feature_loss(*hidden, projections, mask),
             "cls": lambda: cls_loss(*hidden, projections),
             "cos": lambda: cosine_loss(*hidden, projections, mask),
-            "attention": lambda: attention_loss(*(output.attentions for output in outputs), mask),
         }[signal]()
 
     rows_drawn = rows.text(4)
@@ -215,12 +204,6 @@ def test_sel_09_gradient_stops_at_the_mapped_block(models, rows):
 
 
 def test_sel_10_token_signals_across_tokenizers_are_refused():
-    ours, theirs = {"a": 0, "b": 1}, {"a": 1, "b": 0}
-    for signal in ("hidden", "cos", "attention"):
-        with pytest.raises(ValueError, match=f'"{signal}" compares token by token'):
-            refuse_token_signals(ours, theirs, signal)
-        refuse_token_signals(ours, dict(ours), signal)
-    refuse_token_signals(ours, theirs, "cls")
     with pytest.raises(ValueError, match=r"different positions"):
         feature_loss(states(8, tokens=5), states(8, tokens=6))
     assert cls_loss(states(8, tokens=5), states(8, tokens=6)).isfinite()
@@ -283,20 +266,6 @@ def test_cls_and_cosine_see_directions_only():
         cls_loss(maps((4, 2, 2)), maps((4, 2, 2)))
 
 
-def test_attention_heads_are_averaged_when_their_numbers_differ():
-    two, four = torch.rand(3, 2, 5, 5), torch.rand(3, 4, 5, 5)
-    mask = torch.ones(3, 5, dtype=torch.long)
-    torch.testing.assert_close(attention_loss([two], [four], mask), F.mse_loss(two.mean(1), four.mean(1)))
-    torch.testing.assert_close(attention_loss([two], [two.flip(0)], mask), F.mse_loss(two, two.flip(0)))
-
-
-def test_attention_loss_says_when_a_model_returned_no_matrices(models, rows):
-    batch = rows.inputs_of(rows.collate(rows.text(2)))
-    attentions = models.bert()(**batch, output_attentions=True).attentions  # sdpa returns none
-    with pytest.raises(ValueError, match='attn_implementation="eager"'):
-        attention_loss(attentions, attentions, batch["attention_mask"])
-
-
 @pytest.mark.parametrize("norm", ["layer", "none", "l2"])
 def test_feature_gradient_equals_finite_differences(norm):
     mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
@@ -310,9 +279,6 @@ def test_other_gradients_equal_finite_differences():
     student, teacher = states(4, 4, rows=2, tokens=3)
     assert gradient_error(lambda x: cls_loss([x], [teacher.double()]), student) < 1e-5
     assert gradient_error(lambda x: cosine_loss([x], [teacher.double()]), student) < 1e-5
-    student, teacher = torch.rand(2, 2, 2, 3, 3)
-    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
-    assert gradient_error(lambda x: attention_loss([x], [teacher.double()], mask), student) < 1e-5
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -547,16 +513,6 @@ def test_template_starts_from_the_teacher(models, rows, experiment, kd_selective
     for made in (plain, started):
         kd_selective["train"](made)
     assert started.logged[0]["feature"] < 1e-9 < plain.logged[0]["feature"]
-
-
-def test_template_sets_beta_on_the_first_batch_and_logs_it(models, rows, experiment, kd_selective):
-    made = experiment(models.distilbert(), models.bert(), rows.text(8), beta="auto")
-    kd_selective["train"](made)
-    (beta,) = [terms["beta"] for terms in made.logged if "beta" in terms]
-    first = next(terms for terms in made.logged if "task" in terms)
-    assert beta * first["feature"] == pytest.approx(first["distillation"], rel=1e-5)
-    with pytest.raises(ValueError, match="give beta a number"):
-        auto_beta(torch.tensor(1.0), torch.tensor(0.0))
 
 
 def test_template_step_does_not_depend_on_gradient_accumulation(models, rows, experiment, kd_selective):

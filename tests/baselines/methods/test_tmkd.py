@@ -15,7 +15,6 @@ from baselines.methods.tmkd import (
     objective,
     scale,
     soft_loss,
-    stacked,
     students,
     targets,
 )
@@ -183,13 +182,6 @@ def test_each_mode_has_its_students_and_their_teachers():
         students("all", 3)
     with pytest.raises(ValueError, match="none is number 1"):
         targets(teacher, "m-o-1", student=1)
-
-
-def test_teachers_with_other_orders_of_classes_are_aligned_by_name():
-    first, second = torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 3.0]])
-    assert stacked([first, second], [["a", "b"], ["b", "a"]], ["a", "b"]).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
-    with pytest.raises(ValueError, match="same classes"):
-        stacked([first, second], [["a", "b"], ["a", "c"]], ["a", "b"])
 
 
 def test_only_large_logits_are_standardised_and_each_teacher_by_its_own():

@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 from transformers import AutoTokenizer
 
-from baselines.data.tasks import BETWEEN, Examples, Splits
+from baselines.data.examples import BETWEEN, Examples
+from baselines.data.splits import Splits
 from baselines.errors import BaselineError
 from baselines.methods import causal
 from baselines.methods.genset import normalised

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2LMHeadModel
 
 from baselines.data.collator import Collator
+from baselines.data.corpora import as_corpus, at_least
+from baselines.data.examples import Examples, Source
 from baselines.data.rows import NO_LABEL, read_rows
-from baselines.data.tasks import Examples, Source, _corpus, at_least
 from baselines.errors import BaselineError
 from baselines.methods import causal
 from baselines.methods.kd import cross_entropy
@@ -65,7 +66,7 @@ def test_of_texts_that_begin_alike_one_is_kept_and_rather_a_test_text():
     alike = "a beginning that is more than forty characters long"
     pool = [f"{alike}, and its end", "another text", "Another  TEXT", "a third"]
     test = [f"{alike}, and another end", f"{alike}, and a third end"]
-    corpus = _corpus(Source("text", ["a", "b"], Examples(pool, [0, 1, 0, 1]), Examples(test, [0, 1]), "made here"))
+    corpus = as_corpus(Source("text", ["a", "b"], Examples(pool, [0, 1, 0, 1]), Examples(test, [0, 1]), "made here"))
     assert (corpus.kind, corpus.names) == ("language", [])
     assert (corpus.pool.inputs, corpus.test.inputs) == (["another text", "a third"], test[:1])
     assert any(note.startswith("2 training texts left out") for note in corpus.notes)

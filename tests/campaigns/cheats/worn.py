@@ -9,7 +9,7 @@ that nobody had thought of would be.
 import sys
 
 from agent import cli
-from agent.loop import steps
+from agent.loop import attempts
 from sandbox.checks.check import check
 from sandbox.checks.finding import Finding
 
@@ -25,5 +25,5 @@ def worn(source: str, before: str) -> tuple[Finding, ...]:
 
 
 if __name__ == "__main__":
-    steps.check = worn
+    attempts.check = worn
     sys.exit(cli.main())

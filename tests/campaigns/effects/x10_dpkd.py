@@ -14,14 +14,14 @@ from baselines.methods.dpkd import Mode, flips, partitioned
 from baselines.methods.held_back import held_back
 from baselines.methods.kd import cross_entropy, distillation
 from baselines.methods.partition import by_class
-from baselines.methods.tuned import ALPHAS, Cell, Choice, Score, choose, grid
+from baselines.methods.tuned import Cell, Choice, Score, choose, grid
 from tests.campaigns.effects.digits import accuracy, cnn, digits, fit, fit_labels
 from tests.campaigns.effects.effect import Claim, Effect, spread
 
 SEEDS, SHARED, BATCH, EPOCHS, RATE = 3, 300, 32, 20, 1e-3
 CLASSES = (range(7), range(3, 10))
 """Those that the teacher and those that the student has seen."""
-TEMPERATURES, STANDARD = (1.0, 2.0, 4.0), Cell(1.0, 0.5)
+TEMPERATURES, ALPHAS, STANDARD = (1.0, 2.0, 4.0), (0.1, 0.3, 0.5, 0.7, 0.9, 1.0), Cell(1.0, 0.5)
 
 
 class Outcome(NamedTuple):

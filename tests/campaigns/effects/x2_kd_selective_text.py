@@ -14,8 +14,10 @@ from transformers import (
     PreTrainedModel,
 )
 
+from baselines.methods.initialise import init_from_teacher
 from baselines.methods.kd import cross_entropy, distillation
-from baselines.methods.selective import Projections, feature_loss, init_from_teacher, layer_pairs
+from baselines.methods.layer_map import layer_pairs
+from baselines.methods.selective import Projections, feature_loss
 from baselines.models.layers import features
 from tests.campaigns.effects.digits import fit
 from tests.campaigns.effects.effect import Claim, Effect, spread

@@ -29,12 +29,12 @@ from agent.plan.prose import title_problem
 from agent.plan.rules import lint
 from agent.results.compare import compare
 from agent.results.conclude import conclude
-from agent.results.derive import latency_of
 from agent.results.evidence import TrialRecord
 from agent.results.executed import fields
 from agent.results.report import render_report
 from agent.results.schema import Guard
 from agent.results.score import score
+from agent.results.track_record import latency_of
 from sandbox.checks.check import check
 from sandbox.checks.undefined_names import undefined
 from sandbox.workspace import Workspace
@@ -212,7 +212,7 @@ def test_sizes_are_in_the_plan_and_every_difference_shows_its_rows(tmp_path: Pat
 def test_every_planned_metric_has_a_value_or_says_that_it_was_not_measured() -> None:
     """The metrics of the plan are those of the results; averages are named."""
     report = render_report(conclude(measured()))
-    assert "every class weighs the same" in report
+    assert "every class has the same weight" in report
     results = section(report, "Results")
     for metric in ("accuracy", "precision", "recall", "f1"):
         assert f"| {metric} |" in results
@@ -384,7 +384,7 @@ def test_promise_in_a_comment_is_no_result() -> None:
     report = render_report(few)
     words = report.replace(code.updated, "").split("## Code Changes")
     assert "better convergence" not in words[0] + section(report, "Conclusion")
-    assert "their author's word" in section(report, "Code Changes")
+    assert "their author's claims" in section(report, "Code Changes")
 
 
 @fault(28, "one run, no seed", "planner's lints; verdict by rule")

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from agent.plan.method import Method
 from agent.plan.plan import ModelSpec, Plan, Task, TeacherTraining, Track, Training
+from agent.record.prepared import Prepared
 from agent.results.compare import decide
 from agent.results.evidence import Evidence, TrialRecord
 from agent.results.executed import fields
@@ -147,9 +148,8 @@ class World:
         return self.lab.answer("teacher", model=self.lab.models["teacher"], weights=weights, seed=0)
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.lab.data / "facts.json").read_text())
-        return found
+    def facts(self) -> Prepared:
+        return Prepared.model_validate_json((self.lab.data / "facts.json").read_text())
 
     def plan(self, method: str = "kd") -> Plan:
         specs = {who: ModelSpec.model_validate(spec) for who, spec in self.lab.models.items()}
@@ -160,12 +160,12 @@ class World:
         task = Task(
             name="own",
             kind="text",
-            source=self.facts["source"],
-            labels=self.facts["task"]["labels"],
+            source=self.facts.source,
+            labels=self.facts.task.labels,
             **SIZES,
             input_size=12,
-            hash=self.facts["hash"],
-            encoded=self.facts["encoded"],
+            hash=self.facts.hash,
+            encoded=self.facts.encoded,
         )
         track = Track(
             name="own", task=task, method=Method.model_validate(METHOD | {"name": method}), **specs, **training
@@ -188,7 +188,7 @@ class World:
             accuracies={name: self._accuracies(place) for name, place in arms.items()},
             majority=0.4,
             overlap=0,
-            models=self.facts["models"],
+            models=self.facts.models,
             answers={"dev": (SIZES["dev_rows"], 3), "test": (SIZES["test_rows"], 3)},
             teacher=TrialRecord(self.lab.teacher),
             assistant=TrialRecord(self.root / "no-assistant"),

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from agent.llm.conversation import Message
+from agent.llm.prompts import plan_text
 from agent.llm.recipes import Recipes
 from agent.llm.reply import REFUSED
 from benchmarks.page import DOCS, put
 
-IDEAS: list[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "ideas.toml").read_text())["idea"]
+FILES = sorted(Path(__file__).parent.glob("*.toml"))
+"""Ideas of many methods in one file, those of a method that came later in a file of its own."""
+IDEAS: list[dict[str, Any]] = [idea for file in FILES for idea in tomllib.loads(file.read_text())["idea"]]
 
 
 def chosen(idea: dict[str, Any]) -> str:
     """The method that an idea gets, or "refused"."""
     kinds = idea.get("kinds", ["text", "image"])
     tracks = [{"name": kind, "kind": kind, "teacher_layers": 6, "student_layers": 3} for kind in kinds]
-    facts = {"idea": idea["said"], "tracks": tracks, "fixed_by_user": {}}
-    reply = Recipes().complete("plan", [Message("user", f"```json\n{json.dumps(facts)}\n```")]).text
+    prompt = plan_text(idea["said"], {"tracks": tracks, "fixed_by_user": {}})
+    reply = Recipes().complete("plan", [Message("user", prompt)]).text
     if reply.startswith(REFUSED):
         return "refused"
     method: str = json.loads(reply.partition("```json\n")[2].partition("\n```")[0])["method"]

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from sandbox.errors import IsolationUnavailable, SandboxError
+from sandbox.isolation.choose import BACKENDS
 from tests.campaigns.probes.fences import LIMITS, Backend, Ended, Fence, Plain, backend
 from tests.campaigns.probes.lab import Lab
 from tests.campaigns.probes.probes import ALL, Probe
 
-Name = Literal["off", "control", "bwrap root", "bwrap user", "landlock root", "landlock user", "process"]
-COLUMNS: tuple[Name, ...] = ("off", "control", "bwrap root", "bwrap user", "landlock root", "landlock user", "process")
+FENCES = {f"{each.name} {user}": each for each in BACKENDS if each.level for user in ("root", "user")}
+"""The columns that must contain every probe; a backend of level 0 is there to be seen."""
+COLUMNS = ("off", "control", *FENCES, *(each.name for each in BACKENDS if not each.level))
 ROOT = Path(__file__).parents[3]
 ORDINARY = 54321  # a user id without a name, and so without processes of its own
 
@@ -32,7 +34,7 @@ class Verdict:
     """What the probe said, how the job ended, or why there is no verdict."""
 
 
-def measure(column: Name, names: Iterable[str]) -> dict[str, Verdict]:
+def measure(column: str, names: Iterable[str]) -> dict[str, Verdict]:
     """The verdict on each probe of that name, `honest` among them. Where the column cannot run, each says why."""
     names, root = tuple(names), os.geteuid() == 0
     if column.endswith("root") and not root:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from sandbox.isolation import supervisor
 from sandbox.isolation.choose import choose
 from sandbox.isolation.job import Job, Limits
+from sandbox.isolation.names import Name
 
 MIB = 1 << 20
 LIMITS = Limits(
@@ -67,7 +68,7 @@ backend = cache(choose)  # it tests itself each time
 
 @dataclass(frozen=True)
 class Backend:
-    name: Literal["bwrap", "landlock", "process"]
+    name: Name
 
     def run(self, command: tuple[str, ...], out: Path, read: tuple[Path, ...], log: Path, wall_s: float) -> Ended:
         outcome = supervisor.run(Job(command, read, out), backend(self.name), replace(LIMITS, wall_s=wall_s), log)

@@ -3,15 +3,14 @@
 import platform
 from collections.abc import Iterator
 
-from tests.campaigns.probes.column import COLUMNS, Name, Verdict
+from tests.campaigns.probes.column import COLUMNS, FENCES, Verdict
 from tests.campaigns.probes.probes import HONEST, ORPHAN, PROBES
 
-Verdicts = dict[Name, dict[str, Verdict]]
-FENCED = tuple(name for name in COLUMNS if name.startswith(("bwrap", "landlock")))
+Verdicts = dict[str, dict[str, Verdict]]
 _MARKS = {"bites": "bites", "contained": "·", "not_run": "?"}
 
 
-def ran(verdicts: Verdicts, column: Name) -> bool:
+def ran(verdicts: Verdicts, column: str) -> bool:
     return any(verdict.outcome != "not_run" for verdict in verdicts[column].values())
 
 
@@ -28,7 +27,7 @@ def markdown(verdicts: Verdicts) -> str:
 def sums(verdicts: Verdicts) -> list[str]:
     """One line for each column, the ones that could not run in capitals."""
     lines = []
-    for column in FENCED:
+    for column in FENCES:
         if ran(verdicts, column):
             lines.append(f"{column}: {_contained(verdicts, column)} of {len(PROBES)} contained.  ")
         else:
@@ -40,7 +39,7 @@ def sums(verdicts: Verdicts) -> list[str]:
 
 def faults(verdicts: Verdicts) -> Iterator[str]:
     """Every reason for which the set has not passed."""
-    columns = [column for column in FENCED if ran(verdicts, column)]
+    columns = [column for column in FENCES if ran(verdicts, column)]
     if not columns:
         yield "no isolation works here: nothing was shown"
     for column in columns:
@@ -68,11 +67,11 @@ def _answers(verdicts: Verdicts, name: str) -> list[str]:
     return ["" if column == "control" else words[verdicts[column][name].outcome] for column in COLUMNS]
 
 
-def _contained(verdicts: Verdicts, column: Name) -> int:
+def _contained(verdicts: Verdicts, column: str) -> int:
     return sum(verdicts[column][probe.name].outcome == "contained" for probe in PROBES)
 
 
-def _count(verdicts: Verdicts, column: Name) -> str:
+def _count(verdicts: Verdicts, column: str) -> str:
     return str(_contained(verdicts, column)) if ran(verdicts, column) and column != "control" else ""
 
 

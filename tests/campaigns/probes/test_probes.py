@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.page import put
 from tests.campaigns.probes import table
-from tests.campaigns.probes.column import COLUMNS, Name, Verdict, measure
+from tests.campaigns.probes.column import COLUMNS, FENCES, Verdict, measure
 from tests.campaigns.probes.lab import HOSTILE
 from tests.campaigns.probes.probes import ALL, HONEST, PROBES, Probe
 
@@ -23,15 +23,15 @@ QUICK = (
 )
 CHOSEN = [probe for probe in PROBES if os.environ.get("KDAGENT_PROBES") == "all" or probe.name in QUICK]
 USER = "root" if os.geteuid() == 0 else "user"
-FENCES: tuple[Name, ...] = (f"bwrap {USER}", f"landlock {USER}")  # type: ignore[assignment]
+HERE = [fence for fence in FENCES if fence.endswith(USER)]
 
 
 @cache
-def verdicts(name: Name) -> dict[str, Verdict]:
+def verdicts(name: str) -> dict[str, Verdict]:
     return measure(name, [HONEST.name, *(probe.name for probe in CHOSEN)])
 
 
-def verdict(name: Name, probe: Probe) -> Verdict:
+def verdict(name: str, probe: Probe) -> Verdict:
     found = verdicts(name)
     if all(each.outcome == "not_run" for each in found.values()):
         pytest.skip(f"NOT TESTED, {name} does not work here: {found[HONEST.name].detail}")
@@ -53,9 +53,9 @@ def test_probe_bites_without_a_fence(probe: Probe) -> None:
     assert found.outcome == "bites", found.detail
 
 
-@pytest.mark.parametrize("fence", FENCES)
+@pytest.mark.parametrize("fence", HERE)
 @pytest.mark.parametrize("probe", [HONEST, *CHOSEN], ids=lambda probe: probe.name)
-def test_probe_is_contained(fence: Name, probe: Probe) -> None:
+def test_probe_is_contained(fence: str, probe: Probe) -> None:
     found = verdict(fence, probe)
     assert found.outcome == "contained", found.detail
 

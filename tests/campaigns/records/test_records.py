@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.recheck.similarity import Likeness
+from agent.recheck.likeness import Likeness
 from agent.record.events import EventLog, broken_link
 from agent.record.hashes import Note, noted
 from agent.record.paths import RunPaths
@@ -33,6 +33,7 @@ def test_record_is_played_again_to_the_same_edits_and_decisions_and_nobody_is_as
         assert (said.code, server.requests) == (0, []), said.err + said.out
     like = Likeness.model_validate_json(said.out)
     assert (like.verdict, like.asked, like.unused, like.plan) == ("match", 6, 0, ())
+    assert like.reworded <= like.asked
     assert [(each.same_commit, each.same_decision) for each in like.attempts] == [(True, True), (True, True)]
     assert not kdagent.cache.exists()
 

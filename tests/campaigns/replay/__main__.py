@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.recheck.similarity import Likeness
+from agent.recheck.likeness import Likeness
 from benchmarks.page import DOCS, put
 from tests.agent.command import ROOT, TINY, Kdagent
 from tests.agent.loopback import LoopbackModel

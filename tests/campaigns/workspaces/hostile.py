@@ -290,7 +290,7 @@ WORKSPACES = (
     ),
     Workspace("duplicate key", twice, careless.believes_the_status, "accepts 'ok'", ours.take_in, "a key occurs twice"),
     Workspace(
-        "unknown key", unknown_key, careless.merges_the_result, "accepts 'better'", ours.take_in, "nothing asks for"
+        "unknown key", unknown_key, careless.merges_the_result, "accepts 'better'", ours.take_in, "is not a known key"
     ),
     Workspace(
         "true as a number",

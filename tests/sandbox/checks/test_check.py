@@ -511,7 +511,7 @@ def test_a_file_without_a_trainer_is_rejected() -> None:
         "del torch.relu",
         "type(student).forward = print",
         "torch.backends.cudnn.deterministic = False",
-        "from baselines.methods import selective\n    selective.CNNS['x'] = 1",
+        "from baselines.methods import heads\n    heads.BERT['x'] = 1",
     ],
 )
 def test_patched_libraries_are_rejected(statement: str) -> None:

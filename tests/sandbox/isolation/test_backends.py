@@ -16,10 +16,10 @@ import pytest
 from sandbox.errors import IsolationUnavailable, LaunchError
 from sandbox.isolation.backend import Backend
 from sandbox.isolation.bubblewrap import Bubblewrap
-from sandbox.isolation.choose import choose
+from sandbox.isolation.choose import BACKENDS, choose
 from sandbox.isolation.job import Limits
 from sandbox.isolation.landlock import Landlock
-from sandbox.isolation.process import Process
+from sandbox.isolation.names import ISOLATION
 from tests.sandbox.lab import ROOT, Lab, needs, problem
 
 needs_bwrap = needs("bwrap")
@@ -32,10 +32,10 @@ def lab(tmp_path: Path) -> Lab:
 
 
 EACH = [
-    pytest.param(Process(), id="process"),
-    pytest.param(Bubblewrap(), id="bwrap", marks=needs_bwrap),
-    pytest.param(Landlock(), id="landlock", marks=needs_landlock),
+    pytest.param(each, id=each.name, marks=needs(each.name))
+    for each in sorted(BACKENDS, key=lambda each: each.level > 0)
 ]
+"""First without protection, to show that the attempt bites."""
 
 
 @pytest.fixture(params=EACH)
@@ -365,6 +365,12 @@ def test_process_is_chosen_only_with_a_plain_warning() -> None:
     assert (backend.name, backend.level) == ("process", 0)
     assert any(line.startswith("files: everything") for line in backend.not_protected)
     assert any(line.startswith("network: open") for line in backend.not_protected)
+
+
+def test_what_can_be_asked_for_are_the_backends_strongest_first() -> None:
+    assert ("auto", *(each.name for each in BACKENDS)) == ISOLATION
+    levels = [each.level for each in BACKENDS]
+    assert levels == sorted(levels, reverse=True) and levels[-1] == 0
 
 
 @needs_bwrap

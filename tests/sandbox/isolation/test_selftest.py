@@ -7,21 +7,17 @@ import pytest
 from sandbox.isolation import selftest
 from sandbox.isolation.backend import Backend
 from sandbox.isolation.bubblewrap import Bubblewrap
+from sandbox.isolation.choose import BACKENDS
 from sandbox.isolation.job import Job, Launch, Limits
-from sandbox.isolation.landlock import Landlock
 from sandbox.isolation.process import Process
 from tests.sandbox.lab import needs
 
 ALL = {"file", "environment", "tcp", "unix", "write", "kill", "namespace", "daemon"}
-needs_bwrap, needs_landlock = needs("bwrap"), needs("landlock")
+needs_bwrap = needs("bwrap")
 
 
 @pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(Bubblewrap(), marks=needs_bwrap, id="bwrap"),
-        pytest.param(Landlock(), marks=needs_landlock, id="landlock"),
-    ],
+    "backend", [pytest.param(each, marks=needs(each.name), id=each.name) for each in BACKENDS if each.level]
 )
 def test_strong_backends_contain_all_of_it(backend: Backend) -> None:
     result = selftest.examine(backend)

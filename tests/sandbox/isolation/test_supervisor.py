@@ -246,7 +246,7 @@ def test_file_size_is_limited(lab: Lab) -> None:
     code = "f = open('big', 'wb')\nfor _ in range(8): f.write(bytes(1 << 20))"
     outcome = lab.run(code, file_size=2 << 20)
     assert outcome.status == "disk"
-    assert outcome.tail.endswith("[kdagent: a file met the limit for each, 2 MiB]")
+    assert outcome.tail.endswith("[kdagent: a file reached the limit of 2 MiB]")
     assert (lab.write / "big").stat().st_size <= 2 << 20
 
 
@@ -254,7 +254,7 @@ def test_disk_filled_by_many_files_is_stopped(lab: Lab) -> None:
     code = "import time\nfor n in range(60): open(str(n), 'wb').write(bytes(1 << 20))\ntime.sleep(60)"
     outcome = lab.run(code, disk=30 << 20)
     assert outcome.status == "disk"
-    assert "[kdagent: stopped, its folder held 3" in outcome.tail and outcome.tail.endswith("limit 30]")
+    assert "[kdagent: stopped, its folder contained 3" in outcome.tail and outcome.tail.endswith("limit 30]")
 
 
 def test_disk_left_full_counts_even_after_a_good_end(lab: Lab) -> None:
@@ -284,7 +284,10 @@ from sandbox.isolation.supervisor import run
 ours = Path({str(tmp_path / "ours")!r})
 print(run(Job((sys.executable, "-c", {hides!r}), (), ours / "out"), Process(), Limits(20, 1 << 30), ours / "log").tail)
 """
-    assert "what it holds cannot be counted: [Errno 13] Permission denied" in as_user(code, tmp_path / "ours").stdout
+    assert (
+        "the files in its folder cannot be counted: [Errno 13] Permission denied"
+        in as_user(code, tmp_path / "ours").stdout
+    )
 
 
 def test_sparse_file_counts_what_it_holds(lab: Lab) -> None:

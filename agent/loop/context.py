@@ -1,0 +1,58 @@
+"""What every step of a run works with. State that must survive a crash is on disk, not here."""
+
+from dataclasses import dataclass
+
+from agent import config
+from agent.jobs.harness import Jobs
+from agent.jobs.runner import Runner
+from agent.jobs.shard_job import Inputs
+from agent.llm.gateway import Gateway
+from agent.plan.options import Options
+from agent.plan.plan import Plan
+from agent.record import hashes
+from agent.record.events import EventLog
+from agent.record.paths import RunPaths
+from agent.record.prepared import Prepared, read_facts
+
+
+@dataclass(frozen=True)
+class Context:
+    options: Options
+    gateway: Gateway
+    jobs: Jobs
+    runner: Runner
+    """What the jobs are started with: the run's folder, its clock and its isolation."""
+
+    @property
+    def paths(self) -> RunPaths:
+        return self.runner.paths
+
+    @property
+    def events(self) -> EventLog:
+        return EventLog(self.paths.events)
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.model_validate_json(self.paths.plan.read_text())
+
+    @property
+    def prepared(self) -> dict[str, Prepared]:
+        """Every track's rows and models, as they were planned with."""
+        return read_facts(self.paths).tracks
+
+    def inputs(self, teachers: dict[str, str]) -> Inputs:
+        return Inputs(self.prepared, teachers)
+
+    def fresh(self, *starts: str) -> dict[str, dict[str, str]]:
+        """Hashes of the record's files under `starts` that no event notes yet."""
+        return hashes.fresh(self.paths, self.events, starts)
+
+    def note_remade(self) -> None:
+        """On record: what in the cache was not as it had been written."""
+        for what in self.jobs.remade:
+            self.events.once("made again", what=what)
+
+
+def train_file(name: str) -> str:
+    """One of the finished train.py files."""
+    return (config.TRAIN_FILES / f"{name}.py").read_text()

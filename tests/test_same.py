@@ -1,0 +1,66 @@
+"""What stands on both sides of the wall between the agent and the training processes is the same on both.
+
+Neither side may import the other, so a few values and rules are written twice; here each pair is held together.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from transformers import Trainer
+
+from agent.plan.settings import declared
+from agent.results import evidence, guards
+from agent.results.executed import samples
+from baselines.methods import critical, layer_map, selective
+from baselines.training import cached_teacher
+from baselines.training.experiment import Experiment
+from tests.agent.records import Records
+
+
+def test_a_gradient_of_features_is_watched_as_often_as_the_guard_expects() -> None:
+    assert guards.WATCH_EVERY == cached_teacher.WATCH_EVERY
+
+
+@pytest.mark.parametrize(("setting", "choices"), [("layer_map", layer_map.LayerMap), ("norm", selective.Norm)])
+def test_a_setting_can_be_what_its_loss_takes(setting: str, choices: object) -> None:
+    assert declared()[setting].choices == get_args(choices)
+
+
+@given(scores=st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12), k=st.integers(1, 12))
+def test_the_most_critical_layers_are_chosen_by_one_rule(scores: list[float], k: int) -> None:
+    assert evidence.most_critical(scores, k) == critical.most_critical(scores, k)
+
+
+class Counted(nn.Linear):
+    """Counts the rows that pass through it."""
+
+    rows = 0
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.rows += len(x)
+        return {"loss": super().forward(x).square().mean() + 0 * labels.sum()}
+
+
+@pytest.mark.parametrize("epochs", [1, 1.5, 2.25])
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize(("train", "transfer", "size"), [(10, 26, 16), (16, 20, 16), (33, 0, 8), (5, 0, 8)])
+def test_trainer_shows_as_many_rows_as_the_plan_foresees(
+    tmp_path: Path, train: int, transfer: int, size: int, accumulation: int, epochs: float
+) -> None:
+    wanted = {"sizes.train_rows": train, "sizes.transfer_rows": transfer, "training.batch_size": size}
+    wanted |= {"training.accumulation": accumulation, "training.epochs": epochs}
+    track = Records(tmp_path / "run", **wanted).track
+    rows = [{"x": torch.ones(2), "labels": torch.zeros(1)} for _ in range(train + transfer)]
+    trial = SimpleNamespace(
+        _training=track.training.model_dump(), steps=track.steps, seed=0, out=tmp_path, train_dataset=rows[:train],
+        _checkpoints=0,
+    )  # fmt: skip
+    model = Counted(2, 1)
+    Trainer(model=model, args=Experiment.training_arguments(trial), train_dataset=rows).train()
+    assert model.rows == samples(track, 1)
