@@ -14,6 +14,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
+from baselines.data import job_files
 from baselines.errors import BaselineError
 
 PROCESSES = {
@@ -33,12 +34,11 @@ def main(process: str, *paths: str) -> int:
     gc.freeze()
     gc.enable()
     for path in paths:
-        job = json.loads(Path(path).read_text())
         try:
-            work(job)
+            work(job_files.read(process, Path(path)))
         except BaselineError as error:
             text = json.dumps({"message": error.message, "hint": error.hint})
-            (Path(job["out"]) / "error.json").write_text(text)
+            (Path(json.loads(Path(path).read_text())["out"]) / "error.json").write_text(text)
             print(f"{error.message}\n{error.hint}", file=sys.stderr)
             return 2
     return 0

@@ -3,9 +3,10 @@
 Neither side may import the other, so a few values and rules are written twice; here each pair is held together.
 """
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -14,10 +15,25 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import Trainer
 
+from agent.frozen import Record
+from agent.jobs.job_files import (
+    PaceJob,
+    PredictJob,
+    PredictUnit,
+    PrepareJob,
+    ProbeJob,
+    TeacherJob,
+    TeacherUnit,
+    TrialJob,
+    TrialUnit,
+)
+from agent.jobs.runner import ProcessName
 from agent.plan import families as agent_families
 from agent.plan.settings import declared
 from agent.results import evidence, guards
 from agent.results.executed import samples
+from baselines.data import job_files
+from baselines.errors import BaselineError
 from baselines.methods import critical, layer_map, selective
 from baselines.models import families as baseline_families
 from baselines.training import cached_teacher
@@ -81,3 +97,38 @@ def test_a_family_starts_from_families_that_there_are_and_that_have_its_parts() 
     for family in ours.values():
         for other in family.starts_from:
             assert family.parts.keys() == ours[other].parts.keys() and family.shape.keys() == ours[other].shape.keys()
+
+
+@pytest.mark.parametrize("process", get_args(ProcessName))
+def test_a_job_file_has_the_fields_that_its_process_reads(process: str) -> None:
+    written = {"prepare": PrepareJob, "pace": PaceJob, "teacher": TeacherJob, "trial": TrialJob}
+    written |= {"probe": ProbeJob, "predict": PredictJob}
+    _same_fields(written[process], job_files.JOBS[process])
+    units = {"teacher": TeacherUnit, "trial": TrialUnit, "probe": TrialUnit, "predict": PredictUnit}
+    assert units.keys() == job_files.UNITS.keys()
+    if process in units:
+        _same_fields(units[process], job_files.UNITS[process][1])
+
+
+def _same_fields(written: type[Record], read: type) -> None:
+    """`out` is put in last, so that a job has the same key wherever it is written to."""
+    fields = written.model_fields
+    assert fields.keys() == get_type_hints(read).keys()
+    required = {name for name, field in fields.items() if field.is_required()} | fields.keys() & {"out"}
+    assert required == read.__required_keys__  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"colour": "red"}, "has an unknown colour"),
+        ({"threads": None}, "lacks threads"),
+        ({"units": [{"arm": "kd"}]}, "units lacks commit, lacks file"),
+    ],
+)
+def test_a_job_file_of_a_different_version_is_refused(tmp_path: Path, change: dict, problem: str) -> None:
+    job = dict.fromkeys(job_files.TrialJob.__required_keys__, "") | {"units": []} | change
+    path = tmp_path / "job-0.json"
+    path.write_text(json.dumps({name: value for name, value in job.items() if value is not None}))
+    with pytest.raises(BaselineError, match=problem):
+        job_files.read("trial", path)

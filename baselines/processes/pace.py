@@ -18,6 +18,7 @@ from typing import TextIO
 
 import torch
 
+from baselines.data.job_files import PaceJob
 from baselines.errors import BaselineError
 from baselines.models.compiled import is_compiled
 from baselines.models.device import DEVICE
@@ -50,7 +51,7 @@ class Turns:
         return max(0.0, sum(self.seconds[:WARM]) - WARM * self.usual)
 
 
-def pace(job: dict) -> None:
+def pace(job: PaceJob) -> None:
     """job: out, seen, model, training, threads, worth (seconds that a step takes at least where compiling is tried)."""
     torch.set_num_threads(job["threads"])
     found = _apart(job, lambda: {"plain": turns(job, False)[0].usual})

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from baselines.data.collator import Collator, last_places
+from baselines.data.job_files import PredictJob
 from baselines.data.rows import Rows, read_rows
 from baselines.methods.initialise import init_from_teacher
 from baselines.models.build import build
@@ -28,7 +29,7 @@ BATCH = 256
 WARM_UP, TIMED = 20, 200  # forwards of one row when latency is measured
 
 
-def predict(job: dict) -> None:
+def predict(job: PredictJob) -> None:
     """job: out, task (task.json), inputs (split file), threads, units [{name, model, weights, seed, latency, and for a
     student that starts from its teacher's layers init_layers and teacher (folder)}]."""
     torch.set_num_threads(job["threads"])

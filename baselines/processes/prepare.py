@@ -21,6 +21,7 @@ from baselines.data import rows, tasks
 from baselines.data.columns import decode
 from baselines.data.corpora import at_least
 from baselines.data.examples import Examples, Source
+from baselines.data.job_files import PrepareJob
 from baselines.data.splits import Splits, check, noisy, split
 from baselines.errors import BaselineError, reason
 from baselines.models.build import build, fetch, refuse_foreign
@@ -33,7 +34,7 @@ CLASSES, LETTERS = 512, 96  # entries of a corpus's vocabulary, each of them a c
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def prepare(job: dict) -> None:
+def prepare(job: PrepareJob) -> None:
     """job: out, task, sizes, data_seed, label_noise, input_size, batch_size; teacher, student, and where there is one
     assistant (specs); generator (settings), where sizes ask for generated_rows; views and mirror, where images have
     more than one view."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from baselines.data.job_files import ProbeJob
 from baselines.methods.initialise import init_from_teacher
 from baselines.methods.matching import matched, uses
 from baselines.models.build import build
@@ -23,7 +24,7 @@ from baselines.training.trainfile import save
 START, AS_IS, AGAIN = "start", "as-is", "again"
 
 
-def probe(job: dict) -> None:
+def probe(job: ProbeJob) -> None:
     """job: a trial job whose units have one seed each; student_layers."""
     torch.set_num_threads(job["threads"])
     for unit in job["units"]:

@@ -24,6 +24,7 @@ from torch import nn
 
 from baselines.data import augmented_views
 from baselines.data.collator import Collator
+from baselines.data.job_files import TeacherJob
 from baselines.data.job_rows import splits
 from baselines.data.rows import Rows, read_rows
 from baselines.errors import BaselineError
@@ -43,7 +44,7 @@ SCORED = 512  # dev rows on which a block is left out
 BATCH = 256  # rows per forward when outputs are cached; sorted by length, so padding is small
 
 
-def teach(job: dict) -> None:
+def teach(job: TeacherJob) -> None:
     """job: out, seen, labels, file (train.py to train it with), unit, seed, steps, checkpoints, threads; teacher (the
     folder of the one that an assistant learns from, else None); method, which may ask for several teachers, from one
     seed after another; for the cache of features also student_layers and feature_cache (bytes); dev (inputs and labels

@@ -22,13 +22,14 @@ from typing import TextIO
 import torch
 from transformers import Trainer  # noqa: F401 (every train.py needs it; it is loaded when first named, in each copy)
 
+from baselines.data.job_files import TrialJob
 from baselines.errors import BaselineError
 from baselines.training.experiment import Experiment
 from baselines.training.forked import apart
 from baselines.training.trainfile import import_file, save
 
 
-def trials(job: dict) -> None:
+def trials(job: TrialJob) -> None:
     """job: out, seen, labels, teacher, steps, checkpoints, threads, units [{arm, file, model, training, method, teacher
     (whether it has one), reveal_transfer, generated (whether it learns from generated rows), seeds}]."""
     torch.set_num_threads(job["threads"])

@@ -207,18 +207,18 @@ class Lab:
         unit = {"arm": "teacher", "model": self.models["teacher"], "method": {}, "teacher": False}
         unit |= {"training": TRAINING, "reveal_transfer": True}
         settings = {"unit": unit, "file": str(TEMPLATES / "student_only.py"), "seed": 0, "teacher": None}
-        cache = {"method": METHOD, "student_layers": 3, "feature_cache": 1 << 30}
+        cache = {"method": METHOD, "student_layers": 3, "feature_cache": 1 << 30, "checkpoints": 0, "dev": {}}
         return {"out": str(self.teacher), "steps": 2 * STEPS} | self._rows() | settings | cache | changes
 
     def unit(self, arm: str, **changes) -> dict:
         """A trial unit; `arm` names a template, or a train.py of its own in `file`."""
         unit = {"arm": arm, "file": str(TEMPLATES / f"{arm}.py"), "model": self.models["student"]}
         unit |= {"training": TRAINING, "method": METHOD, "teacher": arm not in ("student_only", "teacher_free")}
-        return unit | {"reveal_transfer": False, "seeds": [1]} | changes
+        return unit | {"reveal_transfer": False, "generated": False, "commit": "", "seeds": [1]} | changes
 
     def trial_job(self, *units: dict, **changes) -> dict:
         settings = {"out": str(self.trials), "teacher": str(self.teacher), "units": list(units), "steps": STEPS}
-        return settings | self._rows() | changes
+        return settings | {"checkpoints": 0, "versions": {}} | self._rows() | changes
 
     def predict_job(self, *units: dict, **changes) -> dict:
         inputs = {"task": str(self.data / "seen/task.json"), "inputs": str(self.data / "held/test.safetensors")}
@@ -231,7 +231,7 @@ class Lab:
             "model": self.models["student"],
             "weights": str(self.trials / arm / "1/weights.safetensors"),
         }
-        return unit | {"seed": 1, "latency": False} | changes
+        return unit | {"seed": 1, "latency": False, "init_layers": "none", "teacher": ""} | changes
 
     def train_file(self, folder: Path, arm: str, *edits: tuple[str, str]) -> str:
         """The template of `arm` with edits, as a file of its own."""
