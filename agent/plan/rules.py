@@ -6,16 +6,14 @@ from typing import Literal, get_args
 
 from agent.figures import count
 from agent.plan.cards import NOUNS, cards
+from agent.plan.families import Layers, a_or_an, families
 from agent.plan.plan import ModelSpec, Plan, Track, Training
 from agent.plan.prose import title_problem
 from agent.record.prepared import ModelFacts, Prepared, Who
 from agent.statistics import fewest_seeds, least_p
 
-PRETRAINED, SCRATCH, CNN, CNN_SGD = (1e-5, 5e-5), (1e-4, 5e-3), (1e-4, 1e-2), (0.01, 0.2)
-"""Usable learning rates: fine-tuned transformers, transformers from random weights, CNNs with Adam, CNNs with SGD."""
 MOST_WARMUP = 0.2
-FOLDS = ("bert", "distilbert")
-"""A teacher and a student of another family whose layers fit all the same."""
+LAYERS_OF: dict[Layers, str] = {"blocks": "a transformer's", "stages": "a CNN's", "recurrent": "a recurrent network's"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Lint:
 
 def foreseen(plan: Plan) -> list[Lint]:
     """Refusals that no row decides about: said before data are prepared, and texts written."""
-    rules = (_as_it_is, _of_kind, _shown, _recurrent, _generated)
+    rules = (_as_it_is, _of_kind, _shown, _unlike, _generated)
     found = [*_tracks_agree(plan), *(each for track in plan.tracks for about in rules for each in about(track))]
     return [each for each in found if each.level == "refusal"]
 
@@ -39,7 +37,7 @@ def lint(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Lint]:
     for track in plan.tracks:
         found += _foreign(plan, track)
         found += _as_it_is(track)
-        for about in (_rates, _schedule, _of_kind, _shown, _method, _recurrent, _generated, _rows):
+        for about in (_rates, _schedule, _of_kind, _shown, _method, _unlike, _generated, _rows):
             found += about(track)
         found += _answers(plan, track)
         found += _sizes(track, prepared[track.name])
@@ -123,9 +121,9 @@ def _rates(track: Track) -> Iterator[Lint]:
 
 
 def _usable(spec: ModelSpec, training: Training) -> tuple[float, float]:
-    if spec.architecture in ("bert", "distilbert", "roberta", "bilstm", "gpt2"):
-        return PRETRAINED if spec.checkpoint else SCRATCH
-    return CNN_SGD if training.optimizer == "sgd" else CNN
+    family = families()[spec.architecture]
+    rates = family.sgd_rates if training.optimizer == "sgd" else family.rates
+    return rates.pretrained if spec.checkpoint else rates.random
 
 
 def _called(spec: ModelSpec) -> str:
@@ -219,7 +217,7 @@ def _method(track: Track) -> Iterator[Lint]:
             f"{method.name} does not pair layers by what they are worth",
             "use --set layer_map=last, or --method kd_selective",
         )
-    if method.scored and track.task.kind == "image":
+    if method.scored and families()[track.teacher.architecture].layers == "stages":
         yield Lint(
             "refusal",
             f"{path}.layer_map",
@@ -239,14 +237,15 @@ def _method(track: Track) -> Iterator[Lint]:
 
 def _signal(track: Track, path: str) -> Iterator[Lint]:
     method, name = track.method, track.name
-    if method.signal == "attention" and track.task.kind == "text":
+    layouts = {families()[spec.architecture].layout for spec in (track.teacher, track.student)}
+    if method.signal == "attention" and "sequence" in layouts and track.task.kind in method.card.kinds:
         yield Lint(
             "refusal",
             f"{path}.signal",
-            "attention matrices of the teacher are not cached for text",
+            f"attention matrices of the teacher are not cached for {track.task.kind}",
             "use --set signal=hidden, cls, cos, relation or crd, or --method tinybert",
         )
-    if method.signal in ("cls", "cos") and track.task.kind == "image":
+    if method.signal in ("cls", "cos") and "map" in layouts:
         yield Lint(
             "refusal",
             f"{path}.signal",
@@ -318,18 +317,20 @@ def _undivided(track: Track) -> tuple[str, float] | None:
 
 def _init(track: Track, path: str) -> Iterator[Lint]:
     teacher, student = track.teacher, track.student
-    if track.task.kind == "image":
+    family = families()[student.architecture]
+    if family.layers == "stages":
         yield Lint(
             "refusal",
             f"{path}.init_layers",
             "a CNN student does not start from its teacher's layers",
             f"use --set {track.name}.init_layers=none",
         )
-    elif teacher.architecture != student.architecture and (teacher.architecture, student.architecture) != FOLDS:
+    elif teacher.architecture not in family.starts_from:
         yield Lint(
             "refusal",
             f"{path}.init_layers",
-            f"a {student.architecture} student does not start from the layers of a {teacher.architecture}",
+            f"{a_or_an(student.architecture)} student does not start from the layers of "
+            f"{a_or_an(teacher.architecture)}",
             f"use --set student.architecture={teacher.architecture}, or init_layers=none",
         )
     elif (teacher.width, teacher.heads) != (student.width, student.heads):
@@ -357,36 +358,39 @@ def _unfit(track: Track) -> str:
     return f"block {max(named)} is named, and the teacher has {depth}" * (max(named) > depth)
 
 
-def _recurrent(track: Track) -> Iterator[Lint]:
-    """What a bidirectional LSTM cannot be, or be taught by."""
-    if track.teacher.architecture == "bilstm":
+def _unlike(track: Track) -> Iterator[Lint]:
+    """Who cannot teach, and what layers of another sort than a teacher's cannot be taught."""
+    teacher, student = (families()[spec.architecture] for spec in (track.teacher, track.student))
+    called = a_or_an(track.student.architecture)
+    if not teacher.teaches:
+        able = next(name for name, row in families().items() if row.teaches and row.kind == teacher.kind)
         yield Lint(
             "refusal",
             f"tracks.{track.name}.teacher.architecture",
-            "a bilstm is a student here, too weak to teach",
-            "use --set teacher.architecture=bert",
+            f"{a_or_an(track.teacher.architecture)} is a student here, too weak to teach",
+            f"use --set teacher.architecture={able}",
         )
-    if track.student.architecture != "bilstm":
-        return
-    if track.student.heads:
+    recurrent = student.layers == "recurrent"
+    if recurrent and track.student.heads:
         yield Lint(
             "refusal",
             f"tracks.{track.name}.student.heads",
-            "a bilstm has no attention heads",
+            f"{called} has no attention heads",
             "use --set student.heads=0, or leave it out",
         )
-    if "features" in track.method.card.uses:
+    unlike = recurrent or (teacher.teaches and student.layers != teacher.layers)
+    if unlike and "features" in track.method.card.uses:
         yield Lint(
             "refusal",
             f"tracks.{track.name}.method.name",
-            f"{track.method.name} matches layers, and those of a bilstm answer to none of a transformer's",
+            f"{track.method.name} matches layers, and those of {called} answer to none of {LAYERS_OF[teacher.layers]}",
             "use --method kd or another that learns from logits alone",
         )
-    elif track.method.init_layers != "none":
+    elif recurrent and track.method.init_layers != "none":
         yield Lint(
             "refusal",
             f"tracks.{track.name}.method.init_layers",
-            "a bilstm cannot start from the layers of a transformer",
+            f"{called} cannot start from the layers of a transformer",
             "use --set init_layers=none",
         )
 

@@ -140,6 +140,12 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             "tracks.docstrings.method.init_layers",
             "a roberta student does not start from the layers of a bert",
         ),
+        (
+            "docstrings",
+            {"init_layers": "last", "student.architecture": "electra", "student.width": 96},
+            "tracks.docstrings.method.init_layers",
+            "an electra student does not start from the layers of a bert",
+        ),
     ],
 )
 def test_impossible_value_is_a_refusal(task: str, values: dict[str, Any], field: str, says: str) -> None:
