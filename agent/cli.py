@@ -2,7 +2,8 @@
 
 Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something · 2 usage,
 plan or data · 3 language model · 4 credentials · 5 training · 6 a replay drifted from its record · 7 it cannot be
-replayed · 8 waiting for a review · 130 Ctrl-C · 141 nobody reads on. A replay that does not match ends with 1.
+replayed · 8 waiting for a review · 130 Ctrl-C · 141 the output's reader is gone.
+A replay that does not match ends with 1.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A process that the harness starts: a step of a run, on one job file after another.
+"""A process that the agent starts: a step of a run, on one job file after another.
 
     python -m baselines PROCESS JOB.json …
 

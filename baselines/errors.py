@@ -1,8 +1,8 @@
-"""What a process of ours tells the harness when it cannot go on: one line, and what to do next."""
+"""The message of a process of ours to the agent when it cannot continue: one line, and what to do next."""
 
 
 class BaselineError(Exception):
-    """`message` says what, where and which value; `hint` says what to do next."""
+    """`message` names what, where and which value; `hint`, what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -11,5 +11,5 @@ class BaselineError(Exception):
 
 
 def reason(error: Exception) -> str:
-    """What another library's error says, on one short line."""
+    """Another library's error on one short line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -43,7 +43,7 @@ WHAT = {
     "TM": "timm, its task for distillation from logits",
     "K-on": "kdagent's trial, the teacher asked at every step",
     "K-c": "kdagent's trial, cached answers, every check on",
-    "K-given": "the same, given its memory anew at each step, as the system has it",
+    "K-given": "the same, with fresh memory at each step, as the system gives it",
     "K-32": "as K-full in fp32",
     "K-full": "kdagent as it runs: cached, its own batches, trials side by side, wide encoders in bf16",
 }
@@ -209,7 +209,9 @@ def _verdicts(bounds: Sequence[Bound], seconds: dict[str, list[float]]) -> list[
     for one, other, most in bounds:
         if one in seconds and other in seconds:
             found, low, high = ratio(seconds[one], seconds[other])
-            verdict = "reached" if high <= most else "**not reached**" if low > most else "open, the interval holds it"
+            verdict = (
+                "reached" if high <= most else "**not reached**" if low > most else "open, the interval includes it"
+            )
             beside = "" if other == "F0" else f"; the floor itself is {ratio(seconds['F0'], seconds[other])[0]:.2f}"
             said = f"{one} / {other} = {found:.2f} ({low:.2f}–{high:.2f}), to be at most {most:.2f}"
             lines.append(f"- {said}: {verdict}{beside}")

@@ -67,7 +67,7 @@ def tried(experiment: Experiment, arm: str, data: Path) -> tuple[float, float]:
 
 
 def table(title: str, what: str, column: str, found: dict[str, dict[str, list[float]]]) -> list[str]:
-    """The lines of two ways, the second held against the first seed by seed."""
+    """The lines of two ways, the second compared with the first seed by seed."""
     one, other = found.values()
     seeds = len(one["accuracy"])
     lines = [f"**{title}**: {what}.", "", f"| {column} | test accuracy | seconds |", "|---|---|---|"]

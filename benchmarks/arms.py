@@ -85,7 +85,7 @@ def optimizer(setting: Setting, model: torch.nn.Module, done: Pass) -> torch.opt
 
 
 def student_of(setting: Setting) -> torch.nn.Module:
-    """Without dropout, so that losses can be held against each other."""
+    """Without dropout, so that losses can be compared."""
     return undropped(setting.build_student().to(DEVICE).train())
 
 

@@ -52,7 +52,7 @@ def measured(setting: Setting, arms: Mapping[str, Arm], passes: int, more: int =
 
 def turns(setting: Setting, arms: Mapping[str, Arm], draw: random.Random) -> dict[str, Pass]:
     """All arms at once in one thread: the first turns of each by itself, for its memory, then a step of each in turn.
-    The order is drawn anew, since who comes after whom decides which memory is at hand.
+    The order is drawn again, since who comes after whom decides which memory is at hand.
 
     Threads of their own would each bring their own OpenMP team, and take twice as long.
     """
@@ -71,7 +71,7 @@ def turns(setting: Setting, arms: Mapping[str, Arm], draw: random.Random) -> dic
 
 
 def begun(arm: Arm, setting: Setting, count: int) -> tuple[greenlet, Pass]:
-    """After so many turns."""
+    """After that many turns."""
     working = greenlet(arm)
     done = working.switch(setting)
     for _ in range(count - 1):

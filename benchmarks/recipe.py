@@ -61,7 +61,7 @@ def workers(some: Sequence[Way]) -> Iterator[dict[tuple[str, int, bool], Workers
 
 
 def rounds(found: Mapping[str, Way], started: Mapping[tuple, Workers], count: int) -> dict[str, list[float]]:
-    """Seconds per row of each way in so many passes; ways take turns pass by pass, each round begun by another."""
+    """Seconds per row of each way in that many passes; ways take turns pass by pass, each round begun by another."""
     seconds: dict[str, list[float]] = {shown: [] for shown in found}
     for number in range(count):
         turn = number % len(found)

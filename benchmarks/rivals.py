@@ -97,7 +97,7 @@ def _textbrewer(setting: Setting, distiller: type, cached: bool) -> Pass:
 
 @contextlib.contextmanager
 def _unshuffled(setting: Setting):
-    """TextBrewer shuffles its cached batches; where losses are held against each other the order must be the same."""
+    """TextBrewer shuffles its cached batches; where losses are compared the order must be the same."""
     if not setting.mixed:
         random.shuffle = lambda _: None
     try:

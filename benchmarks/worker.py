@@ -56,7 +56,7 @@ class Workers:
             self._said(process)
 
     def seconds_per_row(self, setting: Setting, threads: int) -> float:
-        """Of one pass of every process at once, on so many threads each, building the model left out: from the first
+        """Of one pass of every process at once, on that many threads each, building the model left out: from the first
         step's end on, of the process that is slowest, scaled to the whole pass."""
         place = setting.folder / f"{setting.precision}-{threads}.json"
         setting.with_threads(threads).write(place)

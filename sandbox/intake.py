@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 def read_bytes(root: Path, name: str, cap: int) -> bytes:
     """The content of root/name; `name` is relative, with forward slashes.
 
-    Raises IntakeRejected for what is no plain file of its folder's owner, or longer than `cap` bytes.
+    Raises IntakeRejected for what is not a plain file of its folder's owner, or longer than `cap` bytes.
     """
     with _opened(root, name, cap) as (reader, size):
         return _exactly(reader, size, name)

@@ -1,1 +1,1 @@
-"""What runs share on this machine, keyed by content. Knows nothing of arms, attempts or results."""
+"""Entries that runs share on this machine, keyed by content. Knows nothing of arms, attempts or results."""

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ls|rm", parser_class=type(parser))
     common(actions.add_parser("ls", help="list entries: kind, key, size, last use, content, runs that need it"))
-    rm = actions.add_parser("rm", help="delete entries; a later run makes again what it needs")
+    rm = actions.add_parser("rm", help="delete entries; a later run rebuilds what it needs")
     common(rm)
     which = rm.add_mutually_exclusive_group(required=True)
     which.add_argument("key", nargs="*", default=[], metavar="KEY", help="a key, or a unique beginning of one")
     which.add_argument("--all", action="store_true", help="everything")
-    which.add_argument("--older", type=days, metavar="DAYS", help="what no run has used for that many days")
+    which.add_argument("--older", type=days, metavar="DAYS", help="entries that no run has used for that many days")
     rm.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -52,12 +52,12 @@ def _list(arguments: argparse.Namespace) -> int:
         print(_line(each))
     size = f"{total / 1e6:.1f} MB"
     remove = command("cache", "rm", "KEY", folder=settings.runs)
-    print(f"{len(found)} in {folder}, {size}; `{remove}` removes, and a run makes again what it needs")
+    print(f"{len(found)} in {folder}, {size}; delete with `{remove}`; a run rebuilds what it needs")
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    """Delete what was named, after saying what."""
+    """Delete the named entries, after listing them."""
     from agent.cache import inventory
     from agent.commands.confirm import confirm
     from agent.commands.settings import settings_of
@@ -71,7 +71,7 @@ def _remove(arguments: argparse.Namespace) -> int:
         found = inventory.idle(found, arguments.older)
     if found and not arguments.yes:
         print("\n".join(map(_line, found)), file=sys.stderr)
-        confirm(f"remove {len(found)} from the cache {folder}?", arguments.json)
+        confirm(f"delete {len(found)} entries from the cache {folder}?", arguments.json)
     removed = inventory.free(found)
     freed = sum(each.bytes for each in removed)
     if arguments.json:

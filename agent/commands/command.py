@@ -1,4 +1,4 @@
-"""What a command is."""
+"""A command of kdagent."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -13,6 +13,6 @@ class Command(NamedTuple):
     arguments: Callable[[ArgumentParser], object]
     """Adds its flags."""
     run: Callable[[Namespace], int]
-    """Takes what was parsed and returns the exit code. Imports what it needs itself: help must not wait for it."""
+    """Takes the parsed arguments and returns the exit code. Imports what it needs itself: help must not wait for it."""
     examples: str = ""
     """Shown below its flags."""

@@ -11,8 +11,8 @@ TIMES = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def common(parser: ArgumentParser) -> None:
     """The flags that every command has."""
-    text(parser, "--runs-dir", metavar="DIR", help="where runs are (default: runs/)")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    text(parser, "--runs-dir", metavar="DIR", help="folder of the runs (default: runs/)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
 
 
 def one_run(parser: ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def one_run(parser: ArgumentParser) -> None:
 
 
 def text(parser: ArgumentParser, flag: str, **more: Any) -> None:
-    """An option whose value must hold something: an empty shell variable is a mistake, not a default."""
+    """An option whose value must not be empty: an empty shell variable is a mistake, not a default."""
     parser.add_argument(flag, type=_not_empty, **more)
 
 

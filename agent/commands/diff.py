@@ -1,4 +1,4 @@
-"""`kdagent diff`: what differs between two runs."""
+"""`kdagent diff`: the differences between two runs."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -10,7 +10,7 @@ from agent.commands.common import RUN, common
 def arguments(parser: ArgumentParser) -> None:
     common(parser)
     parser.add_argument("first", metavar="RUN", help=RUN)
-    parser.add_argument("second", metavar="RUN", help="the run that is compared with it")
+    parser.add_argument("second", metavar="RUN", help="the run to compare with it")
 
 
 def run(arguments: Namespace) -> int:

@@ -10,7 +10,7 @@ from agent.commands.common import common, text
 def arguments(parser: ArgumentParser) -> None:
     common(parser)
     text(parser, "--data-dir", metavar="DIR", help="also look for the known tasks there")
-    text(parser, "--base-url", metavar="URL", help="also ask this endpoint")
+    text(parser, "--base-url", metavar="URL", help="also check this endpoint")
 
 
 def run(arguments: Namespace) -> int:

@@ -9,9 +9,11 @@ from agent.commands.common import one_run
 
 def arguments(parser: ArgumentParser) -> None:
     one_run(parser)
-    parser.add_argument("file", metavar="FILE", nargs="?", help="default: the run's id, .tar.gz, here")
-    parser.add_argument("--weights", action="store_true", help="with the trained weights")
-    parser.add_argument("--data", action="store_true", help="with the prepared data, where they are small")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="the file to write (default: RUN.tar.gz in this folder)"
+    )
+    parser.add_argument("--weights", action="store_true", help="include the trained weights")
+    parser.add_argument("--data", action="store_true", help="include the prepared data, where they are small")
 
 
 def run(arguments: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What `kdagent doctor` finds: what this machine has, what it lacks, and how to mend each thing."""
+"""The findings of `kdagent doctor`: what is there, what is missing, and how to fix it."""
 
 import importlib.util
 import json
@@ -18,14 +18,14 @@ from sandbox.isolation.choose import choose
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     name: str
     status: Literal["ok", "weak", "missing"]
     detail: str
     fix: str = ""
 
 
-def findings(settings: config.Settings, data_dir: str, base_url: str) -> Iterator[Finding]:
+def findings(settings: config.Settings, data_dir: str, base_url: str) -> Iterator[Check]:
     yield _git()
     yield _torch()
     yield _isolation()
@@ -36,62 +36,64 @@ def findings(settings: config.Settings, data_dir: str, base_url: str) -> Iterato
     yield _endpoint(base_url, settings)
 
 
-def _git() -> Finding:
+def _git() -> Check:
     if not shutil.which("git"):
-        return Finding("git", "missing", "no git program", "install git, for example: apt install git")
+        return Check("git", "missing", "git is not installed", "install git, for example: apt install git")
     said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
-    return Finding("git", "ok", said)
+    return Check("git", "ok", said)
 
 
-def _torch() -> Finding:
+def _torch() -> Check:
     """Asked in a process of its own: kdagent itself never imports torch."""
     card = "torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'"
     code = f"import torch; print(torch.__version__, {card})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     if done.returncode:
-        return Finding("torch", "missing", done.stderr.strip().splitlines()[-1], "make install")
-    return Finding("torch", "ok", done.stdout.strip())
+        return Check("torch", "missing", done.stderr.strip().splitlines()[-1], "make install")
+    return Check("torch", "ok", done.stdout.strip())
 
 
-def _isolation() -> Finding:
+def _isolation() -> Check:
     try:
         backend = choose()
     except IsolationUnavailable as error:
-        return Finding("isolation", "missing", error.message, error.hint)
+        return Check("isolation", "missing", error.message, error.hint)
     status: Literal["ok", "weak"] = "ok" if backend.level else "weak"
-    return Finding(
-        "isolation", status, f"{backend.name}, level {backend.level}, self-test contained {backend.selftest}"
-    )
+    return Check("isolation", status, f"{backend.name}, level {backend.level}, self-test contained {backend.selftest}")
 
 
-def _folder(name: str, folder: Path, setting: str) -> Finding:
+def _folder(name: str, folder: Path, setting: str) -> Check:
     try:
         check_folder(folder, setting)
     except UsageError as error:
-        return Finding(name, "missing", error.message, error.hint)
+        return Check(name, "missing", error.message, error.hint)
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return Finding(name, "ok", f"{folder}, {shutil.disk_usage(existing).free >> 30} GB free")
+    return Check(name, "ok", f"{folder}, {shutil.disk_usage(existing).free >> 30} GB free")
 
 
-def _data(name: str, embedded: bool, data_dir: str) -> Finding:
+def _data(name: str, embedded: bool, data_dir: str) -> Check:
     if embedded:
         needed = ("sklearn", "torch", "transformers", "scipy")
         lacking = [package for package in needed if not importlib.util.find_spec(package)]
         if lacking:
-            return Finding(name, "missing", f"embedded, needs {', '.join(lacking)}", "make install")
-        return Finding(name, "ok", "embedded")
+            return Check(name, "missing", f"embedded, needs {', '.join(lacking)}", "make install")
+        return Check(name, "ok", "embedded")
     folder = Path(data_dir) / name
     if data_dir and any(folder.glob("train*")):
-        return Finding(name, "ok", str(folder))
-    where = f"{folder} holds no train file" if data_dir else "no folder named"
-    return Finding(name, "weak", f"{where}; the hub will be asked", "use --data-dir DIR if you have the files")
+        return Check(name, "ok", str(folder))
+    where = f"{folder} has no train file" if data_dir else "no data folder named"
+    return Check(
+        name, "weak", f"{where}; rows will be downloaded from the hub", "use --data-dir DIR if you have the files"
+    )
 
 
-def _endpoint(base_url: str, settings: config.Settings) -> Finding:
+def _endpoint(base_url: str, settings: config.Settings) -> Check:
     if not base_url:
-        return Finding("endpoint", "ok", "none: the embedded recipes answer, without a network or a key")
+        return Check("endpoint", "ok", "none: the embedded recipes are used, without a network or a key")
     if not base_url.startswith(("http://", "https://")):
-        return Finding("endpoint", "weak", f"{base_url} is no http address", "write it as http://127.0.0.1:8000/v1")
+        return Check(
+            "endpoint", "weak", f"{base_url} is not a valid HTTP address", "write it as http://127.0.0.1:8000/v1"
+        )
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
@@ -100,12 +102,12 @@ def _endpoint(base_url: str, settings: config.Settings) -> Finding:
     try:
         with urlopen(Request(f"{base_url.rstrip('/')}/models", headers=key), timeout=10) as answer:
             models = [str(model["id"]) for model in json.load(answer)["data"]]
-        return Finding("endpoint", "ok", f"{base_url}: {', '.join(models[:5]) or 'no models listed'}")
+        return Check("endpoint", "ok", f"{base_url}: {', '.join(models[:5]) or 'no models listed'}")
     except HTTPError as error:
         fix = "set OPENAI_API_KEY or KDAGENT_API_KEY" if error.code in (401, 403) else "check --base-url"
-        return Finding("endpoint", "weak", f"{base_url} answered {error.code}", fix)
+        return Check("endpoint", "weak", f"{base_url} answered {error.code}", fix)
     except (OSError, HTTPException) as error:
         fix = "start the server, or check --base-url"
-        return Finding("endpoint", "weak", f"{base_url} cannot be reached: {error}", fix)
+        return Check("endpoint", "weak", f"{base_url} cannot be reached: {error}", fix)
     except (ValueError, KeyError, TypeError):
-        return Finding("endpoint", "weak", f"{base_url} answered, but not with a list of models", "check --base-url")
+        return Check("endpoint", "weak", f"{base_url} answered, but without a list of models", "check --base-url")

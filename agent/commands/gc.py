@@ -1,4 +1,4 @@
-"""`kdagent gc`: list what nothing needs any more; delete it with --yes."""
+"""`kdagent gc`: list files that nothing needs any more; delete them with --yes."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -10,8 +10,8 @@ from agent.commands.common import common
 def arguments(parser: ArgumentParser) -> None:
     common(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--dry-run", action="store_true", help="only list what it would delete (the default)")
-    what.add_argument("--yes", action="store_true", help="delete it")
+    what.add_argument("--dry-run", action="store_true", help="only list what would be deleted (the default)")
+    what.add_argument("--yes", action="store_true", help="delete them")
 
 
 def run(arguments: Namespace) -> int:
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
         print(f"left alone: {reason}")
     total = f"{sum(each.size for each in listed) / 1e6:.1f} MB"
     again = command("gc", "--yes", folder=settings.runs)
-    print(f"freed: {total}" if arguments.yes else f"would free: {total}; {again} does it")
+    print(f"freed: {total}" if arguments.yes else f"would free: {total}; delete with {again}")
     return 0
 
 

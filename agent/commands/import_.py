@@ -9,7 +9,7 @@ from agent.commands.common import common
 
 def arguments(parser: ArgumentParser) -> None:
     common(parser)
-    parser.add_argument("file", metavar="FILE", help="written by kdagent export")
+    parser.add_argument("file", metavar="FILE", help="a file that kdagent export wrote")
 
 
 def run(arguments: Namespace) -> int:
@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> int:
         print(json.dumps({"schema": 1, "run": runs.read(paths)}))
     else:
         check = command("verify", paths.id, folder=folder)
-        print(f"imported {paths.id}; nothing of it was run, and nothing of it was checked yet: {check}")
+        print(f"imported {paths.id}; none of its code was run, and it has not been checked yet: {check}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`kdagent lint`: what is wrong with reported metrics; 1 when something is."""
+"""`kdagent lint`: contradictions in reported metrics; 1 when there are any."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 def arguments(parser: ArgumentParser) -> None:
     common(parser)
-    parser.add_argument("metrics", nargs="+", metavar="METRICS.json", help="what a Trainer's evaluation reported")
-    text(parser, "--plan", metavar="PLAN.json|RUN", help="what was planned: a plan's file, or a run")
+    parser.add_argument(
+        "metrics", nargs="+", metavar="METRICS.json", help="metrics that a Trainer's evaluation reported"
+    )
+    text(parser, "--plan", metavar="PLAN.json|RUN", help="compare with the plan in this file, or of this run")
 
 
 def run(arguments: Namespace) -> int:
@@ -51,7 +53,7 @@ def _plan(arguments: Namespace) -> "Plan | None":
         return None
     found = read_plan(Path(named)) if Path(named).is_file() else plan_of(runs.find(settings_of(arguments).runs, named))
     if not found:
-        raise UsageError(f"run {named} has no plan yet", "name a plan.json, or a run that was planned")
+        raise UsageError(f"run {named} has no plan yet", "name a plan.json, or a planned run")
     return found
 
 

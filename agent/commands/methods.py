@@ -11,7 +11,7 @@ from agent.errors import UsageError
 
 def arguments(parser: ArgumentParser) -> None:
     common(parser)
-    parser.add_argument("words", nargs="*", metavar="show NAME", help="all that is known of one method")
+    parser.add_argument("words", nargs="*", metavar="show NAME", help="describe one method")
 
 
 def run(arguments: Namespace) -> int:
@@ -41,14 +41,14 @@ def _shown(words: list[str], known: list[str]) -> str:
 
     if len(words) != 2 or words[0] != "show" or words[1] not in known:
         problem = (
-            f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"not known: {words[0]!r:.80}"
+            f"no method {words[-1]!r:.80}" if words[0] == "show" and len(words) == 2 else f"unknown: {words[0]!r:.80}"
         )
         raise UsageError(problem, f"{command('methods', 'show', 'NAME')}, with one of {', '.join(known)}")
     return words[1]
 
 
 def method_settings(method: str) -> dict[str, dict[str, Any]]:
-    """Each setting that a method has: its default there, what it may be, and what it means."""
+    """Each setting of a method: its default there, its range and its meaning."""
     from agent.plan.cards import cards
     from agent.plan.settings import declared
 
@@ -61,7 +61,7 @@ def method_settings(method: str) -> dict[str, dict[str, Any]]:
 
 
 def _measured(name: str) -> list[dict[str, Any]]:
-    """What `make effects` wrote down about a method."""
+    """The measurements of `make effects` for a method."""
     from agent import config
 
     known: list[dict[str, Any]] = json.loads(config.EFFECTS.read_text())["claims"]

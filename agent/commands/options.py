@@ -1,4 +1,4 @@
-"""From parsed arguments to the settings and options of a run, and what is refused before a run exists."""
+"""From parsed arguments to the settings and options of a run, and the refusals before a run exists."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def own_options(paths: RunPaths, action: str) -> Options:
     options = Options.from_json(record["options"])
     if "imported" in record:
         raise UsageError(
-            f"run {paths.id} was imported: it cannot be {action}", f"ask for your own: {next_command(paths)}"
+            f"run {paths.id} was imported: it cannot be {action}", f"start your own run: {next_command(paths)}"
         )
     return options
 
@@ -73,7 +73,7 @@ def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_early(options: Options, settings: config.Settings) -> "Backend":
-    """Raises what can be known to be wrong before a run exists; the isolation that was tried on the way."""
+    """Raises errors that can be known before a run exists; returns the isolation that was tried on the way."""
     from agent.plan import planner
     from sandbox.isolation.choose import choose
     from sandbox.workspace import Workspace
@@ -82,7 +82,7 @@ def refuse_early(options: Options, settings: config.Settings) -> "Backend":
     planner.draft(options)
     runs.check_folder(settings.runs, "--runs-dir")
     runs.check_folder(settings.cache, "KDAGENT_CACHE")
-    Workspace(settings.runs)  # nothing is made there; it looks for git
+    Workspace(settings.runs)  # makes nothing there; checks for git
     backend = choose(options.isolation)
     if options.replay in ("", "live"):
         source(options, settings)
@@ -93,12 +93,14 @@ def _check_data(options: Options) -> None:
     from agent.plan.defaults import tracks
 
     if options.data and (options.data_dir or options.tasks):
-        raise UsageError("--data is a task of its own: it goes with neither --task nor --data-dir", "leave one out")
+        raise UsageError(
+            "--data is a task of its own: it cannot be combined with --task or --data-dir", "leave one of them out"
+        )
     if not options.data_dir:
         return
     if not Path(options.data_dir).is_dir():
         raise DataError(f"data folder {options.data_dir} does not exist", "check --data-dir")
     names, cards = tracks(options), config.cards(config.TASKS)
     if all(cards[name]["embedded"] for name in names):
-        problem = f"--data-dir is of no use: {' and '.join(names)} ship with the installed packages"
+        problem = f"--data-dir has no effect: {' and '.join(names)} ship with kdagent or its packages"
         raise UsageError(problem, "name a task that is in the folder with --task")

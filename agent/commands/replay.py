@@ -1,5 +1,5 @@
-"""`kdagent replay`: a run again from its record; 0 where it matches, 1 where it does not, 6 where the record does not
-fit, 7 where something that it takes is missing."""
+"""`kdagent replay`: rerun a run from its record; 0 where it matches, 1 where it does not, 6 where the record does not
+fit, 7 where something that it needs is missing."""
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -16,10 +16,12 @@ LEVELS = ("report", "agent", "full", "live")
 
 def arguments(parser: ArgumentParser) -> None:
     one_run(parser)
-    about = "report: render it; agent: play the record, train nothing; full (default): train; live: ask a model again"
+    about = (
+        "report: render it; agent: play the conversation, train nothing; full (default): train; live: ask a model again"
+    )
     parser.add_argument("--level", choices=LEVELS, default="full", help=about)
-    text(parser, "--data-dir", metavar="DIR", help="where the data are now")
-    text(parser, "--data", metavar="PATH", help="where your own data are now")
+    text(parser, "--data-dir", metavar="DIR", help="folder of the known tasks' data now")
+    text(parser, "--data", metavar="PATH", help="your own data now")
     text(parser, "--model", metavar="NAME", help="at level live: the model to ask")
     text(parser, "--base-url", metavar="URL", help="at level live: its endpoint")
     parser.add_argument("--isolation", choices=ISOLATION, help="default: as the run was")
@@ -47,7 +49,7 @@ def run(arguments: Namespace) -> int:
     if "imported" in record and trains and not arguments.yes:
         problem = f"run {original.id} was imported, and level {level} runs its train.py, isolated"
         agent = command("replay", original.id, "--level", "agent", folder=settings.runs)
-        raise UsageError(problem, f"read its report first, then add --yes; or without training: {agent}")
+        raise UsageError(problem, f"read its report first, then add --yes; or replay without training: {agent}")
     options = replay_options(Options.from_json(record["options"]), arguments, "imported" in record)
     options = replace(with_data(original, options), paces=paces_of(original) if level != "live" else {})
     runs.check_folder(settings.runs, "--runs-dir")
@@ -57,7 +59,7 @@ def run(arguments: Namespace) -> int:
 
 
 def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "Options":
-    """The options of the replay. Somebody else's run chooses neither how it is fenced in, nor which files of ours are
+    """The options of the replay. Somebody else's run chooses neither its isolation, nor the files of ours that are
     read, nor who is sent our key."""
     from dataclasses import replace
 

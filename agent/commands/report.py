@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def hint(paths: "RunPaths") -> str:
-    """How the run would come to a report."""
+    """How the run can get a report."""
     from agent.loop.going_on import next_command
     from agent.loop.session import REJECTED
     from agent.record import runs
@@ -22,7 +22,7 @@ def hint(paths: "RunPaths") -> str:
     if runs.read(paths).get("reason") == REJECTED:
         amend = command("review", paths.id, "--edit", "FIELD=VALUE", folder=paths.folder.parent)
         return f"its plan was rejected; amend it as a new run: {amend}"
-    return f"go on with: {next_command(paths)}"
+    return f"continue with: {next_command(paths)}"
 
 
 def run(arguments: Namespace) -> int:
@@ -42,4 +42,4 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-COMMAND = Command("write a run's report again, byte for byte", one_run, run)
+COMMAND = Command("render a run's report again, byte for byte", one_run, run)

@@ -1,4 +1,4 @@
-"""`kdagent resume`: go on where a run stopped."""
+"""`kdagent resume`: continue a run where it stopped."""
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _replay(session: "Session") -> int:
-    """Go on with a replay that was stopped."""
+    """Continue a replay that was stopped."""
     from agent.loop.going_on import next_command
     from agent.recheck import replay
     from agent.record import runs

@@ -19,7 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
     decision = parser.add_mutually_exclusive_group()
     for word in ("approve", "reject"):
         decision.add_argument(f"--{word}", dest="decision", action="store_const", const=word)
-    text(parser, "--comment", metavar="TEXT", help="say something, with a decision or alone")
+    text(parser, "--comment", metavar="TEXT", help="add a comment, with a decision or alone")
     about = "a new run with this plan field changed; repeat for several"
     parser.add_argument("--edit", type=setting, action="append", default=[], metavar="FIELD=VALUE", help=about)
     text(parser, "--author", metavar="NAME", help="who reviews (default: git's user.name, else the login name)")
@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _add(paths: "RunPaths", decision: "Decision", comment: str, author: str) -> None:
-    """A decision about a plan also settles what the run waits for."""
+    """A decision about a plan also ends the run's wait."""
     from agent.loop.session import REJECTED
     from agent.record import hashes, runs
     from agent.results import review
@@ -50,7 +50,7 @@ def _add(paths: "RunPaths", decision: "Decision", comment: str, author: str) -> 
     with runs.locked(paths):
         made = review.add(paths, decision, comment, author)
         if made.about == "plan" and decision != "comment":
-            rejected: tuple[runs.Status, str] = ("cancelled", REJECTED)
+            rejected: tuple[runs.RunStatus, str] = ("cancelled", REJECTED)
             hashes.stop(paths, *(rejected if decision == "reject" else ("planned", "")))
 
 
@@ -71,7 +71,7 @@ def _say_reviews(paths: "RunPaths", as_json: bool) -> None:
 
 
 def _review_next(paths: "RunPaths", about: str, pending: bool) -> str:
-    """Where the reviewed thing is, and what can be done."""
+    """Where the reviewed file is, and the possible next steps."""
     from agent.loop.going_on import next_command
     from agent.record.printed import command
     from agent.results import review
@@ -85,7 +85,7 @@ def _review_next(paths: "RunPaths", about: str, pending: bool) -> str:
         return f"report: {paths.report}"
     if (found := review.decided(paths)) and found.decision == "reject":
         return f"rejected; amend it as a new run: {command('review', paths.id, '--edit', 'FIELD=VALUE', folder=folder)}"
-    return f"go on with: {next_command(paths)}"
+    return f"continue with: {next_command(paths)}"
 
 
 def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings") -> int:
@@ -98,7 +98,9 @@ def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings")
     from agent.results import review
 
     if arguments.decision or arguments.comment:
-        raise UsageError("--edit makes a new run, and --approve, --reject and --comment are about this one", "use one")
+        raise UsageError(
+            "--edit makes a new run, while --approve, --reject and --comment are about this one", "use one of them"
+        )
     options, plan = own_options(paths, "amended"), review.planned(paths)
     edits = dict(arguments.edit)
     values = {name: value for name, value in options.values.items() if name not in edits} | edits

@@ -1,4 +1,4 @@
-"""`kdagent rm`: delete runs, after saying which."""
+"""`kdagent rm`: delete runs, after listing them."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> int:
     found = list(dict.fromkeys(runs.find(folder, name) for name in arguments.run))
     if not arguments.yes:
         print("\n".join(line(runs.listed(paths)) for paths in found), file=sys.stderr)
-        confirm(f"remove {len(found)} of the runs in {folder}?", arguments.json)
+        confirm(f"delete {len(found)} of the runs in {folder}?", arguments.json)
     runs.remove(found)
     removed = [paths.id for paths in found]
     print(json.dumps({"schema": 1, "removed": removed}) if arguments.json else f"removed: {', '.join(removed)}")

@@ -17,23 +17,23 @@ EXAMPLES = """examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)
-    parser.add_argument("idea", metavar="IDEA", help="one sentence; - reads it from standard input")
-    text(parser, "--scale", default="demo", metavar="demo|small|paper", help="how large (default: demo)")
-    text(parser, "--task", action="append", default=[], metavar="NAME", help="a task; repeat for several")
+    parser.add_argument("idea", metavar="IDEA", help="the idea in one sentence; - reads it from standard input")
+    text(parser, "--scale", default="demo", metavar="demo|small|paper", help="size of data and models (default: demo)")
+    text(parser, "--task", action="append", default=[], metavar="NAME", help="use this task; repeat for several")
     text(parser, "--data-dir", metavar="DIR", help="folder with one sub-folder per known task")
-    text(parser, "--data", metavar="PATH", help="your own task: CSV, parquet or image folder")
+    text(parser, "--data", metavar="PATH", help="your own task: a CSV or parquet file, or a folder of images")
     text(parser, "--method", metavar="NAME", help="fix the method (see: kdagent methods)")
     parser.add_argument("--train-size", type=int, metavar="N", help="labelled training rows; 0: all")
     parser.add_argument("--transfer-size", type=int, metavar="N", help="unlabelled rows for the teacher to label")
     parser.add_argument(
         "--label-noise", type=float, metavar="SHARE", help="share of training labels to alter, e.g. 0.2"
     )
-    parser.add_argument("--seeds", type=seeds, metavar="N|A,B,…", help="how many seeds, or which")
-    parser.add_argument("--attempts", type=int, metavar="N", help="edits that may be tried (default: 1)")
+    parser.add_argument("--seeds", type=seeds, metavar="N|A,B,…", help="number of seeds, or a list of them")
+    parser.add_argument("--attempts", type=int, metavar="N", help="number of edits to try (default: 1)")
     about = "fix a plan field, e.g. temperature=4 or ag_news.training.epochs=2"
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="FIELD=VALUE", help=about)
-    parser.add_argument("--budget", type=seconds, metavar="TIME", help="most time it may take, e.g. 90s, 30m, 2h")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="most tokens the language model may use")
+    parser.add_argument("--budget", type=seconds, metavar="TIME", help="time limit, e.g. 90s, 30m, 2h")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="token limit for the language model")
     text(parser, "--model", metavar="NAME", help="language model (default: the embedded recipes)")
     text(parser, "--base-url", metavar="URL", help="an OpenAI-compatible endpoint")
     parser.add_argument("--isolation", default="auto", choices=ISOLATION, help="default: auto")
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     backend = refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
     if (last := next(runs.every(settings.runs))) != paths:
-        print(f"kdagent: this clock is behind that of {last.id}: @last is that run, not {paths.id}", file=sys.stderr)
+        print(f"kdagent: this clock is behind that of {last.id}: @last names that run, not {paths.id}", file=sys.stderr)
     return Session(paths, options, settings, arguments.json, backend).go()
 
 

@@ -1,4 +1,4 @@
-"""`kdagent runs`: list the runs there are."""
+"""`kdagent runs`: list the runs."""
 
 import argparse
 import json
@@ -18,13 +18,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)
     parser.add_argument("--status", choices=STATUS, metavar="|".join(STATUS))
     parser.add_argument("--verdict", choices=VERDICTS, metavar="|".join(VERDICTS))
-    text(parser, "--task", metavar="NAME", help="with this task")
-    parser.add_argument("--tag", action="append", default=[], metavar="NAME", help="with this tag; repeat for several")
-    parser.add_argument("--since", type=since, metavar="DATE|TIME", help="2026-11-20, or 36h, or 7d")
+    text(parser, "--task", metavar="NAME", help="only runs with this task")
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="NAME", help="only runs with this tag; repeat for several"
+    )
+    parser.add_argument("--since", type=since, metavar="DATE|TIME", help="only runs since then: 2026-11-20, 36h or 7d")
 
 
 def since(value: str) -> str:
-    """A date, or a time that is as long ago, as runs note when they were made."""
+    """A date, or a time that long ago, in the form in which runs record when they were made."""
     from datetime import UTC, datetime, timedelta
 
     try:

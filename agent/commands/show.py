@@ -1,4 +1,4 @@
-"""`kdagent show`: what a run planned and found."""
+"""`kdagent show`: the plan and the results of a run."""
 
 import json
 from argparse import Namespace
@@ -69,4 +69,4 @@ def _scores(console: "Console", results: "Results") -> None:
         console.print(table)
 
 
-COMMAND = Command("show what a run planned and found", one_run, run)
+COMMAND = Command("show a run's plan and results", one_run, run)

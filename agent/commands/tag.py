@@ -1,4 +1,4 @@
-"""`kdagent tag`: name a run, or take names from it."""
+"""`kdagent tag`: tag a run, or remove tags from it."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -10,7 +10,7 @@ from agent.commands.command import Command
 def arguments(parser: ArgumentParser) -> None:
     common.one_run(parser)
     parser.add_argument("tag", type=common.tag, nargs="+", metavar="NAME")
-    parser.add_argument("--remove", action="store_true", help="take the names away")
+    parser.add_argument("--remove", action="store_true", help="remove these tags")
 
 
 def run(arguments: Namespace) -> int:

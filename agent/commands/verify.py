@@ -1,4 +1,4 @@
-"""`kdagent verify`: hold a run, or a copy of its folder anywhere, against its own record; 1 when something differs."""
+"""`kdagent verify`: check a run, or a copy of its folder anywhere, against its own record; 1 when something differs."""
 
 import json
 from argparse import Namespace

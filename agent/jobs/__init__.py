@@ -1,1 +1,1 @@
-"""The processes of a run: each has a job file and a fence; its files are taken in. Knows nothing of verdicts."""
+"""The processes of a run, each with a job file, in a sandbox; their files are taken in. Knows nothing of verdicts."""

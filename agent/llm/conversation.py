@@ -3,7 +3,7 @@
     blobs/<sha256>.json    request and reply bodies, canonical JSON, each named by its own hash
     exchanges.jsonl        one line per exchange, in order, failed ones too
 
-Neither holds a time, a path or a key, so the same conversation is the same bytes on every machine.
+Neither contains a time, a path or a key, so the same conversation is the same bytes on every machine.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ class Conversation:
     """Append-only. Every body and every line is on disk (fsync) before the call that wrote it returns."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ModelError when the folder holds a record that cannot be read."""
+        """Raises ModelError when the folder has a record that cannot be read."""
         self.folder = folder
         self._path = folder / "exchanges.jsonl"
         self.exchanges, self._end = _read(self._path)
@@ -126,7 +126,7 @@ class Conversation:
         self._append(given.model_copy(update=spoilt))
 
     def body(self, digest: str) -> dict[str, Any]:  # any: a request or a reply, as it was stored
-        """A stored body. Raises ModelError when it is missing or is not what its name says."""
+        """A stored body. Raises ModelError when it is missing or does not match its name."""
         path = self.folder / "blobs" / f"{digest}.json"
         data = path.read_bytes() if path.exists() else b""
         if _digest(data) != digest:
@@ -184,7 +184,7 @@ class Recorded:
     """The source of a replay: answers from a record, never live and never nearly.
 
     Where kdagent has changed since, its prompts may be worded differently: then a request that is not on record gets
-    the reply that stands at its place. What follows from it is compared all the same: plan, commits and decisions.
+    the reply at its place. What follows from it is compared all the same: plan, commits and decisions.
     """
 
     name = "recorded"
@@ -218,7 +218,7 @@ class Recorded:
         """The first message that differs from the request recorded at this place."""
         recorded = [e for e in self._record.exchanges if e.purpose == request.purpose and e.reply]
         if occurrence >= len(recorded):
-            return f"it holds {len(recorded)}"
+            return f"it has {len(recorded)}"
         theirs = self._record.body(recorded[occurrence].request)["messages"]
         ours = [asdict(message) for message in request.messages]
         for number, (old, new) in enumerate(zip(theirs, ours, strict=False), start=1):
@@ -237,11 +237,11 @@ def _first_difference(old: str, new: str) -> str:
     for number, (was, now) in enumerate(zip(old.split("\n"), new.split("\n"), strict=False), start=1):
         if was != now:
             return f"line {number} was {was[:80]!r}, is {now[:80]!r}"
-    return "one of the two goes on longer"
+    return "one of the two is longer"
 
 
 def _read(path: Path) -> tuple[list[Exchange], int]:
-    """The exchanges of a file and the length of its whole lines in bytes; a last line that a crash cut off is none."""
+    """The exchanges of a file and the length of its whole lines in bytes; one that a crash cut off does not count."""
     data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
     try:

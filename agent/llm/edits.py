@@ -25,7 +25,7 @@ class Edit:
 def apply(reply_text: str, source: str) -> str:
     """The source of train.py after the edits in a reply.
 
-    Raises EditError, which says what to write instead, and NoFurtherEdit where the model offers none.
+    Raises EditError, which tells what to write instead, and NoFurtherEdit where the model offers none.
     """
     text = without_thoughts(reply_text)
     edits = _edits(text)
@@ -82,7 +82,7 @@ def _place(name: str, lines: list[str], search: list[str]) -> tuple[int, int]:
     if not places:
         raise EditError(
             problem + f"the search text, which starts {search[0].strip()!r}, does not occur",
-            hint="copy the lines exactly as they stand in the file",
+            hint="copy the lines exactly as they are in the file",
         )
     if len(places) > 1:
         where = ", ".join(str(start + 1) for start, _ in places)
@@ -101,7 +101,7 @@ def _places(lines: list[str], search: list[str]) -> list[tuple[int, int]]:
 
 
 def _shift(window: list[str], search: list[str]) -> int | None:
-    """By how many columns all lines of the search text are shifted in the file; None where it is another text."""
+    """By how many columns all lines of the search text are shifted in the file; None where the text differs."""
     if [line.split() for line in window] != [line.split() for line in search]:
         return None
     shifts = {_indent(ours) - _indent(theirs) for ours, theirs in zip(window, search, strict=True) if ours.strip()}
@@ -124,14 +124,14 @@ def _whole_file(text: str) -> str:
     if len(whole) == 1:
         return _file(whole[0])
     if whole:
-        raise EditError(f"the reply holds {len(whole)} whole files: send {FILE} once")
+        raise EditError(f"the reply contains {len(whole)} whole files: send {FILE} once")
     if any(not block.closed for block in blocks):
         raise EditError("the code fence is never closed, so the file is cut off: send it again, whole")
     if blocks:
         raise EditError(f"the code is not a whole {FILE}: `def train(` is missing; send it whole, or as SEARCH/REPLACE")
     if re.search(rf"^\W*{NO_FURTHER_EDIT}\b", text, re.MULTILINE):
         raise NoFurtherEdit("the model has no further edit to offer")
-    raise EditError("the reply holds no edit: send SEARCH/REPLACE blocks, or the whole file in one ```python fence")
+    raise EditError("the reply contains no edit: send SEARCH/REPLACE blocks, or the whole file in one ```python fence")
 
 
 def _file(block: CodeBlock) -> str:

@@ -1,7 +1,7 @@
 """The one way to a language model: chat completions from any OpenAI-compatible endpoint, counted and recorded.
 
-source     who answers: an `Endpoint` ("openai"), a record ("recorded") or the embedded `Recipes` ("recipes")
-Gateway    budgets and records each exchange, and asks again, a bounded number of times, when a reply is no use
+author     who answers: an `Endpoint` ("openai"), a record ("recorded") or the embedded `Recipes` ("recipes")
+Gateway    budgets and records each exchange, and asks again, a bounded number of times, when a reply is unusable
 """
 
 import re
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from openai import APIError
 
 
-__all__ = ["Conversation", "Endpoint", "Gateway", "Message", "Reply", "Source"]
+__all__ = ["Author", "Conversation", "Endpoint", "Gateway", "Message", "Reply"]
 
 T = TypeVar("T")
 
 OPENAI = "https://api.openai.com/v1"
 KEYS = "KDAGENT_API_KEY or OPENAI_API_KEY"
 REPLY_TOKENS = 8192
-"""What one reply may take, thoughts included."""
+"""Token limit of one reply, thoughts included."""
 TRIES = 4
 LONGEST_WAIT = 120.0
 """Seconds; an endpoint that asks for more is given up."""
 DOWN = "start the server, or leave out --base-url to use the embedded recipes"
 
 
-class Source(Protocol):
+class Author(Protocol):
     @property
     def name(self) -> str: ...
 
@@ -51,10 +51,10 @@ class Source(Protocol):
 class Gateway:
     """A source with a token budget and a record.
 
-    What a conversation already holds is answered from it, so a run that is resumed does not pay twice.
+    Requests that a conversation already has are answered from it, so a run that is resumed does not pay twice.
     """
 
-    def __init__(self, source: Source, conversation: Conversation, token_budget: int) -> None:
+    def __init__(self, source: Author, conversation: Conversation, token_budget: int) -> None:
         self.source = source
         self.conversation = conversation
         self.token_budget = token_budget
@@ -80,7 +80,7 @@ class Gateway:
         return reply
 
     def ask(self, purpose: str, messages: Sequence[Message], parse: Callable[[str], T], rounds: int = 3) -> T:
-        """What `parse` makes of a reply. A ReplyError goes back to the model, word for word, as its next message.
+        """The result of `parse` on a reply. A ReplyError goes back to the model, word for word, as its next message.
 
         Raises ModelError when no round gave a usable reply, and whatever else `parse` raises.
         """
@@ -92,7 +92,7 @@ class Gateway:
             except ReplyError as error:
                 reason = "\n".join(filter(None, [error.message, error.hint]))
                 thread += [Message("assistant", reply.text), Message("user", reason)]
-        failure = f"{purpose}: no usable reply in {rounds} rounds; at last: {' '.join(reason.split())}"
+        failure = f"{purpose}: no usable reply in {rounds} rounds; finally: {' '.join(reason.split())}"
         self.conversation.spoiled(self._request(purpose, messages), failure)
         raise ModelError(failure, hint=f"the whole exchange is in {self.conversation.folder}")
 
@@ -111,7 +111,7 @@ class Gateway:
 
 
 class Endpoint:
-    """Chat completions of one model at one OpenAI-compatible server. Nothing it raises or returns holds the key."""
+    """Chat completions of one model at one OpenAI-compatible server. Nothing it raises or returns contains the key."""
 
     name = "openai"
     metered = True
@@ -175,7 +175,7 @@ class Endpoint:
                 pause = _pause(error, tries)
                 if pause is None or tries == TRIES:
                     raise self._explained(error, tries) from None
-            except ValueError:  # the client lets a body that is no JSON through to its caller
+            except ValueError:  # the client passes a body that is not JSON on to its caller
                 return None
             self._wait(pause)
 
@@ -202,7 +202,7 @@ class Endpoint:
         return ModelError(said, hint="check --model and --base-url" if error.status_code == 404 else "")
 
     def _line(self, error: BaseException) -> str:
-        """What an error says, on one line: the server's own words where it sent some."""
+        """An error on one line: the server's own words where it sent some."""
         body = getattr(error, "body", None)
         said = body.get("message") if isinstance(body, dict) else None
         return self._clean(" ".join(str(said or error).split()))[:300]
@@ -222,7 +222,7 @@ def _address(base_url: str) -> str:
     except ValueError:  # brackets or a port that is no number
         usable = False
     if not usable:
-        raise UsageError("--base-url is no http address", hint="write it as http://127.0.0.1:8000/v1")
+        raise UsageError("--base-url is not a valid HTTP address", hint="write it as http://127.0.0.1:8000/v1")
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
@@ -254,11 +254,9 @@ def _tokens(*texts: str) -> int:
 
 
 def _whole(reply: Reply) -> str:
-    """The text of a reply that is one. Raises ReplyError for a refusal and for a reply cut off."""
+    """The text of a complete reply. Raises ReplyError for a refusal and for a reply cut off."""
     if reply.finish == "refusal":
-        raise ReplyError(
-            f"the request was refused: {reply.text[:300]}", hint="answer it in the format that was asked for"
-        )
+        raise ReplyError(f"the request was refused: {reply.text[:300]}", hint="answer in the requested format")
     if reply.finish == "length":
         raise ReplyError("the reply was cut off at its length limit", hint="answer again, shorter, from the beginning")
     return reply.text

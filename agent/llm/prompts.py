@@ -1,4 +1,4 @@
-"""The prompts: what a language model is asked. Their words stand in templates/prompts, what these are about here."""
+"""The prompts to a language model. Their words are in templates/prompts, the facts in them come from here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ CHOSEN_BY = ("title", "summary", "good_for", "cautions", "kinds")
 
 @dataclass(frozen=True)
 class Tried:
-    """An earlier attempt, as the author of the next one is told about it."""
+    """An earlier attempt, as the author of the next one reads about it."""
 
     attempt: int
     outcome: str
@@ -64,12 +64,12 @@ def _asked(text: str) -> list[Message]:
 
 
 def _method(card: Card) -> dict[str, Any]:
-    """What a language model is told about a method."""
+    """The facts about a method for a language model."""
     return {key: getattr(card, key) for key in CHOSEN_BY} | {"settings": card.defaults}
 
 
 def _track(name: str, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a language model is told about a track."""
+    """The facts about a track for a language model."""
     teacher, student, sizes = settings["teacher"], settings["student"], settings["sizes"]
     return {
         "name": name,

@@ -1,7 +1,7 @@
-"""The embedded source: no network and no key. It chooses a method for an idea from what the library knows.
+"""The embedded source: no network and no key. It chooses a method for an idea from the library's cards.
 
-It speaks the text protocol of a language model and passes the same parsers, but it is none, and a report made with it
-says so. An idea that the library has no method for is refused.
+It speaks the text protocol of a language model and passes the same parsers, but it is not one, and a report made with
+it states that. An idea that the library has no method for is refused.
 """
 
 import json
@@ -36,7 +36,7 @@ TOPIC = re.compile(
     r"|\b(?:texts?|corpus)\b.{0,60}\blarge\b.{0,40}\b(?:small|tiny)",
     re.IGNORECASE,
 )
-"""What names the field and no method of it: the words for a method are on its card."""
+"""Words that name the field but not a method: those for a method are on its card."""
 BEYOND = (
     "reinforcement learning",
     "object detection",
@@ -65,7 +65,7 @@ SIGNS = {
     "COUNT": rf"(\d+|{'|'.join(COUNTS)})",
     "IS ": r"\s*(?:=|:|of|is)?\s*",
 }
-"""What stands for a value in the words of a setting."""
+"""Placeholders for a value in the words of a setting."""
 TRAINING = {
     "learning_rate": (r"\b(?:lr|learning[ -]rate)IS NUMBER",),
     "batch_size": (r"\bbatch(?:[ -]size)?IS NUMBER",),
@@ -85,7 +85,7 @@ class Recipes:
         self._folder = folder
 
     def complete(self, purpose: str, messages: Sequence[Message]) -> Reply:
-        """Raises ModelError where its one answer was not accepted: asked again, it would say the same."""
+        """Raises ModelError where its one answer was not accepted: asked again, it would answer the same."""
         prompt = messages[-1].content
         blocks = code_blocks(prompt)
         if not blocks or blocks[-1].info != "json":
@@ -95,7 +95,7 @@ class Recipes:
         return Reply(text=text, model=self.model, finish="stop", prompt_tokens=0, completion_tokens=0)
 
     def _edit(self, facts: dict[str, Any], prompt: str) -> str:
-        """The method's finished train.py: once, and only where it does not stand there already."""
+        """The method's finished train.py: once, and only where it is not there already."""
         source = (self._folder / cards()[facts["method"]].file).read_text(encoding="utf-8")
         if facts["attempt"] > 1 or source.strip() in prompt:
             return NO_FURTHER_EDIT
@@ -158,7 +158,7 @@ def _names(idea: str, words: Sequence[str]) -> bool:
 
 
 def _settings(idea: str) -> dict[str, Any]:
-    """What the idea says in so many words. Values stay text: the proposal's own checks read them."""
+    """Values that the idea states literally. They stay text: the proposal's own checks read them."""
     words = {name: setting.patterns for name, setting in declared().items()} | TRAINING
     said = {name: value for name, patterns in words.items() if (value := _value(idea, patterns)) is not None}
     implied: dict[str, Any] = {}
@@ -191,6 +191,6 @@ def _default_layers(tracks: Sequence[dict[str, Any]]) -> int:
 
 
 def _said(idea: str, pattern: str) -> re.Match[str] | None:
-    """Where an idea first says something without ruling it out ("no hidden states")."""
+    """Where an idea first names something without ruling it out ("no hidden states")."""
     found = re.finditer(pattern, idea, re.IGNORECASE)
     return next((at for at in found if not RULED_OUT.search(idea[: at.start()])), None)

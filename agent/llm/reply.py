@@ -1,4 +1,4 @@
-"""What a language model wrote, read leniently and checked strictly: code blocks, JSON, proposals.
+"""The replies of a language model, read leniently and checked strictly: code blocks, JSON, proposals.
 
 A ReplyError's message can be handed back to the model word for word.
 """
@@ -36,7 +36,7 @@ REFUSED = "REFUSED:"
 @dataclass(frozen=True)
 class CodeBlock:
     info: str
-    """What stands behind the opening fence, usually the language."""
+    """The text behind the opening fence, usually the language."""
     body: str
     closed: bool
     """False when the reply ends inside the block."""
@@ -72,7 +72,7 @@ def json_object(text: str) -> dict[str, Any]:
         raise ReplyError(f"the JSON object that starts {longest[:60]!r} cannot be read: {unread[longest]}")
     if "{" in text:
         raise ReplyError("the JSON object is never closed: a } is missing")
-    raise ReplyError("the reply holds no JSON object: end it with one ```json block")
+    raise ReplyError("the reply contains no JSON object: end it with one ```json block")
 
 
 def parse_proposal(text: str) -> Proposal:
@@ -124,7 +124,7 @@ def _loads(text: str) -> dict[str, Any]:
         except ValueError:
             raise error from None
     if not isinstance(value, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     return value
 
 

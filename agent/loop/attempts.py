@@ -90,7 +90,7 @@ class Attempts:
         return decided
 
     def time_left(self) -> bool:
-        """Whether another attempt may begin; where none may, that is on record."""
+        """Whether another attempt may begin; where none may, that is recorded."""
         left = self.run.runner.remaining > 0
         if not left:
             self.run.events.once("out of time", decided=self.run.events.count("decided"))

@@ -28,7 +28,7 @@ class Conclusion:
     run: Context
 
     def measure(self, kept: int, teachers: dict[str, str]) -> None:
-        """Predict the test rows, once per final arm, count that, and note what is seen only now."""
+        """Predict the test rows, once per final arm, count that, and record what can be observed only now."""
         run, plan = self.run, self.run.plan
         assistant = ["assistant"] if any(track.assistant for track in plan.tracks) else []
         arms = ["teacher", *assistant, *plan.reference_arms, *([attempt_name(kept)] if kept else [])]
@@ -40,7 +40,7 @@ class Conclusion:
             run.events.append("measured", **self._observed(teachers))
 
     def _observed(self, teachers: dict[str, str]) -> dict[str, Any]:
-        """What of the results cannot be derived from the run's files."""
+        """The observations that cannot be derived from the run's files."""
         runner, source, prepared = self.run.runner, self.run.gateway.source, self.run.prepared
         isolation = {name: getattr(runner.backend, name) for name in ("level", "selftest", "protects", "not_protected")}
         return {
@@ -58,7 +58,7 @@ class Conclusion:
         }
 
     def conclude(self) -> Results:
-        """results.json: everything measured, and what follows from it."""
+        """results.json: all measurements, and the conclusions from them."""
         results = derive(RunRecord.read(self.run.paths))
         write_whole(self.run.paths.results, results.model_dump_json(by_alias=True, indent=1))
         return results
@@ -77,6 +77,6 @@ class Conclusion:
 
 
 def _rounded(clock: Clock) -> dict[str, float]:
-    """Seconds of each phase, and what lies between them: imports, replies of a model, scoring."""
+    """Seconds of each phase, and between them: imports, replies of a model, scoring."""
     phases = clock.phases
     return {name: round(value, 1) for name, value in (phases | {BETWEEN: clock.spent - sum(phases.values())}).items()}

@@ -1,4 +1,4 @@
-"""What every step of a run works with. State that must survive a crash is on disk, not here."""
+"""The things every step of a run needs. State that must survive a crash is on disk, not here."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Context:
     gateway: Gateway
     jobs: Jobs
     runner: Runner
-    """What the jobs are started with: the run's folder, its clock and its isolation."""
+    """The start of the jobs: the run's folder, its clock and its isolation."""
 
     @property
     def paths(self) -> RunPaths:
@@ -48,7 +48,7 @@ class Context:
         return hashes.fresh(self.paths, self.events, starts)
 
     def note_remade(self) -> None:
-        """On record: what in the cache was not as it had been written."""
+        """Records the cache entries that did not match their hashes."""
         for what in self.jobs.remade:
             self.events.once("made again", what=what)
 

@@ -1,4 +1,4 @@
-"""How to go on with a run: the command that is printed for it."""
+"""How to continue a run: the command that is printed for it."""
 
 from contextlib import suppress
 

@@ -1,15 +1,15 @@
 """The flow of a run, whole: plan → review → workspace → reference arms → edit → check → pilot → trials → prediction
 → scoring → keep, or another attempt → comparison → report.
 
-The only import of langgraph. Checkpoints are written before the next step starts; a run that was cut off goes on where
-it stopped.
+The only import of langgraph. Checkpoints are written before the next step starts; a run that was cut off
+continues where it stopped.
 """
 
 import os
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # read at import: a checkpoint may hold plain values only
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # read at import: a checkpoint may contain plain values only
 for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):  # tracing would send a run's state elsewhere
     os.environ.pop(variable, None)
 
@@ -26,7 +26,7 @@ REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt 
 
 
 class State(TypedDict, total=False):
-    """What one step leaves for the next; everything larger is on disk."""
+    """The state that one step leaves for the next; everything larger is on disk."""
 
     plan: str
     approved: bool
@@ -38,7 +38,7 @@ class State(TypedDict, total=False):
     problem: str
     dev_score: float | None
     history: list[dict[str, object]]
-    """Attempts as plain values, which is all that a checkpoint may hold."""
+    """Attempts as plain values, the only kind that a checkpoint may contain."""
     kept: int
     exhausted: bool
     verdict: str
@@ -55,7 +55,7 @@ class Flow:
         return {"plan": self.steps.plan().hash}
 
     def review(self, state: State) -> State:
-        """Waits for a decision; it is on record before it counts."""
+        """Waits for a decision; it is recorded before it counts."""
         found = review.decided(self.steps.run.paths) or interrupt({"plan": state["plan"]})
         review.write(self.steps.run.paths)  # whoever decided may have been killed between the log and the file
         return {"approved": found.decision == "approve"}

@@ -29,7 +29,7 @@ class Planning:
     """The scale's defaults with the user's values."""
 
     def make(self) -> Plan:
-        """The plan, on disk and on record. Raises PlanError for what it refuses, DataError for the data."""
+        """The plan, on disk and on record. Raises PlanError for a refusal, DataError for the data."""
         run, draft, options = self.run, self.draft, self.run.options
         proposal = self._proposal()
         planner.merge(draft, proposal)
@@ -43,7 +43,7 @@ class Planning:
         return plan
 
     def _proposal(self) -> Proposal:
-        """What an author makes of the idea; an amended plan keeps what one had made of it."""
+        """The author's proposal for the idea; an amended plan keeps the earlier one."""
         if self.run.options.proposal:
             return Proposal.model_validate(self.run.options.proposal)
         return self.run.gateway.ask("plan", plan_prompt(self.draft, self.run.options), parse_proposal)
@@ -59,7 +59,7 @@ class Planning:
         return {"name": name, "data_dir": str(Path(options.data_dir).absolute())}
 
     def _pace(self, plan: Plan, prepared: dict[str, Prepared]) -> dict[str, Prepared]:
-        """Where it is open whether students are compiled, that is measured, noted, and settled in the draft."""
+        """Where compiling is left open, it is measured, recorded, and decided in the draft."""
         tracks, known = planner.open_to_compiling(self.draft, plan), self.run.options.paces
         paces = {track.name: Pace.model_validate(known[track.name]) for track in tracks if track.name in known}
         paces |= self.run.jobs.paces([track for track in tracks if track.name not in known], prepared)

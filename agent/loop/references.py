@@ -60,7 +60,7 @@ class References:
         return Arm(name, commit, methods, teacher=arm.teacher, ours=True, **shown)
 
     def hold(self) -> None:
-        """Before a run goes on: what it takes from the cache is still what an earlier process of it took."""
+        """Before a run continues: the cache still has what an earlier process of it took."""
         run = self.run
         if run.events.count("measured"):
             return  # it takes no more

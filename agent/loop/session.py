@@ -1,4 +1,4 @@
-"""A run driven to its next stop: held by one process, stoppable, its status true whatever happens."""
+"""A run driven to its next stop: locked by one process, stoppable, with a true status whatever happens."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ from sandbox.errors import KdagentError
 
 if TYPE_CHECKING:
     from agent.jobs.progress import Progress
-    from agent.llm.gateway import Source
+    from agent.llm.gateway import Author
     from agent.loop.steps import Steps
     from agent.plan.draft import Draft
     from agent.plan.plan import Budget, Plan
@@ -52,7 +52,7 @@ LASTING = (
     OutOfTime,
     DriftError,
     NoReplay,
-)  # they would come again if the run went on
+)  # they would be repeated if the run continued
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Session:
     settings: config.Settings
     as_json: bool
     backend: "Backend | None" = None
-    """One that has been tried already."""
+    """A backend that has been tried already."""
 
     def go(self) -> int:
         """To the next stop; the exit code."""
@@ -92,7 +92,7 @@ class Session:
             write_whole(self.paths.packages, packages())
 
     def _planned(self, steps: "Steps", plan: "Plan") -> None:
-        """The frozen plan is there: it is the one on record, and it is shown."""
+        """The frozen plan exists: it is checked against the recorded one and shown."""
         runs.update(self.paths, tracks=[track.name for track in plan.tracks])
         if not steps.run.events.count("planned", hash=plan.hash):
             problem = f"{self.paths.plan} is not the plan that was frozen"
@@ -119,12 +119,12 @@ class Session:
             advance(steps, self.paths.state)
 
     def _stopped(self) -> int:
-        """Where the run is now, said and on record; the exit code."""
+        """Prints and records where the run is now; returns the exit code."""
         if found := results_of(self.paths):
             return self._ended(found)
         if self.options.plan_only:
             hashes.stop(self.paths, "planned", "")
-            self._finish(f"planned; go on with: {next_command(self.paths, '--yes')}")
+            self._finish(f"planned; continue with: {next_command(self.paths, '--yes')}")
         else:
             hashes.stop(self.paths, "cancelled", REJECTED)
             self._finish(REJECTED)
@@ -161,7 +161,7 @@ class Session:
 
         progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)
-        weak = "" if backend.level else " (edited code runs with your rights: files and network are open to it)"
+        weak = "" if backend.level else " (edited code runs with your rights: it can reach files and network)"
         gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
         known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
         progress.say(f"run {self.paths.id}\nisolation: {known}")
@@ -174,20 +174,20 @@ class Session:
 
     @cached_property
     def _draft(self) -> "Draft":
-        """What the plan starts from, before an author was asked."""
+        """The draft of the plan before an author was asked."""
         from agent.plan import planner
 
         return planner.draft(self.options)
 
     def _budget(self) -> "Budget":
-        """The plan's, or what it is going to be."""
+        """The plan's, or the expected one."""
         from agent.plan.plan import Budget
 
         plan = plan_of(self.paths)
         return plan.budget if plan else Budget.model_validate(self._draft.values["budget"])
 
     @property
-    def source(self) -> "Source":
+    def source(self) -> "Author":
         return source(self.options, self.settings)
 
     def _finish(self, note: str) -> None:
@@ -216,18 +216,18 @@ def console_progress(quiet: bool, clock: Clock) -> "Progress":
 
 @contextmanager
 def _noted(paths: RunPaths) -> Iterator[None]:
-    """Write down why a run stopped, and say how to go on."""
+    """Record why a run stopped, and print how to continue."""
     try:
         yield
     except BaseException as error:
-        status: runs.Status = "failed"
+        status: runs.RunStatus = "failed"
         if isinstance(error, ReviewPending | Interrupted):
             status = "awaiting_review" if isinstance(error, ReviewPending) else "cancelled"
         reason = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
         with suppress(OSError, KdagentError):  # a full disk or a damaged log must not hide why
             hashes.stop(paths, status, reason)
         if isinstance(error, KdagentError) and type(error) not in LASTING:
-            again = _approve(paths) if isinstance(error, ReviewPending) else f"go on with: {next_command(paths)}"
+            again = _approve(paths) if isinstance(error, ReviewPending) else f"continue with: {next_command(paths)}"
             error.hint = f"{error.hint}; {again}" if error.hint else again
         raise
 
@@ -237,7 +237,7 @@ def _approve(paths: RunPaths) -> str:
     return f"approve it with: {next_command(paths, '--yes')}; reject it for good with: {reject}"
 
 
-def source(options: Options, settings: config.Settings) -> "Source":
+def source(options: Options, settings: config.Settings) -> "Author":
     """The endpoint that was named, or the embedded recipes."""
     model, base_url = options.model or settings.model, options.base_url or settings.base_url
     if not model and not base_url:
@@ -245,9 +245,9 @@ def source(options: Options, settings: config.Settings) -> "Source":
 
         return Recipes()
     if not model:
-        raise UsageError("an endpoint is named, but no model", "give --model NAME")
+        raise UsageError("an endpoint is named, but not a model", "give --model NAME")
     if {"@", "?"} & set(options.base_url):
-        problem = "--base-url holds a password or a query, and the run would record it"
+        problem = "--base-url contains a password or a query, which the run would record"
         raise UsageError(problem, "set KDAGENT_BASE_URL instead, which is not recorded")
     from agent.llm.gateway import Endpoint
 

@@ -1,6 +1,6 @@
-"""The steps of a run, by the part of it that they belong to: small, idempotent, and on record before the next begins.
+"""The steps of a run, by the part of it that they belong to: small, idempotent, and recorded before the next begins.
 
-A step that a crash cut off is done again; what it had finished is found on disk and not repeated.
+A step that a crash cut off is repeated, except for work that is found finished on disk.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ class Steps:
     draft: Callable[[], Draft]
     """The scale's defaults with the user's values; asked for where there is no plan yet."""
     shown: Callable[[Plan], None]
-    """What is done with a plan when it was made."""
+    """Called with a plan when it was made."""
 
     def plan(self) -> Plan:
-        """The plan that is on disk, or one that is made now."""
+        """The plan on disk, or a new one."""
         if self.run.paths.plan.exists():
             return self.run.plan
         plan = Planning(self.run, self.draft()).make()

@@ -14,7 +14,7 @@ MOST_ROWS = 20_000
 MOST_CANDIDATES = 5_000
 """Sizes that digits may leave possible; with more of them they prove nothing."""
 SLACK = Fraction(1, 10**6)
-"""Of an accuracy: single precision and an average over batches are no errors."""
+"""Of an accuracy: single precision and an average over batches are not errors."""
 SINGLE = Fraction(6, 10**8)
 """Relative rounding of a number that went through single precision."""
 

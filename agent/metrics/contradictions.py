@@ -24,7 +24,7 @@ SAME_EPOCH = 0.01  # relative
 
 
 @dataclass(frozen=True)
-class Finding:
+class Contradiction:
     level: Literal["E", "W"]
     rule: str
     about: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Split:
+class KnownSplit:
     """An evaluation split that published results are often about."""
 
     name: str
@@ -44,11 +44,11 @@ class Split:
     """Rows with the most frequent label; 0 where nobody counted."""
 
 
-def splits() -> list[Split]:
-    return [Split(**row) for row in tomllib.loads(SPLITS.read_text(encoding="utf-8"))["split"]]
+def splits() -> list[KnownSplit]:
+    return [KnownSplit(**row) for row in tomllib.loads(SPLITS.read_text(encoding="utf-8"))["split"]]
 
 
-def contradictions(evaluations: Sequence[Evaluation], plan: Plan | None = None) -> list[Finding]:
+def contradictions(evaluations: Sequence[Evaluation], plan: Plan | None = None) -> list[Contradiction]:
     """Everything wrong with the evaluations, each by itself first, then every two of them."""
     found = [finding for each in evaluations for finding in _alone(each, plan)]
     pairs = [pair for pair in combinations(evaluations, 2) if _side_by_side(*pair)]
@@ -62,7 +62,7 @@ def _side_by_side(ours: Evaluation, theirs: Evaluation) -> bool:
     return ours.prefix == theirs.prefix or (ours.alone and theirs.alone)
 
 
-def _alone(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
+def _alone(each: Evaluation, plan: Plan | None) -> Iterator[Contradiction]:
     broken = list(_arithmetic(each))
     yield from broken
     if each.prefix == "train":
@@ -76,15 +76,15 @@ def _alone(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
         yield from _planned(each, plan)
 
 
-def _error(each: Evaluation, rule: str, message: str) -> Finding:
-    return Finding("E", rule, each.name, message)
+def _error(each: Evaluation, rule: str, message: str) -> Contradiction:
+    return Contradiction("E", rule, each.name, message)
 
 
-def _warning(each: Evaluation, rule: str, message: str) -> Finding:
-    return Finding("W", rule, each.name, message)
+def _warning(each: Evaluation, rule: str, message: str) -> Contradiction:
+    return Contradiction("W", rule, each.name, message)
 
 
-def _arithmetic(each: Evaluation) -> Iterator[Finding]:
+def _arithmetic(each: Evaluation) -> Iterator[Contradiction]:
     for name in each.infinite:
         yield _error(each, "finite", f"{name} is not a finite number: training or evaluation diverged")
     for name, number in each.numbers.items():
@@ -98,7 +98,7 @@ def _arithmetic(each: Evaluation) -> Iterator[Finding]:
         yield from _rows(each)
 
 
-def _speeds(each: Evaluation) -> Iterator[Finding]:
+def _speeds(each: Evaluation) -> Iterator[Contradiction]:
     """Rows and steps are whole numbers, and some batch size cuts the one into the other."""
     whole = True
     for what, rate in (("rows", "samples_per_second"), ("steps", "steps_per_second")):
@@ -124,7 +124,7 @@ def _product(each: Evaluation, rate: str) -> str:
     return f"{runtime} s × {speed} a second = {float(runtime.value * speed.value):.3f}"
 
 
-def _rows(each: Evaluation) -> Iterator[Finding]:
+def _rows(each: Evaluation) -> Iterator[Contradiction]:
     """The declared number of rows is that of the speeds, and the accuracy a share of it."""
     declared, accuracy = each["samples"], each["accuracy"]
     if declared and declared.value.denominator != 1:
@@ -139,7 +139,7 @@ def _rows(each: Evaluation) -> Iterator[Finding]:
         )
 
 
-def _knowledge(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
+def _knowledge(each: Evaluation, plan: Plan | None) -> Iterator[Contradiction]:
     """Loss against ln C, and right answers against chance and against the most frequent label."""
     if not each.right:
         return
@@ -185,21 +185,21 @@ def _share(each: Evaluation) -> str:
     return f"{_either(each.right)} of {each.size:,} right (95 % interval {low:.1%} to {high:.1%})"
 
 
-def _majority(split: Split) -> str:
+def _majority(split: KnownSplit) -> str:
     return f"the most frequent label alone gives {split.majority / split.rows:.1%}"
 
 
-def same_size(each: Evaluation) -> list[Split]:
+def same_size(each: Evaluation) -> list[KnownSplit]:
     return [split for split in splits() if split.rows == each.size]
 
 
-def _few(each: Evaluation) -> Iterator[Finding]:
+def _few(each: Evaluation) -> Iterator[Contradiction]:
     if each.right and each.size < FEW_ROWS:
         width = 100 * (each.interval[1] - each.interval[0])
         yield _warning(each, "few rows", f"{each.size} rows leave an interval of {width:.1f} points: it must be shown")
 
 
-def _epoch(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
+def _epoch(each: Evaluation, plan: Plan | None) -> Iterator[Contradiction]:
     planned = sorted({track.training.epochs for track in plan.tracks}) if plan else []
     said = f"the plan has {_either(planned)}"
     epoch = each["epoch"]
@@ -210,7 +210,7 @@ def _epoch(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
         yield _error(each, "epoch", f"it stands at epoch {epoch}, {said}")
 
 
-def _planned(each: Evaluation, plan: Plan) -> Iterator[Finding]:
+def _planned(each: Evaluation, plan: Plan) -> Iterator[Contradiction]:
     """The number of rows is that of a track's test split; the batch size may differ, but was not planned."""
     if each.rows and not any(track.task.test_rows in each.rows for track in plan.tracks):
         dev = [track.name for track in plan.tracks if track.task.dev_rows in each.rows]
@@ -229,7 +229,7 @@ def _planned(each: Evaluation, plan: Plan) -> Iterator[Finding]:
         )
 
 
-def _training(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
+def _training(each: Evaluation, plan: Plan | None) -> Iterator[Contradiction]:
     """The steps of a training are those of a track."""
     if plan and {"runtime", "steps_per_second"} <= each.numbers.keys():
         steps = _counts(each, "steps_per_second")
@@ -238,11 +238,11 @@ def _training(each: Evaluation, plan: Plan | None) -> Iterator[Finding]:
             yield _error(each, "steps", f"it took {_either(steps)} steps, the plan has {planned}")
 
 
-def _together(ours: Evaluation, theirs: Evaluation) -> Iterator[Finding]:
+def _together(ours: Evaluation, theirs: Evaluation) -> Iterator[Contradiction]:
     """Whether a difference of the two means anything: same rows, same classes; same batches where speed is compared."""
     both = f"{ours.name}, {theirs.name}"
     if ours.rows and theirs.rows and not set(ours.rows) & set(theirs.rows):
-        yield Finding(
+        yield Contradiction(
             "E",
             "compare",
             both,
@@ -251,7 +251,7 @@ def _together(ours: Evaluation, theirs: Evaluation) -> Iterator[Finding]:
         )
     elif ours.batches and theirs.batches and not set(ours.batches) & set(theirs.batches):
         sizes = f"{_either(ours.batches)} and {_either(theirs.batches)}"
-        yield Finding("W", "compare", both, f"their speeds cannot be compared: batches of {sizes}")
+        yield Contradiction("W", "compare", both, f"their speeds cannot be compared: batches of {sizes}")
 
 
 def _difference(ours: Evaluation, theirs: Evaluation) -> str:

@@ -1,6 +1,6 @@
-"""The reference arms: what every idea is held against, one row each.
+"""The reference arms that every idea is compared with, one row each.
 
-A row says which train.py an arm runs, what it may see and in which runs it exists; all rooms read it here.
+A row has the train.py that an arm runs, the labels and rows it may see and the runs it exists in; all rooms read it.
 """
 
 from collections.abc import Callable, Set
@@ -14,7 +14,7 @@ VANILLA = "kd"
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What decides which arms a run has."""
+    """The facts that decide which arms a run has."""
 
     methods: Set[str]
     """Proposed, over all tracks."""
@@ -29,7 +29,7 @@ class ReferenceArm:
     file: str
     """Its train.py, without the ending, in templates/train."""
     learns_from: str
-    """Which rows, as the report says it."""
+    """Which rows, as the report words it."""
     teacher: bool = True
     reveal_transfer: bool = False
     """Whether it sees the labels of the transfer rows."""
@@ -71,7 +71,7 @@ def reference_arms(run: Circumstances) -> list[str]:
 
 
 def benchmark(run: Circumstances) -> str:
-    """What the proposed arm must beat: vanilla distillation, on the same rows unless the rows are what is proposed; the
+    """The arm to beat: vanilla distillation, on the same rows unless the rows are what is proposed; the
     student alone where there is no teacher, or where vanilla distillation is what is proposed."""
     if not all(method in cards() and cards()[method].teacher for method in run.methods):
         return ALONE.name

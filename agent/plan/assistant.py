@@ -8,13 +8,13 @@ from agent.plan.draft import TrackDraft
 
 def assistant(settings: TrackDraft) -> dict[str, object] | None:
     """The model between teacher and student, where the track's method has one: built like the teacher, and as deep and
-    as wide as was said, or halfway between the two."""
+    as wide as the user set, or halfway between the two."""
     name, teacher, student = settings["method"]["name"], settings["teacher"], settings["student"]
     sizes = (model[size] for model in (teacher, student) for size in ("layers", "width", "heads"))
     if name not in cards() or not cards()[name].assistant:
         return None
     if not all(isinstance(size, int | float) for size in sizes):
-        return None  # what is no number is refused where it stands
+        return None  # a value that is not a number is refused elsewhere
     said, halfway = settings["assistant"], _halfway(teacher, student)
     made: dict[str, object] = teacher | said | {size: said[size] or usual for size, usual in halfway.items()}
     return made

@@ -1,6 +1,6 @@
-"""The method cards (baselines/methods/cards): what the library knows about each method, the richest first.
+"""The method cards (baselines/methods/cards): the library's facts about each method, the richest first.
 
-A card says everything that plan, checks and recipes must know of a method, so none of them knows one by its name.
+A card has everything that plan, checks and recipes must know of a method, so none of them knows one by its name.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Card:
     file: str
     """Its finished train.py."""
     uses: tuple[Literal["logits", "features", "likelihoods"], ...]
-    """What of a frozen teacher its loss is made of, at every step; of a language model also the likelihood of each row,
+    """The outputs of a frozen teacher in its loss, at every step; of a language model also the likelihood of each row,
     which chooses rows before the first; nothing where there is no teacher."""
     pairs: Literal["", "mapped", "patient", "middle", "last"]
     """Which layers it matches: by the setting `layer_map`, all but the final one, the middle ones, the last ones."""
@@ -39,13 +39,13 @@ class Card:
     unlabelled: bool
     """Whether it learns from rows without a label."""
     defaults: Mapping[str, object]
-    """Its settings, each with the value it has unless somebody says otherwise."""
+    """Its settings, each with its default."""
     proposal: Mapping[str, str]
     """The text of the embedded recipes; a name in braces stands for a setting of the plan."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # any: TOML, which `plan.settings` types
     """Declarations of the settings that it brings along (agent/plan/settings.py); other methods may have them too."""
     offers: Mapping[str, str] = field(default_factory=dict)
-    """What an author of train.py is told to import from baselines/methods: call → what it does."""
+    """Functions of baselines/methods offered to an author of train.py: call → description."""
     scaled: bool = False
     """Whether the settings of a scale are meant for it; another method has its own."""
     everyday: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Card:
     assistant: bool = False
     """Whether a model of a size in between learns from the teacher first, and teaches the student in its place."""
     generated: int = 0
-    """Rows that a language model writes for it, unless somebody says otherwise; nothing for a method that is not about
+    """Rows that a language model writes for it, by default; nothing for a method that is not about
     them."""
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Signal → the settings that it alone reads."""

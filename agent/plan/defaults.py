@@ -1,4 +1,4 @@
-"""What a plan starts from: the idea as text, the scale's tasks and the scale's settings."""
+"""The start of a plan: the idea as text, the scale's tasks and the scale's settings."""
 
 import copy
 import re
@@ -19,17 +19,17 @@ LONGEST_NAME = 60  # bytes
 
 
 def check_idea(idea: str) -> str:
-    """The idea on one line. Raises UsageError for an empty one or one that is no sentence any more."""
+    """The idea on one line. Raises UsageError for an empty one or one that is too long for a sentence."""
     sentence = " ".join(idea.split())
     if not sentence:
         example = command("run", "efficient KD for small models")
-        raise UsageError("the idea is empty", f"say what to try, for example: {example}")
+        raise UsageError("the idea is empty", f"name what to try, for example: {example}")
     if len(sentence) > LONGEST_IDEA:
-        problem = f"the idea has {len(sentence):,} characters, {LONGEST_IDEA:,} are the most"
-        raise UsageError(problem, "say it in a few sentences")
+        problem = f"the idea has {len(sentence):,} characters, at most {LONGEST_IDEA:,} are allowed"
+        raise UsageError(problem, "shorten it to a few sentences")
     for position, sign in enumerate(sentence, start=1):
-        if unicodedata.category(sign) in ("Cc", "Cs"):  # control characters; bytes that are no UTF-8
-            raise UsageError(f"the idea holds {sign!r} at character {position}", "write it as plain text in UTF-8")
+        if unicodedata.category(sign) in ("Cc", "Cs"):  # control characters; bytes that are not UTF-8
+            raise UsageError(f"the idea contains {sign!r} at character {position}", "write it as plain text in UTF-8")
     return sentence
 
 
@@ -51,7 +51,7 @@ def _name(stem: str) -> str:
 
 
 def scale_card(options: Options) -> dict[str, Any]:
-    """The defaults of the wanted scale. Raises UsageError for one there is not."""
+    """The defaults of the wanted scale. Raises UsageError for an unknown one."""
     scales = config.cards(config.SCALES)
     if options.scale not in scales:
         raise UsageError(f"unknown scale {options.scale!r:.80}", f"known: {', '.join(scales)}")
@@ -113,5 +113,7 @@ def kind_of(path: Path) -> str:
     try:
         names = read_schema(tables[0]).names
     except (ArrowException, OSError) as error:
-        raise UsageError(f"cannot read {tables[0].name}: {str(error).splitlines()[0]}", "is the file whole?") from error
+        raise UsageError(
+            f"cannot read {tables[0].name}: {str(error).splitlines()[0]}", "is the file complete?"
+        ) from error
     return "image" if {"image", "img", "pixels"} & set(names) else "text"

@@ -18,9 +18,9 @@ VIEWS = ["views", "mirror"]
 
 
 FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
-"""A generator's settings where it starts from a checkpoint: its sizes, and a rate that leaves it what it knows."""
+"""A generator's settings where it starts from a checkpoint: its sizes, and a rate at which it does not forget."""
 ASSISTANT = {"layers": 0, "width": 0, "checkpoint": "", "revision": ""}
-"""What may be said of an assistant, which else is built like its teacher; a size of 0 is halfway to the student's."""
+"""Fields of an assistant that may be set; otherwise it is like its teacher; a size of 0 is halfway to the student's."""
 TRACK_PARTS = ("teacher", "teacher_training", "student", "training", "method", "threads")
 
 

@@ -33,7 +33,7 @@ def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[
     run = Circumstances(methods, transfer, generated)
     arms, wanted = reference_arms(run), made.values["benchmark"] or benchmark(run)
     if wanted not in arms:
-        raise PlanError(f"benchmark {wanted!r} is no reference arm", f"reference arms: {', '.join(arms)}")
+        raise PlanError(f"benchmark {wanted!r} is not a reference arm", f"reference arms: {', '.join(arms)}")
     try:
         return Plan.model_validate(
             {
@@ -141,7 +141,7 @@ def _provenance(made: Draft, records: dict[str, Any]) -> dict[str, Origin]:
 
 
 def _first(error: ValidationError, names: list[str]) -> tuple[str, str]:
-    """One line for the first thing wrong: which field, which value, what is allowed."""
+    """One line for the first error: which field, which value, what is allowed."""
     found = error.errors()[0]
     where = [str(part) for part in found["loc"]]
     if where[0] == "tracks" and len(where) > 2:

@@ -1,6 +1,6 @@
-"""Headroom: where a teacher has nothing to give that the student's labels do not, a setting that leaves more to give.
+"""Headroom: where a teacher has nothing to add to the student's labels, a setting that leaves it more to add.
 
-Few labels and a transfer set that the teacher answers, or a smaller student: what is scarce is what a teacher can give.
+Few labels and a transfer set that the teacher answers, or a smaller student: what is scarce is what a teacher can add.
 """
 
 from agent.plan.plan import Track

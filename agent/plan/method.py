@@ -60,7 +60,7 @@ class Method(_Settings):
         return cards()[self.name]
 
     def chosen(self, rows: int) -> int:
-        """Of so many training rows, those that it learns from: all, or the share that it keeps of those left over."""
+        """Of that many training rows, those that it learns from: all, or the share that it keeps of those left over."""
         if "ratio" not in self.card.defaults:
             return rows
         ratio, held_out = float(self.ratio), int(max(1, round(self.ref_fraction * rows)))
@@ -73,7 +73,7 @@ class Method(_Settings):
 
     @property
     def scored(self) -> bool:
-        """Whether its layers are chosen by what each is worth to the teacher."""
+        """Whether its layers are chosen by their score for the teacher."""
         return self.card.critical and bool(self.layer_map == "critical")
 
     def suits(self, kind: Kind, layout: Layout) -> bool:
@@ -84,17 +84,17 @@ class Method(_Settings):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What `experiment.method` holds: the method's own settings, and those that every idea may use."""
+        """The settings in `experiment.method`: the method's own, and those that every idea may use."""
         held = {*STATED, *self.card.defaults}
         return {name: value for name, value in self.model_dump().items() if name in held}
 
 
 STATED = ("name", *shared(), "unused")
-"""What a plan always states of a method; other settings only where they are the method's own, or not as they come."""
+"""The settings of a method that a plan always states; others where they are its own, or not the default."""
 
 
 def known_settings(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Raises ValueError for a name that is no setting of any method."""
+    """Raises ValueError for a name that is not a setting of any method."""
     if odd := [name for name in names if name not in declared()]:
-        raise ValueError(f"{odd[0]!r} is no setting of a method")
+        raise ValueError(f"{odd[0]!r} is not a setting of a method")
     return names

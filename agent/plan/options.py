@@ -1,4 +1,4 @@
-"""What the user asked for on the command line, before anything else has a say."""
+"""The user's choices on the command line, before any other source."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ class Options:
     bf16: bool = False
     """Whether the machine that the run was asked for on multiplies in bf16; a replay elsewhere has the same plan."""
     paces: dict[str, dict[str, object]] = field(default_factory=dict)
-    """By track, what a replayed run measured of compiling; it is not measured again, so that the plan is the same."""
+    """By track, a replayed run's measurement of compiling; it is not repeated, so that the plan is the same."""
     replay: Literal["", "report", "agent", "full", "live"] = ""
     """At what level the run replays its parent; "" for a run of its own."""
     own_name: str = ""
@@ -40,7 +40,7 @@ class Options:
     amends: str = ""
     """Hash of the plan that this one amends."""
     proposal: dict[str, object] = field(default_factory=dict)
-    """What a model had proposed for the amended plan; it is not asked again."""
+    """A model's proposal for the amended plan; it is not asked again."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -52,7 +52,7 @@ class Options:
 
     @property
     def command(self) -> str:
-        """The command line that asks for the same run; folders of this machine are named, not told."""
+        """The command line that starts the same run; placeholders stand for folders of this machine."""
         return shlex.join(["kdagent", *self.words])
 
     @property

@@ -1,7 +1,7 @@
 """The plan: every hyperparameter of a run, fixed and hashed before anything trains.
 
 A plan is frozen. Nothing amends it after approval; an amendment is a new plan that names its parent.
-`Proposal` is what a language model may say about a plan; the rest comes from the user and from the scale's defaults.
+`Proposal` has the fields that a language model may set; the rest comes from the user and from the scale's defaults.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ class Training(Record):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What is said of it: what came later, only where it is not as it always was."""
+        """Its serialised form: later fields only where they are not the default."""
         return {name: value for name, value in self.model_dump().items() if name != "compiled" or value}
 
     def rates(self, steps: int) -> list[float]:
@@ -124,9 +124,9 @@ class Task(Record):
     hash: str
     """SHA-256 over every row of every split, in order."""
     notes: tuple[str, ...] = ()
-    """What a reader must know about the rows, such as how many of the published ones are there."""
+    """Remarks on the rows that a reader must know, such as how many of the published ones are there."""
     encoded: str
-    """SHA-256 over what the models are fed: token ids, or pixels at the input size."""
+    """SHA-256 over the models' inputs: token ids, or pixels at the input size."""
 
     @property
     def most_views(self) -> int:
@@ -151,7 +151,7 @@ class Generator(Record):
     width: Annotated[int, Field(ge=0, multiple_of=2)] = 64
     top_k: Count = 50
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """A token is drawn from the likeliest `top_k`, and of these from the fewest that hold this share."""
+    """A token is drawn from the likeliest `top_k`, and of these from the fewest that cover this share."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Above one, texts are more varied and more often nonsense."""
 
@@ -175,14 +175,14 @@ class Track(Record):
     assistant: ModelSpec | None = None
     """A model of a size in between: it learns from the teacher, and the idea's student from it."""
     reference: Method | None = None
-    """What the reference arms distil with, where it is not what the method states."""
+    """Settings that the reference arms distil with, where they differ from the method's."""
     generator: Generator | None = None
     """Where there are generated rows."""
     threads: Annotated[int, Field(ge=1)] = 1
 
     @property
     def vanilla(self) -> Method:
-        """What the reference arms distil with."""
+        """The settings that the reference arms distil with."""
         return self.reference or self.method
 
     @property
@@ -219,13 +219,13 @@ class Budget(Record):
     trial_seconds: Annotated[float, Field(gt=0)] = 1800.0
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     disk_mb: Annotated[int, Field(ge=64)] = 4096
-    """What one process may leave on disk."""
+    """Disk space of one process."""
     files: Annotated[int, Field(ge=100)] = 20_000
     processes: Annotated[int, Field(ge=8)] = 256
     output_mb: Annotated[int, Field(ge=1)] = 256
-    """What one process may print before it is stopped."""
+    """Output of one process after which it is stopped."""
     checkpoints: Annotated[int, Field(ge=0, le=1000)] = 0
-    """How many a training saves on the way, at most, so that one which is cut off can go on; each takes three times the
+    """How many a training saves on the way, at most, so that it can continue when cut off; each takes three times the
     weights, and three lie on the disk at once."""
     tokens: Annotated[int, Field(ge=0)] = 200_000
 
@@ -283,7 +283,7 @@ class Plan(Record):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
     def canonical(self) -> str:
-        """Fields that came later are left out where they say nothing: earlier plans keep their hash."""
+        """Later fields are left out where they are the default: earlier plans keep their hash."""
         said = self.model_dump(mode="json", by_alias=True)
         if not self.budget.checkpoints:
             del said["budget"]["checkpoints"]
@@ -309,7 +309,7 @@ def _stated(method: dict[str, Any]) -> dict[str, Any]:
 
 
 def written(generator: dict[str, Any]) -> dict[str, Any]:
-    """What is said of a generator: settings that came later, only where they are not as they always were."""
+    """The serialised form of a generator: later settings only where they are not the default."""
     usual, late = Generator().model_dump(), ("checkpoint", "revision", "learning_rate")
     return {name: value for name, value in generator.items() if name not in late or value != usual[name]}
 

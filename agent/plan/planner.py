@@ -25,7 +25,7 @@ from agent.record.pace import Pace
 def draft(options: Options) -> Draft:
     """The scale's defaults with the user's values on top, before any model was asked.
 
-    Raises PlanError or UsageError for what the user got wrong, so that nothing is spent on it.
+    Raises PlanError or UsageError for the user's mistakes, before anything is spent on them.
     """
     scale = scale_card(options)
     values: dict[str, Any] = {
@@ -62,7 +62,7 @@ def _provide(made: Draft) -> None:
 
 
 def _cast(made: Draft) -> None:
-    """Wide models train in bf16, unless the user says otherwise."""
+    """Wide models train in bf16, unless the user sets a precision."""
     for name, settings in made.values["tracks"].items():
         for who, training in (("teacher", "teacher_training"), ("student", "training")):
             row, width = _row(settings[who]), settings[who]["width"]
@@ -78,21 +78,21 @@ def _row(model: dict[str, Any]) -> Family | None:
 
 
 def open_to_compiling(made: Draft, plan: Plan) -> list[Track]:
-    """Tracks of which it must be measured what compiling the student does: the user wants it, or has left it open where
+    """Tracks for which compiling the student must be measured: the user wants it, or has left it open where
     a trial has many steps."""
     said = {track.name: made.origins.get(_compiled(track.name)) for track in plan.tracks}
     return [track for track in plan.tracks if track.training.compiled or (not said[track.name] and track.steps >= LONG)]
 
 
 def compile_where_it_pays(made: Draft, plan: Plan, paces: dict[str, Pace]) -> None:
-    """Settles what the user left open. Raises PlanError where compiling is wanted and cannot be done."""
+    """Decides what the user left open. Raises PlanError where compiling is wanted and impossible."""
     for name, pace in paces.items():
         path, track = _compiled(name), plan.track(name)
         if path not in made.origins:
             made.values["tracks"][name]["training"]["compiled"] = pace.pays(track.steps)
         elif pace.problem:
             shown = path.removeprefix("tracks.")
-            raise PlanError(f"{shown} = True: {pace.problem}", f"train it as it is: --set {shown}=false")
+            raise PlanError(f"{shown} = True: {pace.problem}", f"train without compiling: --set {shown}=false")
 
 
 def _compiled(track: str) -> str:
@@ -121,7 +121,7 @@ def _settle(made: Draft, plan: Plan) -> None:
 
 
 def leave_out(made: Draft, options: Options) -> list[str]:
-    """Drop the scale's own tracks that the proposed method is not defined for, and say which; tasks that the user named
+    """Drop the scale's own tracks that the proposed method is not defined for, and name them; tasks that the user named
     stay, and are refused later."""
     tracks = made.values["tracks"]
     if options.tasks or options.own:

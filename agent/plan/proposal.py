@@ -1,4 +1,4 @@
-"""What a language model may set in a plan."""
+"""The fields that a language model may set in a plan."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +34,7 @@ else:
 
 
 class Proposal(_Settings):
-    """What a language model may say about a plan. None means: keep the default."""
+    """A language model's proposal for a plan. None means: keep the default."""
 
     unused: tuple[str, ...] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None

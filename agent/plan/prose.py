@@ -24,7 +24,7 @@ def stray_number(prose: str) -> str:
 
 
 def title_problem(title: str, prose: str) -> str:
-    """Why a title is no title: it numbers itself, or it breaks off. Else "". `prose` is about the same thing."""
+    """The problem with a title: it numbers itself, or it breaks off. Else "". `prose` is about the same thing."""
     if re.match(r"\W*(\d+|[a-zA-Z]|[ivxIVX]{1,4})[.):]\s|[-*#•]\s", title):
         return f"{title!r} begins like an item of a list: write the title alone"
     if re.search(r"(\.\.\.|…|[-–,:;&]|\b(a|an|and|by|for|from|in|of|on|or|the|to|with))\s*$", title, re.IGNORECASE):

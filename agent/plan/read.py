@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def plan_of(paths: RunPaths) -> "Plan | None":
-    """plan.json, if the run has it. Raises DataError when it is not what this version can read."""
+    """plan.json, if the run has it. Raises DataError when this version cannot read it."""
     return read_plan(paths.plan)
 
 
 def paces_of(paths: RunPaths) -> dict[str, dict[str, object]]:
-    """By track, what the run measured of compiling; nothing where its record does not say."""
+    """By track, the run's measurement of compiling; empty where its record has none."""
     from agent.record.prepared import read_facts
 
     with suppress(OSError, DataError):

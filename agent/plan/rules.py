@@ -25,14 +25,14 @@ class Lint:
 
 
 def foreseen(plan: Plan) -> list[Lint]:
-    """Refusals that no row decides about: said before data are prepared, and texts written."""
+    """Refusals that do not depend on rows: made before data are prepared, and texts written."""
     rules = (_as_it_is, _of_kind, _shown, _unlike, _generated)
     found = [*_tracks_agree(plan), *(each for track in plan.tracks for about in rules for each in about(track))]
     return [each for each in found if each.level == "refusal"]
 
 
 def lint(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Lint]:
-    """What is doubtful or refused, now that rows and models were prepared, per track."""
+    """Warnings and refusals, now that rows and models were prepared, per track."""
     found = [*_title(plan), *_seeds(plan), *_tracks_agree(plan)]
     for track in plan.tracks:
         found += _foreign(plan, track)
@@ -48,7 +48,7 @@ def lint(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Lint]:
 
 def _title(plan: Plan) -> Iterator[Lint]:
     if problem := title_problem(plan.title, plan.idea):
-        yield Lint("refusal", "title", problem, "ask again: another proposal may have a whole title")
+        yield Lint("refusal", "title", problem, "run it again: a new proposal may have a complete title")
 
 
 def _seeds(plan: Plan) -> Iterator[Lint]:
@@ -57,8 +57,8 @@ def _seeds(plan: Plan) -> Iterator[Lint]:
         yield Lint(
             "warning",
             "seeds",
-            f"{count(n, 'seed')} cannot reach the level {plan.level:g}, whatever they show",
-            f"{fewest_seeds(plan.level)} are the fewest that can",
+            f"{count(n, 'seed')} cannot reach the level {plan.level:g}, whatever the results",
+            f"{fewest_seeds(plan.level)} are needed at least",
         )
 
 
@@ -69,24 +69,24 @@ def _tracks_agree(plan: Plan) -> Iterator[Lint]:
         yield Lint(
             "refusal",
             f"tracks.{without[0]}.task.generated_rows",
-            "this track has no generated rows and another has some, so the arms would differ",
+            "this track has no generated rows while another track has some, so the arms would differ",
             "plan them for every track, or one run per task: --task NAME",
         )
 
 
 def _foreign(plan: Plan, track: Track) -> Iterator[Lint]:
-    """Settings that somebody fixed and that the method has not."""
+    """Settings that somebody fixed and that the method does not have."""
     method, path = track.method, f"tracks.{track.name}.method"
     for name in type(method).model_fields:
         if plan.provenance.get(f"{path}.{name}") != "user":
             continue
         if name not in method.settings:
-            yield Lint("warning", f"{path}.{name}", f"{method.name} has no such setting, so nothing will read it")
+            yield Lint("warning", f"{path}.{name}", f"{method.name} has no such setting, so it will not be read")
         elif name in method.idle:
             yield Lint("warning", f"{path}.{name}", f"signal {method.signal} does not read it")
     if not track.assistant:
         for name in (name for name in plan.provenance if name.startswith(f"tracks.{track.name}.assistant.")):
-            yield Lint("warning", name, f"{method.name} has no assistant, so nothing will read it")
+            yield Lint("warning", name, f"{method.name} has no assistant, so it will not be read")
 
 
 def _as_it_is(track: Track) -> Iterator[Lint]:
@@ -95,10 +95,12 @@ def _as_it_is(track: Track) -> Iterator[Lint]:
         return
     path = f"tracks.{track.name}.teacher_training.epochs"
     if not track.teacher.checkpoint:
-        why = "a teacher of random weights that is not trained knows nothing"
-        yield Lint("refusal", path, why, f"name one: --set {track.name}.teacher.checkpoint=FOLDER")
+        why = "a teacher with random weights must be trained"
+        yield Lint(
+            "refusal", path, why, f"train it, or name a checkpoint: --set {track.name}.teacher.checkpoint=FOLDER"
+        )
     if track.method.teachers > 1:
-        why = f"{track.method.teachers} teachers that are not trained are one and the same"
+        why = f"{track.method.teachers} teachers that are not trained are all the same"
         yield Lint("refusal", path, why, f"train them, or use --set {track.name}.teachers=1")
 
 
@@ -140,8 +142,8 @@ def _schedule(track: Track) -> Iterator[Lint]:
             yield Lint(
                 "refusal",
                 f"tracks.{track.name}.{who}training.warmup",
-                f"{training.warmup:.0%} of {steps:,} steps are spent warming up",
-                f"{MOST_WARMUP:.0%} is the most: --set {who and 'teacher_training.'}warmup={MOST_WARMUP}",
+                f"{training.warmup:.0%} of {steps:,} steps are warm-up",
+                f"{MOST_WARMUP:.0%} is the maximum: --set {who and 'teacher_training.'}warmup={MOST_WARMUP}",
             )
     if track.student.checkpoint and track.training.epochs > 5:
         yield Lint(
@@ -173,13 +175,13 @@ def _of_kind(track: Track) -> Iterator[Lint]:
 
 
 def _shown(track: Track) -> Iterator[Lint]:
-    """Views of what has none, or not so many."""
+    """Views of rows that have none, or fewer."""
     task, path = track.task, f"tracks.{track.name}"
     if task.views > task.most_views:
         there = f"an image of {task.input_size} pixels a side has {task.most_views}"
         why = there if task.kind == "image" else "only images have more than one"
         yield Lint(
-            "refusal", f"{path}.views", f"{task.views} views were asked for, and {why}", "use fewer, or --set views=1"
+            "refusal", f"{path}.views", f"{task.views} views were requested, but {why}", "use fewer, or --set views=1"
         )
 
 
@@ -214,14 +216,14 @@ def _method(track: Track) -> Iterator[Lint]:
         yield Lint(
             "refusal",
             f"{path}.layer_map",
-            f"{method.name} does not pair layers by what they are worth",
+            f"{method.name} does not pair layers by their score",
             "use --set layer_map=last, or --method kd_selective",
         )
     if method.scored and families()[track.teacher.architecture].layers == "stages":
         yield Lint(
             "refusal",
             f"{path}.layer_map",
-            "critical layers are found by leaving one out, and a CNN's stages cannot do without each other",
+            "critical layers are found by leaving one out, and the stages of a CNN cannot be left out",
             f"use --set {track.name}.layer_map=last",
         )
     if (least := _least(track)) < (fewest := _fewest(track)):
@@ -298,14 +300,14 @@ def _least(track: Track) -> int:
 
 
 def _apart(track: Track, prepared: Prepared) -> Iterator[Lint]:
-    """What needs the tokens of teacher and student to be the same."""
+    """Methods that need teacher and student to share a tokenizer."""
     uses_layers = "features" in track.method.card.uses or track.method.init_layers != "none"
     if prepared.apart and uses_layers:
         yield Lint(
             "refusal",
             f"tracks.{track.name}.method.name",
             f"teacher and student cut texts into different tokens, so {track.method.name} cannot compare their layers",
-            "use a method of answers, such as --method kd, or models that share a tokenizer",
+            "use a method that compares logits, such as --method kd, or models that share a tokenizer",
         )
 
 
@@ -359,7 +361,7 @@ def _unfit(track: Track) -> str:
 
 
 def _unlike(track: Track) -> Iterator[Lint]:
-    """Who cannot teach, and what layers of another sort than a teacher's cannot be taught."""
+    """Roles and methods that a bidirectional LSTM is not fit for."""
     teacher, student = (families()[spec.architecture] for spec in (track.teacher, track.student))
     called = a_or_an(track.student.architecture)
     if not teacher.teaches:
@@ -396,26 +398,24 @@ def _unlike(track: Track) -> Iterator[Lint]:
 
 
 def _generated(track: Track) -> Iterator[Lint]:
-    """Generated rows that are missing, or that nothing would learn from."""
+    """Generated rows that are missing, or that no arm would learn from."""
     path, rows, card = f"tracks.{track.name}.task.generated_rows", track.task.generated_rows, track.method.card
     if card.generated and not rows:
         yield Lint(
             "refusal",
             path,
-            f"{track.method.name} is about generated rows, and none are planned",
+            f"{track.method.name} needs generated rows, and none are planned",
             f"use --set generated_rows={card.generated}, or --method kd",
         )
     if rows and not card.unlabelled:
         yield Lint(
             "refusal",
             path,
-            f"{track.method.name} learns from labelled rows alone, and generated rows have no label",
+            f"{track.method.name} learns only from labelled rows, and generated rows have no label",
             "use --set generated_rows=0, or --method genset",
         )
     if track.generator and not rows:
-        yield Lint(
-            "warning", f"tracks.{track.name}.generator", "no generated rows are planned, so nothing will read it"
-        )
+        yield Lint("warning", f"tracks.{track.name}.generator", "no generated rows are planned, so it will not be read")
 
 
 def _rows(track: Track) -> Iterator[Lint]:
@@ -424,18 +424,18 @@ def _rows(track: Track) -> Iterator[Lint]:
             "refusal",
             f"tracks.{track.name}.task.transfer_rows",
             f"{track.task.transfer_rows:,} rows without labels beside rows that have none either",
-            f"a corpus has training rows alone: --set {track.name}.transfer_rows=0",
+            f"a corpus has only training rows: --set {track.name}.transfer_rows=0",
         )
     if track.task.test_rows < 400:
         yield Lint(
             "warning",
             f"tracks.{track.name}.task.test_rows",
-            f"{track.task.test_rows} test rows: one answer is worth {100 / track.task.test_rows:.1f} points",
+            f"{track.task.test_rows} test rows: one example is worth {100 / track.task.test_rows:.1f} points",
         )
 
 
 def _answers(plan: Plan, track: Track) -> Iterator[Lint]:
-    """Every trial's answers are kept as one number per row and class, and those of a split are made in one process."""
+    """Every trial's logits are kept as one number per row and class, and those of a split are made in one process."""
     task, seeds = track.task, len(plan.seeds)
     final = seeds * (len(plan.reference_arms) + 1) + 1 + bool(track.assistant)
     for split, rows, trials in (("dev", task.dev_rows, seeds), ("test", task.test_rows, final)):
@@ -446,9 +446,9 @@ def _answers(plan: Plan, track: Track) -> Iterator[Lint]:
             yield Lint(
                 "refusal",
                 f"tracks.{track.name}.task.{split}_rows",
-                f"{rows:,} rows of {len(task.labels):,} {what} are {rows * each >> 20:,} MB of answers, of {trials} "
+                f"{rows:,} rows of {len(task.labels):,} {what} are {rows * each >> 20:,} MB of logits, of {trials} "
                 f"models {rows * each * trials >> 20:,} MB: budget.disk_mb is {plan.budget.disk_mb:,}, and "
-                f"{MOST_LOGITS >> 20:,} MB are the most of one",
+                f"{MOST_LOGITS >> 20:,} MB is the limit for one model",
                 f"use --set {track.name}.{split}_rows={most}, fewer seeds, more disk or a smaller vocabulary",
             )
 
@@ -460,7 +460,7 @@ def _sizes(track: Track, prepared: Prepared) -> Iterator[Lint]:
             "refusal",
             f"tracks.{track.name}.student",
             f"the student has {student.parameters:,} parameters, its teacher {teacher.parameters:,}: "
-            "that is no compression",
+            "the student must be smaller",
             "choose a smaller student or a larger teacher",
         )
     if track.method.card.pairs == "mapped":
@@ -476,7 +476,7 @@ def _pairs(track: Track, prepared: Prepared) -> Iterator[Lint]:
             "refusal",
             f"{path}.layers",
             f"{method.layers} layers cannot be matched: the teacher has {teacher.layers}, the student {student.layers}",
-            f"{fewest} is the most",
+            f"at most {fewest} can be matched",
         )
     elif method.layer_map not in ("last", "last1") and student.layers > teacher.layers:
         yield Lint(
@@ -490,8 +490,8 @@ def _pairs(track: Track, prepared: Prepared) -> Iterator[Lint]:
         yield Lint(
             "refusal",
             f"{path}.min_map_size",
-            f"a matched map is {small}×{small} pixels, {method.min_map_size}×{method.min_map_size} are the least whose "
-            "attention says something",
+            f"a matched map is {small}×{small} pixels, {method.min_map_size}×{method.min_map_size} is the least "
+            "whose attention is informative",
             f"use {track.name}.input_size={2 * track.task.input_size}, stem=cifar, or kd_selective with signal=hidden",
         )
 

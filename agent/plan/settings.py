@@ -1,7 +1,7 @@
 """The settings of methods, each declared once: in baselines/methods/settings.toml, or in the card that brings it along.
 
-What a plan may hold, a model propose, `--set` name, the prompts offer, `kdagent methods show` print and the embedded
-recipes read from an idea follows from the declaration.
+Everything that a plan may contain, a model propose, `--set` name, the prompts offer, `kdagent methods show` print and
+the embedded recipes read from an idea follows from the declaration.
 """
 
 import re
@@ -28,7 +28,7 @@ class Setting:
     type: Type
     """`numbers` is a list of them, `blocks` a choice or a list of the teacher's blocks, counted from one."""
     default: Any
-    """Its value in a plan whose method neither has it nor says another."""
+    """Its value in a plan whose method does not have it."""
     meaning: str
     unit: str = ""
     above: float | None = None
@@ -69,12 +69,12 @@ class Setting:
         blocks = isinstance(found, list | tuple) and found and all(type(each) is int and each > 0 for each in found)
         if not blocks and found not in self.choices:
             words = f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
-            raise ValueError(f"say {words}, or the teacher's blocks from 1 on, such as 1,3,5")
+            raise ValueError(f"give {words}, or the teacher's blocks from 1 on, such as 1,3,5")
         return found
 
     @property
     def range(self) -> str:
-        """What it may be, as a reader needs it: `number above 0, at most 100`."""
+        """Its range in words: `number above 0, at most 100`."""
         listed = ", ".join(self.choices)
         match self.type:
             case "choice":

@@ -14,7 +14,7 @@ from sandbox.printable import printable
 
 
 def plan_table(console: Console, plan: Plan, facts: Facts) -> None:
-    """The whole plan, with the origin of each value, and what the lints have to say."""
+    """The whole plan, with the origin of each value, and the warnings."""
     say(console, f"\nPlan {plan.hash[:12]}: {plan.title}\n{fill(plan.objective, plan)}\n{fill(plan.hypothesis, plan)}")
     for track in plan.tracks:
         prepared = facts.tracks[track.name]

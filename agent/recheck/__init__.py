@@ -1,1 +1,1 @@
-"""What somebody who does not trust a run does with it: verify, replay, compare, carry. Never knows the commands."""
+"""Tools for somebody who does not trust a run: verify, replay, compare, carry. Never knows the commands."""

@@ -58,9 +58,9 @@ NEVER = (
     "state.sqlite-shm",
     MANIFEST,
 )
-"""No part of a record, or made anew from it."""
+"""Not part of a record, or derived from it."""
 SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".log", ".safetensors", ".html", ".svg", ".png", ".csv", ".bundle")
-"""What a record holds; nothing among it is ever unpickled or run."""
+"""Suffixes of the files of a record; none of them is ever unpickled or run."""
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]{0,127}"
 """The name of a run."""
 STEP = r"\w[\w.+=,@-]{0,127}"
@@ -143,7 +143,7 @@ def _data(paths: RunPaths) -> Iterator[tuple[str, Path]]:
 
 def _plain(path: Path) -> Path:
     if path.is_symlink() or not path.is_file():
-        raise DataError(f"{path} is no plain file", "the record was changed by hand: restore it")
+        raise DataError(f"{path} is not a plain file", "the record was changed by hand: restore it")
     return path
 
 
@@ -152,7 +152,7 @@ def _prepared(paths: RunPaths) -> dict[str, Prepared]:
 
 
 def _revisions(paths: RunPaths) -> dict[str, dict[str, str]]:
-    """What must be found again to do the run again, and how to know that it is the same."""
+    """The data and models needed to repeat the run, and the hashes that identify them."""
     found = {}
     trained = [event["data"]["weights"] for event in EventLog(paths.events).read() if event["kind"] == "teachers"]
     for track, known in _prepared(paths).items():
@@ -196,7 +196,7 @@ def unpack(file: Path, folder: Path) -> RunPaths:
     archive of `export` cannot hold.
     """
     if not file.is_file():
-        raise UsageError(f"{file} is no file", "name what kdagent export wrote")
+        raise UsageError(f"{file} is not a file", "name a file that kdagent export wrote")
     part = RunPaths(Path(tempfile.mkdtemp(prefix=".import-", dir=folder)))
     try:
         with runs.locked(part), _damage(file):
@@ -215,14 +215,14 @@ def unpack(file: Path, folder: Path) -> RunPaths:
 
 @contextmanager
 def _damage(file: Path) -> Iterator[None]:
-    """What hostile or damaged bytes make a reader of them raise, as an error of ours that names the file."""
+    """Turns the errors that hostile or damaged bytes raise into one of ours that names the file."""
     try:
         yield
     except (DataError, WorkspaceError) as error:
         raise DataError(f"{file}: {error.message}", error.hint) from error
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, ValueError, IndexError, RecursionError) as error:
-        hint = "get the file again; only what kdagent export wrote can be imported"
-        raise DataError(f"{file} is no whole archive of a run: {error}", hint) from error
+        hint = "get the file again; only files that kdagent export wrote can be imported"
+        raise DataError(f"{file} is not a complete archive of a run: {error}", hint) from error
 
 
 def _read_manifest(stream: GzipFile, folder: Path) -> Manifest:
@@ -239,7 +239,7 @@ def _read_manifest(stream: GzipFile, folder: Path) -> Manifest:
         problem = error.errors()[0]
         raise DataError(f"manifest: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
     if first.name != f"{manifest.run}/{MANIFEST}":
-        raise DataError(f"its folder is {first.name.split('/')[0]}, its manifest says {manifest.run}")
+        raise DataError(f"its folder is {first.name.split('/')[0]}, its manifest names {manifest.run}")
     _check_names(list(manifest.files), "the manifest")
     _check_size(manifest, folder)
     _pass_padding(stream, first.size)
@@ -247,22 +247,22 @@ def _read_manifest(stream: GzipFile, folder: Path) -> Manifest:
 
 
 def _check_names(names: list[str], who: str) -> None:
-    """Raises DataError for a name that could lead elsewhere, stand for two files, or be no part of a record."""
+    """Raises DataError for a name that could lead elsewhere, stand for two files, or is not part of a record."""
     if len(names) > MOST_FILES:
-        raise DataError(f"{who} holds {len(names):,} files, {MOST_FILES:,} are the most")
+        raise DataError(f"{who} has {len(names):,} files, {MOST_FILES:,} are the most")
     seen: set[str] = set()
     for name in names:
         if not re.fullmatch(f"{STEP}(/{STEP}){{0,11}}", name):
-            raise DataError(f"{who} holds {name!r:.200}, which is no plain relative path")
+            raise DataError(f"{who} has {name!r:.200}, which is not a plain relative path")
         same = unicodedata.normalize("NFKC", name).casefold()  # some file systems take names for one that look alike
         if same.split("/")[0] in NEVER or not name.endswith(SUFFIXES):
-            raise DataError(f"{who} holds {name!r:.200}, which is no part of a record")
+            raise DataError(f"{who} has {name!r:.200}, which is not part of a record")
         if same in seen:
-            raise DataError(f"{who} holds {name!r:.200} twice")
+            raise DataError(f"{who} has {name!r:.200} twice")
         seen.add(same)
     for name in seen:
         if inside := next((parent for parent in _parents(name) if parent in seen), ""):
-            raise DataError(f"{who} holds {inside!r:.200} as a file and as a folder")
+            raise DataError(f"{who} has {inside!r:.200} as a file and as a folder")
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -280,9 +280,7 @@ def _check_size(manifest: Manifest, folder: Path) -> None:
         raise DataError(f"its run.json has more than {MOST_RECORD:,} bytes")
     free = shutil.disk_usage(folder).free - runs.LEAST_FREE
     if total > free:
-        raise UsageError(
-            f"the archive holds {total >> 20} MB, {folder} has room for {free >> 20} MB", "free some space"
-        )
+        raise UsageError(f"the archive has {total >> 20} MB, {folder} has room for {free >> 20} MB", "free some space")
     if os.path.lexists(folder / manifest.run):
         hint = "remove that one first, or import into another folder with --runs-dir"
         raise UsageError(f"{folder} has a run {manifest.run} already", hint)
@@ -293,14 +291,14 @@ def _extract(stream: GzipFile, manifest: Manifest, folder: Path) -> None:
         header = _take(stream, BLOCK)
         if header != _header(f"{manifest.run}/{name}", file.size):
             expected = f"where {name!r} with {file.size:,} bytes is announced"
-            raise DataError(f"holds {_described(header)} {expected}")
+            raise DataError(f"contains {_described(header)} {expected}")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if _copy(stream, path, file.size) != file.sha256:
-            raise DataError(f"{name!r} is not what the manifest says: its hash differs")
+            raise DataError(f"{name!r} does not match the manifest: its hash differs")
         _pass_padding(stream, file.size)
     if any(_take(stream, 2 * BLOCK)) or stream.read(1):
-        raise DataError("goes on after its last file")
+        raise DataError("continues after its last file")
 
 
 def _copy(stream: GzipFile, path: Path, size: int) -> str:
@@ -327,11 +325,11 @@ def _pass_padding(stream: GzipFile, size: int) -> None:
 
 
 def _described(header: bytes) -> str:
-    """What a foreign header says that it is."""
+    """A foreign header in words."""
     try:
         entry = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
     except tarfile.TarError as error:
-        return f"something that is no file ({error})"
+        return f"something that is not a file ({error})"
     kinds = {"issym": "a link to", "islnk": "a second name of", "isdir": "a folder", "isdev": "a device"}
     kind = next((words for test, words in kinds.items() if getattr(entry, test)()), "")
     return (
@@ -352,7 +350,7 @@ def _check_record(part: RunPaths, name: str) -> None:
         record = runs.read(part)
         options = Options.from_json(record["options"])
         same = check_idea(options.idea) == options.idea and record["id"] == name
-        if not same or record["status"] not in get_args(runs.Status):
+        if not same or record["status"] not in get_args(runs.RunStatus):
             raise DataError("its run.json is not that of this run")
     except UsageError as error:
         raise DataError(f"its run.json cannot be used: {error.message}", error.hint) from error

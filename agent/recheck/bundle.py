@@ -51,7 +51,7 @@ class Bundled(Workspace):
         return made
 
     def _store(self, kind: str, content: bytes) -> None:
-        """A loose object under the name that its content has."""
+        """A loose object under the hash of its content."""
         data = b"%s %d\0%s" % (kind.encode(), len(content), content)
         name = hashlib.sha1(data).hexdigest()
         path = self.folder / "objects" / name[:2] / name[2:]
@@ -64,7 +64,7 @@ def _branches(head: bytes) -> dict[str, str]:
     first, *lines = head.split(b"\n")
     found = [re.fullmatch(rb"([0-9a-f]{40}) refs/heads/([A-Za-z0-9_][A-Za-z0-9_-]{0,63})", line) for line in lines]
     if first != SIGNATURE or not all(found):
-        raise DataError("its repository.bundle does not begin as a whole git bundle does")
+        raise DataError("its repository.bundle does not begin like a complete git bundle")
     return {match[2].decode(): match[1].decode() for match in found if match}
 
 
@@ -74,7 +74,7 @@ def _objects(pack: bytes) -> Iterator[tuple[str, bytes]]:
         raise DataError("the pack in its repository.bundle is damaged")
     magic, version, count = struct.unpack(">4sII", pack[:12])
     if magic != b"PACK" or version != 2 or count > MOST_OBJECTS:
-        raise DataError(f"its repository.bundle holds {magic!r}, version {version}, {count:,} objects")
+        raise DataError(f"its repository.bundle has {magic!r}, version {version}, {count:,} objects")
     view, position, total = memoryview(pack)[:-20], 12, 0
     for _ in range(count):
         kind, size, position = _object_header(view, position)
@@ -84,11 +84,11 @@ def _objects(pack: bytes) -> Iterator[tuple[str, bytes]]:
         inflate = zlib.decompressobj()
         content = inflate.decompress(view[position : position + 2 * size + SLACK], size + 1)
         if len(content) != size or not inflate.eof:
-            raise DataError("an object in its repository.bundle is not as long as it says")
+            raise DataError("an object in its repository.bundle is not as long as its header states")
         position += min(2 * size + SLACK, len(view) - position) - len(inflate.unused_data)
         yield kind, content
     if position != len(view):
-        raise DataError("its repository.bundle goes on after its last object")
+        raise DataError("its repository.bundle continues after its last object")
 
 
 def _object_header(view: memoryview, position: int) -> tuple[str, int, int]:
@@ -101,5 +101,5 @@ def _object_header(view: memoryview, position: int) -> tuple[str, int, int]:
         size |= (byte & 127) << shift
         shift += 7
     if kind not in KINDS or size > MOST_OBJECT:
-        raise DataError(f"its repository.bundle holds an object of kind {kind} with {size:,} bytes")
+        raise DataError(f"its repository.bundle has an object of kind {kind} with {size:,} bytes")
     return KINDS[kind], size, position + 1

@@ -66,7 +66,7 @@ class Difference:
         return {"schema": 1} | asdict(self) | {"metrics": said}
 
     def lines(self) -> Iterator[str]:
-        """What a terminal shows."""
+        """The text for a terminal."""
         yield f"first:  {self.first}"
         yield f"second: {self.second}"
         for title, changes in (("plan", self.plan), ("data", self.data), ("environment", self.environment)):
@@ -162,7 +162,7 @@ def _obstacle(
     plans: tuple[Plan, Plan],
     found: tuple[Results | None, Results | None],
 ) -> str:
-    """Why the proposed arms of a track cannot be paired, or ""."""
+    """The reason why the proposed arms of a track cannot be paired, or ""."""
     tracks = [next((track for track in plan.tracks if track.name == name), None) for plan in plans]
     for run, plan, results, track in zip(paths, plans, found, tracks, strict=True):
         if not track:
@@ -177,7 +177,7 @@ def _obstacle(
 
 
 def _missing(paths: RunPaths, plan: Plan, results: Results | None, track: str) -> str:
-    """What a run lacks to be compared at all, or ""."""
+    """The reason why a run cannot be compared at all, or ""."""
     kept = _kept(results)
     if not kept:
         return "has no proposed arm that was measured"
@@ -187,7 +187,7 @@ def _missing(paths: RunPaths, plan: Plan, results: Results | None, track: str) -
 
 
 def _same_rows(ours: Track, theirs: Track) -> str:
-    """Why two tracks are not scored on the same rows, or ""."""
+    """The reason why two tracks are not scored on the same rows, or ""."""
     for name, said in (("hash", "the data differ"), ("test_rows", "the test rows differ")):
         values = [str(getattr(track.task, name))[:12] for track in (ours, theirs)]
         if values[0] != values[1]:

@@ -7,11 +7,11 @@ from pydantic import ConfigDict, Field
 from agent.frozen import Record
 
 Level = Literal["report", "agent", "full", "live"]
-Verdict = Literal["match", "compatible", "differs", "drift", "failed"]
+Agreement = Literal["match", "compatible", "differs", "drift", "failed"]
 How = Literal["bytes", "decisions", "exact", "tolerance", "statistical", ""]
 
 
-class Change(Record):
+class Difference(Record):
     name: str
     original: str
     replay: str
@@ -69,11 +69,11 @@ class Likeness(Record):
     level: Level
     original: str
     replay: str
-    verdict: Verdict
+    verdict: Agreement
     how: How
     reason: str
-    environment: tuple[Change, ...] = ()
-    plan: tuple[Change, ...] = ()
+    environment: tuple[Difference, ...] = ()
+    plan: tuple[Difference, ...] = ()
     code: str = ""
     """Unified diff of the two proposed train.py."""
     attempts: tuple[Decision, ...] = ()

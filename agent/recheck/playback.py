@@ -1,6 +1,6 @@
 """A run played again from its record, without training: recorded replies, and what the recorded trials left.
 
-The plan is frozen anew, edits are applied, checked and committed anew, dev rows are scored and attempts decided anew.
+The plan is frozen, edits are applied, checked and committed, dev rows scored and attempts decided once more.
 What does not follow from the record any more is drift. Nothing is measured: there is no results.json and no report.
 """
 
@@ -27,7 +27,7 @@ from agent.results.schema import Results
 
 @dataclass(frozen=True)
 class RecordedJobs:
-    """The jobs of a run without a process: what one would leave is taken from the run that is played again."""
+    """The jobs of a run without processes: their files are taken from the run that is played again."""
 
     original: RunPaths
     paths: RunPaths
@@ -39,7 +39,7 @@ class RecordedJobs:
     def prepare(
         self, tracks: Mapping[str, dict[str, object]], sources: Mapping[str, dict[str, object]]
     ) -> dict[str, Prepared]:
-        """Raises DriftError where the record has other tracks."""
+        """Raises DriftError where the record has different tracks."""
         found = read_facts(self.original).tracks
         if list(found) != list(tracks):
             raise DriftError(f"the plan has the tracks {', '.join(tracks)}, the record has {', '.join(found)}")
@@ -107,7 +107,7 @@ class RecordedAttempts(Attempts):
     original: RunPaths
 
     def time_left(self) -> bool:
-        """As it was: how long training took does not come again."""
+        """As it was: the time of training does not repeat."""
         decided = self.run.events.count("decided")
         return not EventLog(self.original.events).count("out of time", decided=decided)
 

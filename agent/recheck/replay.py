@@ -1,9 +1,9 @@
-"""A run made again from its record, compared with it, and the comparison kept: replay.json and replay-report.md.
+"""A run repeated from its record, compared with it, and the comparison kept: replay.json and replay-report.md.
 
     report   the report is rendered again                                   byte by byte
     agent    the recorded conversation is played again; nothing is trained  same plan, commits and decisions
     full     the same, and everything is trained again, teachers too        exact, or within tolerances, or compatible
-    live     a language model is asked anew, and everything is trained      compatible, or not
+    live     a language model is asked again, and everything is trained      compatible, or not
 
 A replay is a run whose parent is the one that it replays; that one is only read. Except at level live nobody is asked.
 """
@@ -37,7 +37,7 @@ from sandbox.printable import printable
 if TYPE_CHECKING:
     import threading
 
-    from agent.llm.gateway import Source
+    from agent.llm.gateway import Author
     from agent.loop.steps import Steps
     from agent.plan.plan import Plan
     from agent.results.schema import Results
@@ -54,7 +54,7 @@ class Replay(Session):
             return super().go()
 
     @property
-    def source(self) -> "Source":
+    def source(self) -> "Author":
         if self.options.replay == "live":
             return source(self.options, self.settings)
         from agent.llm.conversation import Recorded
@@ -153,7 +153,7 @@ def replayable(original: RunPaths) -> None:
     if not original.results.exists() or not original.plan.exists():
         status = runs.read(original)["status"]
         raise NoReplay(
-            f"run {original.id} is {status}: it has no results to replay", f"go on with: {next_command(original)}"
+            f"run {original.id} is {status}: it has no results to replay", f"continue with: {next_command(original)}"
         )
 
 
@@ -172,16 +172,16 @@ def same_plan(original: RunPaths, plan: "Plan") -> None:
 
     first = next(iter(plan_changes(recorded, plan)), None)
     what = f"{first.name} was {first.first[:80]}, is {first.second[:80]}" if first else "their provenance differs"
-    raise DriftError(f"the plan is not the recorded one: {what}", "other data, other defaults, or another kdagent")
+    raise DriftError(f"the plan is not the recorded one: {what}", "the data, the defaults or kdagent have changed")
 
 
 @contextmanager
 def _kept(made: Replay) -> Iterator[None]:
-    """A replay that could not go on leaves its comparison, too."""
+    """A replay that could not continue leaves its comparison, too."""
     try:
         yield
     except (DriftError, NoReplay, TrainingError) as error:
-        verdict: likeness.Verdict = "drift" if isinstance(error, DriftError) else "failed"
+        verdict: likeness.Agreement = "drift" if isinstance(error, DriftError) else "failed"
         level = made.options.replay or "full"
         keep(made.paths, similarity.drifted(level, made.original, made.paths, error.message, verdict))
         raise

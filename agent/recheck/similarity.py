@@ -1,7 +1,7 @@
-"""How like a run its replay is: plan, code, decisions, and the numbers, compared in an order fixed beforehand.
+"""How closely a replay matches its run: plan, code, decisions, and numbers, compared in an order fixed beforehand.
 
     exact        the environment is the same: every prediction and every logged loss must be, bit by bit
-    tolerance    another environment: losses within a share, probabilities within a distance, few answers flipped
+    tolerance    the environment differs: losses within a share, probabilities within a distance, few classes flipped
     statistical  the last class: paired over examples and seeds; it can only ever be compatible, never the same
 
 Times and memory are shown, never judged.
@@ -20,7 +20,7 @@ from agent.jobs.machine import environment
 from agent.llm.conversation import Conversation
 from agent.plan.read import plan_of
 from agent.recheck import diff
-from agent.recheck.likeness import Change, Decision, Level, Likeness, Pair, Parting, Row, Verdict
+from agent.recheck.likeness import Agreement, Decision, Difference, Level, Likeness, Pair, Parting, Row
 from agent.record.events import EventLog
 from agent.record.files import file_hash
 from agent.record.paths import RunPaths, attempt_name
@@ -39,8 +39,8 @@ FLIPS = 0.001
 """The tolerances: share of a loss, distance of a probability, share of the answers of one trial."""
 
 
-def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Verdict = "drift") -> Likeness:
-    """A replay that could not go on, with what can be said all the same."""
+def drifted(level: Level, original: RunPaths, replay: RunPaths, reason: str, verdict: Agreement = "drift") -> Likeness:
+    """A replay that could not continue, with the comparison as far as it got."""
     return _known(level, original, replay, verdict=verdict, how="", reason=reason)
 
 
@@ -48,7 +48,7 @@ def same_bytes(original: RunPaths, replay: RunPaths, due: str) -> Likeness:
     """`due` is the report as it is rendered now."""
     found = original.report.read_text() if original.report.exists() else ""
     if found == due:
-        reason = f"report.md, {len(due.encode()):,} bytes, comes out the same"
+        reason = f"report.md, {len(due.encode()):,} bytes, is reproduced exactly"
         return _known("report", original, replay, verdict="match", how="bytes", reason=reason)
     lines = enumerate(zip_longest(found.split("\n"), due.split("\n")), 1)
     first = next(number for number, (ours, theirs) in lines if ours != theirs)
@@ -93,8 +93,8 @@ def _exactly(known: Likeness) -> Likeness:
     if same == of and of and not moved and not known.partings:
         reason = f"{of} of {of} predictions and every logged loss are equal bit by bit"
         return known.model_copy(update={"how": "exact", "reason": reason})
-    first = f"; losses part first at step {known.partings[0].step}" if known.partings else ""
-    code = "; kdagent's training code is another" if any("code" in each.name for each in known.environment) else ""
+    first = f"; losses first differ at step {known.partings[0].step}" if known.partings else ""
+    code = "; kdagent's training code has changed" if any("code" in each.name for each in known.environment) else ""
     reason = f"{same} of {of} predictions are equal in the same environment{first}{code}"
     return known.model_copy(update={"verdict": "differs", "how": "exact", "reason": reason})
 
@@ -125,7 +125,7 @@ def _within(original: RunPaths, replay: RunPaths, names: Sequence[str], partings
         flipped = max(flipped, float((ours.argmax(1) != theirs.argmax(1)).mean()))
     if furthest > PROBABILITY or flipped > FLIPS:
         return ""
-    answers = f"at most {100 * flipped:.2f} % of the answers of a trial flipped"
+    answers = f"at most {100 * flipped:.2f} % of the predictions of a trial flipped"
     return f"probabilities within {furthest:.2g} (allowed {PROBABILITY:g}), {answers}"
 
 
@@ -137,7 +137,7 @@ def _probabilities(path: Path) -> Any:
 
 
 def _statistically(known: Likeness, original: RunPaths, replay: RunPaths) -> Likeness:
-    """Compatible where the interval of no arm's difference leaves zero out."""
+    """Compatible where the interval of every arm's difference includes zero."""
     pairs, missing = list[Pair](), list[str]()
     plans = (plan_of(original), plan_of(replay))
     for track in plans[0].tracks if plans[0] else ():
@@ -155,10 +155,10 @@ def _statistically(known: Likeness, original: RunPaths, replay: RunPaths) -> Lik
     elif apart:
         update |= {
             "verdict": "differs",
-            "reason": f"the interval of the difference leaves out zero: {', '.join(apart)}",
+            "reason": f"the interval of the difference excludes zero: {', '.join(apart)}",
         }
     else:
-        reason = f"the interval of the difference holds zero for {count(len(pairs), 'arm')}"
+        reason = f"the interval of the difference includes zero for {count(len(pairs), 'arm')}"
         update |= {"verdict": "compatible", "reason": reason}
     return known.model_copy(update=update)
 
@@ -207,7 +207,7 @@ def _known(level: Level, original: RunPaths, replay: RunPaths, **said: Any) -> L
     )
 
 
-def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Change]:
+def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Difference]:
     """The machine that this is, beside the one the original was made on."""
     results, again = results_of(original), results_of(replay)
     ours = results.environment if results else {}
@@ -215,10 +215,10 @@ def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Change]:
     for name in theirs:
         before, now = (_value(known.get(name)) for known in (ours, theirs))
         if before != now:
-            yield Change(name=name, original=before, replay=now)
+            yield Difference(name=name, original=before, replay=now)
     before, now = (_training_code(paths) for paths in (original, replay))
     if before and now and before != now:
-        yield Change(name="kdagent's training code", original=before, replay=now)
+        yield Difference(name="kdagent's training code", original=before, replay=now)
 
 
 def _training_code(paths: RunPaths) -> str:
@@ -230,12 +230,12 @@ def _value(known: Known | None) -> str:
     return (known.value or known.reason) if known else "absent"
 
 
-def _plans(original: RunPaths, replay: RunPaths) -> tuple[Change, ...]:
+def _plans(original: RunPaths, replay: RunPaths) -> tuple[Difference, ...]:
     plans = [plan for plan in (plan_of(original), plan_of(replay)) if plan]
     if len(plans) < 2:
         return ()
     found = diff.plan_changes(*plans)
-    return tuple(Change(name=c.name, original=c.first, replay=c.second) for c in found)
+    return tuple(Difference(name=c.name, original=c.first, replay=c.second) for c in found)
 
 
 def _code(original: RunPaths, replay: RunPaths) -> str:

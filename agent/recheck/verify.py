@@ -1,11 +1,11 @@
-"""Verify: a run held against its own log, and every number of its report derived again from what it holds.
+"""Verify: a run checked against its own log, and every number of its report derived again from its files.
 
 First the log, line by line; then every file against the hash that the log notes; then, where what they rest on is
-intact, results.json and report.md against what follows again from predictions, labels, traces, commits and the log.
+intact, results.json and report.md against the texts derived again from predictions, labels, traces, commits and log.
 
 Nothing is written, no cache, network or torch is needed, and nothing is tolerated: a text differs or it does not.
-Whoever rewrites a whole record with all its hashes makes another record; its log ends with another hash, which is why
-that hash is shown.
+Whoever rewrites a whole record with all its hashes makes a different record; its log ends with a different hash, which
+is why that hash is shown.
 """
 
 import json
@@ -22,7 +22,7 @@ from agent import __version__
 from agent.errors import DataError, UsageError
 from agent.figures import count
 from agent.recheck import audit
-from agent.recheck.audit import Finding
+from agent.recheck.audit import Discrepancy
 from agent.record import hashes, runs
 from agent.record.events import SCHEMA, Event, event_hash, event_line
 from agent.record.paths import RunPaths
@@ -38,35 +38,35 @@ MOST_LINES = 20
 """Findings about one text."""
 SHOWN = 80  # characters of a line
 DUE = ("status", "reason", "verdict", "tracks")
-"""What of run.json follows from the log and the plan."""
+"""Fields of run.json that follow from the log and the plan."""
 FREE = ("tags", "imported")
-"""What of run.json its owner may change; no record."""
+"""Fields of run.json that its owner may change; not part of the record."""
 COMPUTE = ("numpy", "scipy", "scikit-learn")
 """Packages whose releases may differ in the last digit of a number."""
 AHEAD = {"planned": "plan.json", "reviewed": "review.json"}
-"""Events that are on record before the file that they note."""
+"""Events that are recorded before the file that they name."""
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from an intact record."""
+    """Everything derived from an intact record."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Discrepancy, ...]
     counts: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """results.json and report.md; none before the run measured anything."""
     run: RunInfo = field(default_factory=RunInfo)
-    """What run.json says of it."""
+    """Its fields in run.json."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass
 class Verification:
     run: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What could not be checked or is not there, and why."""
+    """Checks that were not possible and files that are missing, and why."""
     counts: dict[str, int] = field(default_factory=dict)
     head: str = ""
     """Hash of the last event."""
@@ -89,7 +89,7 @@ def verify(paths: RunPaths, known: dict[str, Derived] | None = None) -> Verifica
     made = Verification(paths.id)
     events = _log(paths, made)
     if made.findings:
-        made.notes.append("files and numbers: the log that they are held against was altered")
+        made.notes.append("files and numbers: the log that they are checked against was altered")
         return made
     closing, altered = hashes.closing(events), list(_files(paths, events, made))
     derived = _derived(paths, made, altered, {} if known is None or not closing else known)
@@ -98,17 +98,17 @@ def verify(paths: RunPaths, known: dict[str, Derived] | None = None) -> Verifica
     found = [finding for name, text in derived.texts.items() for finding in _output(paths.folder / name, text, made)]
     if not altered and not derived.findings:
         found += [_unmade(path) for path in (paths.results, paths.report) if path.exists() and not derived.texts]
-    better = {finding.file for finding in (*found, *made.findings)}  # they say more than that a hash differs
+    better = {finding.file for finding in (*found, *made.findings)}  # more precise than a hash that differs
     made.findings = [finding for finding in altered if finding.file not in better] + made.findings + found
     made.counts |= derived.counts
     made.notes += derived.notes
     return made
 
 
-def _derived(paths: RunPaths, made: Verification, altered: list[Finding], known: dict[str, Derived]) -> Derived:
+def _derived(paths: RunPaths, made: Verification, altered: list[Discrepancy], known: dict[str, Derived]) -> Derived:
     """Everything that can be derived, if what it rests on is intact."""
     if any(finding.file not in (paths.results.name, paths.report.name) for finding in altered):
-        made.notes.append("the numbers: what they are derived from was altered")
+        made.notes.append("the numbers: the files they are derived from were altered")
         return Derived(())
     if not paths.plan.exists():
         made.notes.append("the numbers: the run has no plan yet")
@@ -118,39 +118,41 @@ def _derived(paths: RunPaths, made: Verification, altered: list[Finding], known:
     return known[made.head]
 
 
-def _output(path: Path, due: str, made: Verification) -> Iterator[Finding]:
-    """A file that follows from the record, held against what follows."""
+def _output(path: Path, due: str, made: Verification) -> Iterator[Discrepancy]:
+    """A derived file, checked against its derivation."""
     if path.exists():
         yield from _text(path, due)
     else:
-        made.notes.append(f"{path.name}: it is not there")
+        made.notes.append(f"{path.name}: missing")
 
 
-def _unmade(path: Path) -> Finding:
-    return Finding(path.name, 0, "a file", "absent: the log has no word of what was measured")
+def _unmade(path: Path) -> Discrepancy:
+    return Discrepancy(path.name, 0, "a file", "absent: the log has no record of a measurement")
 
 
 def _log(paths: RunPaths, made: Verification) -> list[Event]:
-    """The events up to the first that was altered. Raises DataError for a log of another schema."""
+    """The events up to the first that was altered. Raises DataError for a log of a different schema."""
     text = paths.events.read_bytes() if paths.events.exists() else b""
     *lines, torn = text.split(b"\n")
     events = list[Event]()
     for number, line in enumerate(lines, 1):
         event, wrong = _event(line, events)
         if wrong:
-            made.findings.append(Finding(paths.events.name, number, *wrong))
+            made.findings.append(Discrepancy(paths.events.name, number, *wrong))
             return events
         events.append(event)
     for event in events:
         if event.get("schema") != SCHEMA:
             problem = f"{paths.events}:{event['seq'] + 1} has schema {event.get('schema')}, {SCHEMA} can be verified"
-            raise DataError(problem, "it was written by another version of kdagent: verify it with that one")
+            raise DataError(problem, "it was written by a different version of kdagent: verify it with that one")
     made.head = events[-1]["hash"] if events else ""
     made.counts["events"] = len(events)
     if torn and hashes.closing(events):
-        made.findings.append(Finding(paths.events.name, len(lines) + 1, repr(torn[:80]), "nothing: the run had ended"))
+        made.findings.append(
+            Discrepancy(paths.events.name, len(lines) + 1, repr(torn[:80]), "nothing: the run had ended")
+        )
     elif torn:
-        made.notes.append(f"events.jsonl:{len(lines) + 1}: a line that was never finished")
+        made.notes.append(f"events.jsonl:{len(lines) + 1}: an unfinished line")
     return events
 
 
@@ -163,14 +165,14 @@ def _event(line: bytes, before: list[Event]) -> tuple[Event, tuple[str, str] | N
         if wrong:
             return event, (f"{wrong} {event[wrong]}", f"{due[wrong]}, which follows from its content")
         if event_line(event) != line + b"\n" or not isinstance(event["data"], dict):
-            return event, ("another spelling of the event", event_line(event).decode()[:80])
+            return event, ("a different spelling of the event", event_line(event).decode()[:80])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Event(schema=0, seq=0, time="", kind="", data={}, previous="", hash=""), ("no event", "one")
     return event, None
 
 
-def _files(paths: RunPaths, events: list[Event], made: Verification) -> Iterator[Finding]:
-    """Every file that is not what the log notes."""
+def _files(paths: RunPaths, events: list[Event], made: Verification) -> Iterator[Discrepancy]:
+    """Every file that does not match the log."""
     noted, there, imported = hashes.noted(events), set(hashes.record(paths)), _imported(paths)
     absent = [name for name in noted if name not in there and not name.startswith("repository/")]
     weights = [name for name in absent if name.endswith("/weights.safetensors")]
@@ -180,30 +182,30 @@ def _files(paths: RunPaths, events: list[Event], made: Verification) -> Iterator
     if due in absent:
         made.notes.append(f"{due}: the run was cut off before it could write it")
     for name in sorted(set(absent) - {*weights, due}):
-        yield Finding(name, 0, "missing", f"a file of SHA-256 {noted[name].sha256}")
+        yield Discrepancy(name, 0, "missing", f"a file of SHA-256 {noted[name].sha256}")
     if weights:
         made.notes.append(f"{count(len(weights), 'file')} of weights: not here; no number is derived from weights")
     unknown = [name for name in sorted(there - noted.keys()) if not (imported and name.startswith("data/"))]
     if hashes.closing(events):
-        yield from (Finding(name, 0, "a file", "absent: the log does not note it") for name in unknown)
+        yield from (Discrepancy(name, 0, "a file", "absent: it is not in the log") for name in unknown)
     elif unknown:
-        made.notes.append(f"{count(len(unknown), 'file')}: the run was cut off before the log could note them")
+        made.notes.append(f"{count(len(unknown), 'file')}: the run was cut off before the log could record them")
     made.counts["files"] = len(noted.keys() & there)
 
 
 def _imported(paths: RunPaths) -> bool:
-    """An import stores commits anew, under the same ids, and may bring prepared rows."""
+    """An import stores commits again, under the same ids, and may bring prepared rows."""
     try:
         return "imported" in runs.read(paths)
     except UsageError:
         return False
 
 
-def _file(paths: RunPaths, name: str, note: hashes.Note, imported: bool) -> Iterator[Finding]:
+def _file(paths: RunPaths, name: str, note: hashes.Note, imported: bool) -> Iterator[Discrepancy]:
     try:
         found = hashes.Note.of_file(paths, name)
     except (OSError, UsageError):
-        yield Finding(name, _broken_line(paths.folder / name), "unreadable", f"a file of SHA-256 {note.sha256}")
+        yield Discrepancy(name, _broken_line(paths.folder / name), "unreadable", f"a file of SHA-256 {note.sha256}")
         return
     if found.sha256 == note.sha256 or (imported and _same_object(paths.folder / name)):
         return
@@ -213,7 +215,7 @@ def _file(paths: RunPaths, name: str, note: hashes.Note, imported: bool) -> Iter
     if name == paths.run.name:
         line = _place(paths.run, row)
     shown = repr(row.decode(errors="replace")[:SHOWN]) if line else f"SHA-256 {found.sha256}"
-    yield Finding(name, line, shown, f"as the file of SHA-256 {note.sha256} has it")
+    yield Discrepancy(name, line, shown, f"as the file of SHA-256 {note.sha256} has it")
 
 
 def _place(path: Path, row: bytes) -> int:
@@ -223,7 +225,7 @@ def _place(path: Path, row: bytes) -> int:
 
 
 def _broken_line(path: Path) -> int:
-    """The line in which run.json stops being JSON, or names what it does not hold."""
+    """The line in which run.json stops being JSON, or has an unknown name."""
     try:
         text = path.read_text(errors="replace")
         json.loads(text)
@@ -237,22 +239,22 @@ def _broken_line(path: Path) -> int:
 
 
 def _same_object(path: Path) -> bool:
-    """Whether a loose object of git holds what its name says."""
+    """Whether a loose object of git has the content of its name."""
     try:
         return sha1(zlib.decompress(path.read_bytes())).hexdigest() == path.parent.name + path.name
     except zlib.error:
         return False
 
 
-def _run(paths: RunPaths, closing: Event | None, derived: Derived, made: Verification) -> Iterator[Finding]:
-    """What of run.json follows from the log, and its spelling; the rest was held against its hash."""
+def _run(paths: RunPaths, closing: Event | None, derived: Derived, made: Verification) -> Iterator[Discrepancy]:
+    """Findings in fields of run.json that follow from the log, and in its spelling; its hash covers the rest."""
     try:
         found = runs.read(paths)
     except UsageError:
-        yield Finding(paths.run.name, _broken_line(paths.run), "no record of a run", "one")
+        yield Discrepancy(paths.run.name, _broken_line(paths.run), "not a valid run record", "one")
         return
     if found.keys() - {*hashes.FIXED, *DUE, *FREE}:
-        yield Finding(paths.run.name, _broken_line(paths.run), "a name that is none of its own", "one that is")
+        yield Discrepancy(paths.run.name, _broken_line(paths.run), "an unknown name", "a known one")
         return
     due = found | {name: value for name, value in derived.run.items() if name in found}
     if found["status"] == "running" and not found.get("reason"):
@@ -262,9 +264,9 @@ def _run(paths: RunPaths, closing: Event | None, derived: Derived, made: Verific
     elif not closing and found["status"] in ("succeeded", "partial"):
         due["status"] = "running"
     if not closing:
-        made.notes.append(f"status {found['status']}: the run was cut off before the log could say how it ended")
+        made.notes.append(f"status {found['status']}: the run was cut off before the log could record how it ended")
     elif due["status"] == "running":
-        made.notes.append("status running: the run was cut off before run.json could say how it ended")
+        made.notes.append("status running: the run was cut off before run.json could record how it ended")
     yield from _text(paths.run, json.dumps(due, indent=1))
 
 
@@ -299,22 +301,22 @@ def _measured(record: RunRecord, before: Derived) -> Derived:
     )
 
 
-def _underivable(path: Path, error: Exception) -> Finding:
+def _underivable(path: Path, error: Exception) -> Discrepancy:
     said = error.message if isinstance(error, KdagentError) else f"{type(error).__name__}: {error}"
-    return Finding(path.name, 0, f"nothing that can be derived ({said})"[:300], "what follows from the record")
+    return Discrepancy(path.name, 0, f"an error ({said})"[:300], "the text derived from the record")
 
 
 def _since(results: Results, code: str) -> Iterator[str]:
-    """What computes numbers and is not as it was."""
+    """Code and packages that compute numbers and have changed."""
     if code != code_hash():
-        yield f"the run was made by kdagent {results.version} with other code, this is {__version__}: words may differ"
+        yield f"the run was made by other code of kdagent {results.version}, this is {__version__}: words may differ"
     for name in COMPUTE:
         if (now := version(name)) != (was := results.environment[name].value):
-            yield f"{name} is {now}, the run had {was}: last digits may differ for that"
+            yield f"{name} is {now}, the run had {was}: last digits may differ because of that"
 
 
-def _text(path: Path, due: str) -> Iterator[Finding]:
-    """Every line of a text that is not what it should be; the first only, where one of them has more lines."""
+def _text(path: Path, due: str) -> Iterator[Discrepancy]:
+    """Every line of a text that differs from its derivation; the first only, where one of them has more lines."""
     found = path.read_bytes()
     if found == due.encode():
         return
@@ -324,7 +326,7 @@ def _text(path: Path, due: str) -> Iterator[Finding]:
     for number, line, other in wrong[: MOST_LINES if len(ours) == len(theirs) else 1]:
         column = next(i for i, (a, b) in enumerate(zip_longest(line, other), 1) if a != b)
         start = max(0, column - SHOWN // 2)
-        yield Finding(path.name, number, _shown(line[start:]), _shown(other[start:]), column)
+        yield Discrepancy(path.name, number, _shown(line[start:]), _shown(other[start:]), column)
 
 
 def _shown(text: str) -> str:

@@ -101,7 +101,7 @@ def fresh(paths: RunPaths, events: EventLog, start: str | tuple[str, ...]) -> di
     return notes(paths, (name for name in record(paths, start) if name not in known))
 
 
-def stop(paths: RunPaths, status: runs.Status, reason: str) -> None:
+def stop(paths: RunPaths, status: runs.RunStatus, reason: str) -> None:
     """The run stops for now: the log and run.json record how and why."""
     log = EventLog(paths.events)
     try:

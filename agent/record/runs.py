@@ -22,8 +22,8 @@ from agent.record.paths import RunPaths
 from agent.record.printed import command
 from sandbox.folder import remove as remove_folder
 
-Status = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
-ENDED: dict[str, Status] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
+RunStatus = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
+ENDED: dict[str, RunStatus] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
 """Status in results.json of a run that came to its end → status in run.json."""
 LEAST_FREE = 512 << 20  # bytes; less than this and a run would die half way
 SHAPE = {"id": str, "status": str, "created": str, "options": dict, "verdict": str, "tags": list, "tracks": list}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from agent.figures import count, figure
 from agent.plan.arms import ALONE
 from agent.plan.plan import Plan
-from agent.results.schema import PROPOSED, Arm, Comparison, Finding, Measured, Results, TrackResult, Verdict
+from agent.results.schema import PROPOSED, ArmResult, Comparison, Finding, Measured, Results, TrackResult, Verdict
 from agent.statistics import fewest_seeds, least_p
 
 
@@ -147,7 +147,7 @@ def _track_limits(track: TrackResult, plan: Plan) -> Iterator[str]:
         yield from _arm_limits(track.name, arm)
 
 
-def _arm_limits(track: str, arm: Arm) -> Iterator[str]:
+def _arm_limits(track: str, arm: ArmResult) -> Iterator[str]:
     if arm.failures:
         yield f"{track}: {count(len(arm.failures), 'trial')} of {arm.name} did not finish."
     if arm.latency is None:

@@ -19,13 +19,13 @@ from agent.results.conclude import conclude
 from agent.results.executed import run_fields
 from agent.results.published import PUBLISHED
 from agent.results.run_record import RunRecord
-from agent.results.schema import SCHEMA, Attempt, Code, FieldRow, Isolation, Measured, Results, Source, TrackResult
+from agent.results.schema import SCHEMA, Attempt, Authorship, Code, FieldRow, Isolation, Measured, Results, TrackResult
 from agent.results.track_record import TrackRecord
 from agent.results.wording import in_words_of_schema_1
 from sandbox.workspace import Workspace
 
-Status = Literal["complete", "partial", "failed", "cancelled"]
-Outcome = Literal["kept", "discarded", "rejected"]
+ResultStatus = Literal["complete", "partial", "failed", "cancelled"]
+AttemptOutcome = Literal["kept", "discarded", "rejected"]
 
 
 def derive(record: RunRecord) -> Results:
@@ -65,7 +65,7 @@ def _measured(record: RunRecord) -> Measured:
     )
 
 
-def _status(record: RunRecord) -> tuple[Status, str]:
+def _status(record: RunRecord) -> tuple[ResultStatus, str]:
     if record.observed["late"] and any(trial["status"] == "failed" for trial in record.said("trial")):
         return "partial", "the time budget ran out"
     return ("complete", "") if record.kept else ("failed", "no attempt trained")
@@ -123,13 +123,13 @@ def _exposures(record: RunRecord) -> dict[str, int]:
     return {"proposed" if is_attempt(arm) else arm: arms.count(arm) for arm in arms}
 
 
-def _source(asked: dict[str, str], exchanges: Sequence[Exchange]) -> Source:
+def _source(asked: dict[str, str], exchanges: Sequence[Exchange]) -> Authorship:
     """Who was asked in the end; a model took part where any exchange was with one."""
     took_part = any(name != "recipes" for name in (asked["name"], *(each.source for each in exchanges)))
-    return Source(name=asked["name"], model=asked["model"], took_part=took_part)
+    return Authorship(name=asked["name"], model=asked["model"], took_part=took_part)
 
 
-def decision(dev_score: float | None, history: Sequence[Attempt]) -> tuple[Outcome, str]:
+def decision(dev_score: float | None, history: Sequence[Attempt]) -> tuple[AttemptOutcome, str]:
     """Whether an attempt is kept, the best on the dev rows so far, and why."""
     kept = (attempt.dev_score for attempt in history if attempt.outcome == "kept")
     best = max((score for score in kept if score is not None), default=None)

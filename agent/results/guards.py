@@ -20,7 +20,7 @@ FADED = 1e-6
 Where = Literal["in-process", "outside"]
 
 
-class Outcome(NamedTuple):
+class CheckResult(NamedTuple):
     """The outcome of a check: fine, problems, or the reason why it could not run."""
 
     problems: list[str]
@@ -32,7 +32,7 @@ def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
     """Every check of one track, each run on its own."""
     distils, in_loss = evidence.distils, evidence.track.method.card.distils
     selects = _selects(evidence.track.method)
-    checks: list[tuple[str, Where, bool, Callable[[], Outcome]]] = [
+    checks: list[tuple[str, Where, bool, Callable[[], CheckResult]]] = [
         ("every trial finished", "outside", True, lambda: _complete(evidence)),
         ("executed as planned", "in-process", True, lambda: _as_planned(rows, "in-process")),
         ("data and models as planned", "outside", True, lambda: _as_planned(rows, "outside")),
@@ -53,12 +53,12 @@ def guards(evidence: Evidence, rows: Sequence[FieldRow]) -> tuple[Guard, ...]:
     return tuple(_run(name, where, check) for name, where, applies, check in checks if applies)
 
 
-def _run(name: str, where: Where, check: Callable[[], Outcome]) -> Guard:
+def _run(name: str, where: Where, check: Callable[[], CheckResult]) -> Guard:
     """One check. One that breaks has not run: an error is never a pass."""
     try:
         said = check()
     except Exception as error:
-        said = Outcome([], "", f"the check broke: {type(error).__name__}: {error}"[:200])
+        said = CheckResult([], "", f"the check broke: {type(error).__name__}: {error}"[:200])
     if said.problems:
         return Guard(name=name, where=where, outcome="fail", detail="; ".join(said.problems[:3]))
     if said.unknown:
@@ -76,22 +76,24 @@ def _trials(evidence: Evidence) -> list[tuple[str, TrialRecord]]:
     ]
 
 
-def _complete(evidence: Evidence) -> Outcome:
+def _complete(evidence: Evidence) -> CheckResult:
     problems = [f"{arm}: {r.failure[:120]}" for arm, records in evidence.arms.items() for r in records if r.failure]
     count = sum(map(len, evidence.arms.values()))
-    return Outcome(problems, f"{count} trials left weights that load in the planned model", "" if count else "no trial")
+    return CheckResult(
+        problems, f"{count} trials left weights that load in the planned model", "" if count else "no trial"
+    )
 
 
-def _as_planned(rows: Sequence[FieldRow], where: Where) -> Outcome:
+def _as_planned(rows: Sequence[FieldRow], where: Where) -> CheckResult:
     rows = [row for row in rows if row.where == where]
     deviated = [f"{row.field}: planned {row.planned}, seen {row.executed}" for row in rows if row.status == "DEVIATED"]
     unseen = [row.field for row in rows if row.status == "NOT_SEEN"]
     unknown = f"not seen: {', '.join(unseen)}" if unseen else "" if rows else "no field was looked at"
     seen = "the live trainer" if where == "in-process" else "predictions, probe and files"
-    return Outcome(deviated, f"{len(rows)} fields read back from {seen}", unknown)
+    return CheckResult(deviated, f"{len(rows)} fields read back from {seen}", unknown)
 
 
-def _same_budget(evidence: Evidence) -> Outcome:
+def _same_budget(evidence: Evidence) -> CheckResult:
     """Every arm takes the planned number of steps, and its optimizer the same number of updates."""
     steps, problems, silent = evidence.track.steps, list[str](), list[str]()
     for name, record in _trials(evidence):
@@ -102,12 +104,12 @@ def _same_budget(evidence: Evidence) -> Outcome:
             problems.append(
                 f"{name} took {record.ended('step')} steps with {record.ended('updates')} updates, not {steps}"
             )
-    return Outcome(
+    return CheckResult(
         problems, f"{steps} steps in every trial", f"no end in the trace of {', '.join(silent[:3])}" * bool(silent)
     )
 
 
-def _same_start(evidence: Evidence) -> Outcome:
+def _same_start(evidence: Evidence) -> CheckResult:
     """Arms of one seed start from the same weights: those the seed gives when they are rebuilt outside."""
     problems, silent = list[str](), list[str]()
     for name, record in _trials(evidence):
@@ -120,10 +122,10 @@ def _same_start(evidence: Evidence) -> Outcome:
         elif not from_teacher and start != record.prediction.get("initial"):
             problems.append(f"{name} had different weights at the first step")
     fine = "each trial's start equals the seed's weights, rebuilt outside"
-    return Outcome(problems, fine, f"no start in the trace of {', '.join(silent[:3])}" * bool(silent))
+    return CheckResult(problems, fine, f"no start in the trace of {', '.join(silent[:3])}" * bool(silent))
 
 
-def _trainers_own(evidence: Evidence) -> Outcome:
+def _trainers_own(evidence: Evidence) -> CheckResult:
     """The weights handed in are those the watched Trainer ended with, and only its optimizer changed them before."""
     problems, silent = list[str](), list[str]()
     for name, record in _trials(evidence):
@@ -135,19 +137,19 @@ def _trainers_own(evidence: Evidence) -> Outcome:
         elif touched:
             problems.append(f"{name} changed weights {touched} times between two updates")
     fine = "every trial handed in the weights its training ended with, changed only by the optimizer"
-    return Outcome(problems, fine, f"no end in the trace of {', '.join(silent[:3])}" * bool(silent))
+    return CheckResult(problems, fine, f"no end in the trace of {', '.join(silent[:3])}" * bool(silent))
 
 
-def _weights_moved(evidence: Evidence) -> Outcome:
+def _weights_moved(evidence: Evidence) -> CheckResult:
     still = [
         f"{name}: the trained weights equal the initial ones"
         for name, r in _trials(evidence)
         if not r.prediction.get("change")
     ]
-    return Outcome(still, "the distance from the initial weights is above zero in every trial")
+    return CheckResult(still, "the distance from the initial weights is above zero in every trial")
 
 
-def _within_reach(evidence: Evidence) -> Outcome:
+def _within_reach(evidence: Evidence) -> CheckResult:
     """No weight moved further than the planned optimizer, learning rate and steps can move it."""
     problems, closest = list[str](), 0.0
     for name, record in _trials(evidence):
@@ -155,7 +157,7 @@ def _within_reach(evidence: Evidence) -> Outcome:
         closest = max(closest, moved / most)
         if moved > most:
             problems.append(f"{name} moved its weights by {moved:.3g}, the plan's optimizer by {most:.3g} at most")
-    return Outcome(problems, f"the furthest went {closest:.0%} of the way that the planned steps allow")
+    return CheckResult(problems, f"the furthest went {closest:.0%} of the way that the planned steps allow")
 
 
 def reach(training: Training, steps: int, prediction: dict[str, float]) -> tuple[float, float]:
@@ -182,7 +184,7 @@ def _adam(step: int, beta1: float = 0.9, beta2: float = 0.999) -> float:
     return float(first * second * ((1 - ratio**step) / (1 - ratio)) ** 0.5)
 
 
-def _loss_fell(evidence: Evidence) -> Outcome:
+def _loss_fell(evidence: Evidence) -> CheckResult:
     """The mean of the last quarter of each trial's logged losses lies below the mean of the first quarter.
 
     Where the method gives the labels a head start, which has another loss, only those after it are compared.
@@ -195,12 +197,12 @@ def _loss_fell(evidence: Evidence) -> Outcome:
             silent.append(name)
         elif (first := sum(losses[:part]) / part) <= (last := sum(losses[-part:]) / part):
             problems.append(f"{name}: the loss was {first:.4g} at first and {last:.4g} at last")
-    return Outcome(
+    return CheckResult(
         problems, "in every trial", f"fewer than two losses logged by {', '.join(silent[:3])}" * bool(silent)
     )
 
 
-def _term(evidence: Evidence) -> Outcome:
+def _term(evidence: Evidence) -> CheckResult:
     """A distillation term at every step that is not a head start, and never zero."""
     due = evidence.track.steps - _head_start(evidence.track)
     problems, silent = list[str](), list[str]()
@@ -213,10 +215,10 @@ def _term(evidence: Evidence) -> Outcome:
         elif term["zeros"]:
             problems.append(f"seed {seed}: it was zero {term['zeros']} times")
     unknown = f'train.py logs no term called "distillation" ({", ".join(silent[:3])})' * bool(silent)
-    return Outcome(problems, "logged at every step of every trial, and never zero", unknown)
+    return CheckResult(problems, "logged at every step of every trial, and never zero", unknown)
 
 
-def _used(evidence: Evidence) -> Outcome:
+def _used(evidence: Evidence) -> CheckResult:
     """In each backward pass a gradient reached the teacher's outputs: its logits, and every tenth time its features."""
     problems, unknown = list[str](), list[str]()
     for seed, record in zip(evidence.plan.seeds, evidence.proposed, strict=True):
@@ -228,7 +230,7 @@ def _used(evidence: Evidence) -> Outcome:
                 problems.append(f"{name} were used in {seen['reached']} of {due} batches")
             elif not seen["least"] > FADED * seen["most"]:
                 problems.append(f"{name} were practically unused in one batch (gradient {seen['least']:.2g})")
-    return Outcome(problems, "a gradient reached its outputs in every batch", "; ".join(unknown[:3]))
+    return CheckResult(problems, "a gradient reached its outputs in every batch", "; ".join(unknown[:3]))
 
 
 def _head_start(track: Track) -> int:
@@ -256,29 +258,29 @@ def _due(evidence: Evidence, record: TrialRecord) -> dict[str, int]:
     return due
 
 
-def _teacher_feeds(evidence: Evidence) -> Outcome:
+def _teacher_feeds(evidence: Evidence) -> CheckResult:
     probe, method = evidence.probe, evidence.track.method
     if probe is None:
-        return Outcome([], "", "no probe of the proposed arm is on record")
+        return CheckResult([], "", "no probe of the proposed arm is on record")
     answers = "likelihoods" if "likelihoods" in method.card.uses else "logits"
     if answers not in probe.shuffled:
-        return Outcome([], "", f"the probe did not shuffle the teacher's {answers}")
+        return CheckResult([], "", f"the probe did not shuffle the teacher's {answers}")
     wanted = "logits" in probe.outputs if _imitates(method) else bool(probe.outputs)
     far = f"{probe.shuffled[answers]:.3g}"
     how = f"{probe.steps} steps with the teacher's {answers} shuffled over the rows end {far} away"
     same = f"two runs of the same code {probe.again:.3g}"
-    return Outcome([] if wanted else [f"{how}, {same}: the teacher makes no difference"], f"{how}; {same}")
+    return CheckResult([] if wanted else [f"{how}, {same}: the teacher makes no difference"], f"{how}; {same}")
 
 
-def _layers_feed(evidence: Evidence) -> Outcome:
+def _layers_feed(evidence: Evidence) -> CheckResult:
     probe = evidence.probe
     if probe is None or not probe.layers:
-        return Outcome([], "", "no probe of the teacher's layers is on record")
+        return CheckResult([], "", "no probe of the teacher's layers is on record")
     idle = [layer for layer in probe.layers if f"features-{layer}" not in probe.outputs]
     problems = [f"shuffling teacher layer {layer} over the rows changes nothing" for layer in idle]
     fine = f"shuffling any of the teacher's layers {', '.join(probe.layers)} changes the weights"
     lost = evidence.track.method.scored and not evidence.scores
-    return Outcome(problems, fine + _scores(evidence), "no score of the teacher's layers is on record" * lost)
+    return CheckResult(problems, fine + _scores(evidence), "no score of the teacher's layers is on record" * lost)
 
 
 def _scores(evidence: Evidence) -> str:
@@ -287,20 +289,20 @@ def _scores(evidence: Evidence) -> str:
     return f"; without each its loss on dev rows changes by {', '.join(named)} nats" if evidence.scores else ""
 
 
-def _teacher_same(evidence: Evidence) -> Outcome:
+def _teacher_same(evidence: Evidence) -> CheckResult:
     changed = ["the hash of its weights file changed during the trials"] * (not evidence.teacher_same)
-    return Outcome(changed, "the hash of its weights file before and after the trials")
+    return CheckResult(changed, "the hash of its weights file before and after the trials")
 
 
-def _no_overlap(evidence: Evidence) -> Outcome:
+def _no_overlap(evidence: Evidence) -> CheckResult:
     which = (
         "training, transfer, generated and dev" if evidence.track.task.generated_rows else "training, transfer and dev"
     )
     found = f"{evidence.overlap} {which} rows equal a test row (case and blanks ignored)"
-    return Outcome([found] * bool(evidence.overlap), found)
+    return CheckResult([found] * bool(evidence.overlap), found)
 
 
-def _above_chance(evidence: Evidence) -> Outcome:
+def _above_chance(evidence: Evidence) -> CheckResult:
     """Exact binomial test of each arm's mean accuracy against always answering the most frequent class."""
     from scipy.stats import binomtest
 
@@ -311,4 +313,4 @@ def _above_chance(evidence: Evidence) -> Outcome:
         for name, mean in means.items()
         if binomtest(round(mean * rows), rows, majority, "greater").pvalue > CHANCE_LEVEL
     ]
-    return Outcome(problems, "every arm beats the majority class", "" if means else "no arm was scored")
+    return CheckResult(problems, "every arm beats the majority class", "" if means else "no arm was scored")

@@ -61,7 +61,7 @@ def _encodable(text: str) -> str:
 def write(paths: RunPaths) -> None:
     """The files that follow from the reviews on record: review.json, and the report where there is one.
 
-    One that is as it should be is left alone, so that a folder that cannot be written is no obstacle.
+    One that is as it should be is left alone, so that a folder that cannot be written does not matter.
     """
     for path, content in _texts(paths, read(paths)).items():
         if not path.exists() or path.read_bytes() != content.encode():

@@ -43,7 +43,7 @@ class RunRecord:
 
     @property
     def schema(self) -> Literal[1, 2]:
-        """The schema that the results were written in: a record is held against the text of its time."""
+        """The schema that the results were written in: a record is verified against the text of its time."""
         return 1 if self.observed.get("results", 1) == 1 else 2
 
     @property

@@ -18,7 +18,7 @@ from agent.results.score import Scores
 PROPOSED = "proposed"
 
 
-class Source(Fact):
+class Authorship(Fact):
     """Who answered the agent's questions."""
 
     name: str
@@ -110,7 +110,7 @@ class Latency(Fact):
     """Device, threads, batch, warm-up and number of runs."""
 
 
-class Arm(Fact):
+class ArmResult(Fact):
     name: str
     method: str
     commit: str
@@ -145,7 +145,7 @@ class TrackResult(Fact):
     teacher: Model
     student: Model
     fields: tuple[FieldRow, ...]
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResult, ...]
     teacher_scores: dict[str, float]
     majority_accuracy: float
     comparisons: tuple[Comparison, ...]
@@ -189,7 +189,7 @@ class Measured(Fact):
     version: str
     idea: str
     title: str
-    source: Source
+    source: Authorship
     plan: Plan
     plan_hash: str
     isolation: Isolation

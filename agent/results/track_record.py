@@ -17,7 +17,7 @@ from agent.results.guards import guards
 from agent.results.published import published
 from agent.results.run_record import RunRecord, shape, tensor
 from agent.results.schema import (
-    Arm,
+    ArmResult,
     Assistant,
     Comparison,
     Data,
@@ -125,12 +125,12 @@ class TrackRecord:
                 found += judge(compared, checks, plan.primary_metric, plan.least_effect, plan.level)
         return tuple(found)
 
-    def _arm(self, arm: str) -> Arm:
+    def _arm(self, arm: str) -> ArmResult:
         record, records, scores = self.record, self.trials[arm], self.scores[arm]
         finished = [seed for seed, trial in zip(record.plan.seeds, records, strict=True) if not trial.failure]
         done = [trial for trial in records if not trial.failure]
         failures = [f"seed {r.folder.name}: {r.failure[:300]}" for r in records if r.failure]
-        return Arm(
+        return ArmResult(
             name=arm,
             method=ARMS[arm].file if arm in ARMS else self.track.method.name,
             commit=record.kept.commit if record.kept and arm == "proposed" else record.commits[arm],

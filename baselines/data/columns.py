@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.data.examples import BETWEEN, Examples, Source
+from baselines.data.examples import BETWEEN, DataSource, Examples
 from baselines.errors import BaselineError
 
 LABEL_COLUMNS = ("label", "labels", "class", "target")
@@ -14,7 +14,7 @@ PAIR_COLUMNS = (("sentence1", "sentence2"), ("premise", "hypothesis"))
 NO_GOLD = -1  # what the hub writes where annotators did not agree
 
 
-def from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> Source:
+def from_datasets(pool, test, name: str, card: dict, source: str, revision: str = "") -> DataSource:
     """Check the columns, read labels and inputs; images stay encoded until they are chosen."""
     label_column = _column(pool, LABEL_COLUMNS, name)
     kind = card.get("kind") or ("image" if any(c in pool.column_names for c in INPUT_COLUMNS["image"]) else "text")
@@ -25,7 +25,7 @@ def from_datasets(pool, test, name: str, card: dict, source: str, revision: str 
     published = card.get("published_rows", {})
     if published and len(pool) < published["train"]:
         notes.append(
-            f"the source holds {len(pool):,} of the {published['train']:,} published training rows: "
+            f"the source has {len(pool):,} of the {published['train']:,} published training rows: "
             "do not compare with figures for all of them"
         )
     read = _encoded_images if kind == "image" else _texts
@@ -42,11 +42,13 @@ def from_datasets(pool, test, name: str, card: dict, source: str, revision: str 
         return Examples(joined, _labels(rows, _column(rows, (label_column,), where), names, where))
 
     held_out = examples(test, f"{name} test") if test else Examples([], [])
-    return Source(kind, list(names), examples(pool, name), held_out, source, revision, notes, pairs=len(columns) > 1)
+    return DataSource(
+        kind, list(names), examples(pool, name), held_out, source, revision, notes, pairs=len(columns) > 1
+    )
 
 
 def _pair(rows, kind: str) -> list[str]:
-    """The two columns of a task of pairs; none where one column holds the whole input."""
+    """The two columns of a task of pairs; none where one column has the whole input."""
     if kind == "image" or any(column in rows.column_names for column in INPUT_COLUMNS["text"]):
         return []
     return next((list(pair) for pair in PAIR_COLUMNS if set(pair) <= set(rows.column_names)), [])
@@ -69,7 +71,7 @@ def _label_names(rows, column: str) -> list[str]:
     values = set(rows[column]) - {None}
     if scores := sorted(value for value in values if isinstance(value, float) and not value.is_integer()):
         raise BaselineError(
-            f"column {column!r} holds scores, {scores[0]:g} among them: one score has no classes for a temperature to "
+            f"column {column!r} has scores, {scores[0]:g} among them: one score has no classes for a temperature to "
             "soften, and only classifiers are distilled here",
             "cut the scores into ranges and give their names as labels",
         )
@@ -108,14 +110,16 @@ def _encoded_images(rows, column: str, name: str) -> list[bytes]:
     try:
         cells = rows.cast_column(column, Image(decode=False))[column][:]
     except Exception as error:
-        raise BaselineError(f"{name}: column {column!r} does not hold images", "store encoded image bytes") from error
+        raise BaselineError(
+            f"{name}: column {column!r} does not contain images", "store encoded image bytes"
+        ) from error
     if None in cells:
         raise BaselineError(f"{name}: row {cells.index(None)} of column {column!r} is empty", "remove or repair it")
     return [cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes() for cell in cells]
 
 
 def decode(value: np.ndarray | bytes | Path, name: str) -> np.ndarray:
-    """uint8 [H, W, C] of one image, RGB unless it already is an array. Raises BaselineError for what is no image."""
+    """uint8 [H, W, C] of one image, RGB unless it already is an array. Raises BaselineError for other bytes."""
     from PIL import Image
 
     if isinstance(value, np.ndarray):
@@ -125,4 +129,4 @@ def decode(value: np.ndarray | bytes | Path, name: str) -> np.ndarray:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         what = value if isinstance(value, Path) else f"{len(value):,} bytes that begin with {value[:8]!r}"
-        raise BaselineError(f"{name}: not a whole image: {what}", "remove it, or store PNG, JPEG or WebP") from error
+        raise BaselineError(f"{name}: not a complete image: {what}", "remove it, or store PNG, JPEG or WebP") from error

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from baselines.data.examples import Examples, Source
+from baselines.data.examples import DataSource, Examples
 
 ALIKE = 40  # characters at their beginning, by which two texts of a corpus are told apart
 
 
-def as_corpus(source: Source) -> Source:
+def as_corpus(source: DataSource) -> DataSource:
     """The texts of a task without their labels. Of texts that begin alike the first is kept, a test row before all
     others: the beginning of a text is asked how it goes on."""
     test, pool = _beginning_apart(source.test.inputs, source.pool.inputs)
@@ -16,7 +16,7 @@ def as_corpus(source: Source) -> Source:
     if dropped := len(source.pool) - len(pool):
         notes.append(f"{dropped:,} training texts left out: a test text or another training text begins alike")
     unlabelled = (Examples(texts, [0] * len(texts)) for texts in (pool, test))
-    return Source("language", [], *unlabelled, source.source, source.revision, notes)
+    return DataSource("language", [], *unlabelled, source.source, source.revision, notes)
 
 
 def _beginning_apart(*parts: list[str]) -> Iterator[list[str]]:
@@ -29,7 +29,7 @@ def _beginning_apart(*parts: list[str]) -> Iterator[list[str]]:
         seen |= keep.keys()
 
 
-def at_least(source: Source, longest: int, lengths: Callable[[list[str]], list[int]]) -> Source:
+def at_least(source: DataSource, longest: int, lengths: Callable[[list[str]], list[int]]) -> DataSource:
     """The texts of a corpus that `lengths` gives that many tokens or more: each is cut to as many, so that no arm
     learns from more tokens than another."""
     parts, notes = [], list(source.notes)

@@ -28,7 +28,7 @@ EMBEDDED = Path(baselines.__file__).parent / "embedded"
 """A folder of its own, since it is hidden from trials: the labels of the test rows lie in it."""
 LABELS = ("torch", "transformers", "scipy and scikit-learn", "standard library")
 PACKAGES = (("torch",), ("transformers",), ("scipy", "sklearn"))
-SHORTEST, LONGEST = 25, 300  # characters; shorter ones say nothing, longer ones are cut lists of parameters
+SHORTEST, LONGEST = 25, 300  # characters; shorter ones are not informative, longer ones are cut lists of parameters
 BEGINNING = "# docstrings of "  # of the file; the versions follow
 
 NAMES = re.compile(
@@ -108,7 +108,7 @@ def _texts(path: Path) -> list[str]:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    """Docstrings of a module, its classes and functions; statements that hold none are not walked."""
+    """Docstrings of a module, its classes and functions; statements without any are not walked."""
     if text := ast.get_docstring(node):
         yield text
     for child in node.body:

@@ -21,7 +21,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """All rows of a task before they are split."""
 
     kind: str

@@ -17,5 +17,5 @@ def snapshot(repository: str, revision: str, patterns: list[str], kind: str = "m
     except Exception as error:  # the hub, its HTTP client and the file system have a tree of errors each
         raise BaselineError(
             f"{repository} is neither in the local Hugging Face cache nor on the hub: {reason(error)}",
-            "name a folder that holds it, fill the cache, or choose --scale demo",
+            "name a folder that has it, fill the cache, or choose --scale demo",
         ) from error

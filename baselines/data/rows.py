@@ -1,6 +1,6 @@
 """Prepared rows: integers on disk, dictionaries in a Dataset.
 
-Texts are tokenised once to ragged int32 arrays, images are uint8; both are stored as safetensors, which hold numbers
+Texts are tokenised once to ragged int32 arrays, images are uint8; both are stored as safetensors, which store numbers
 and nothing that could run, and are mapped into memory, so that a row that nobody asks for costs next to none. Rows of
 the kind "language" are token ids as those of "text" are, but have no label: what follows each token is to be learned.
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from baselines.data.examples import Examples, Source, identity, raw
+from baselines.data.examples import DataSource, Examples, identity, raw
 from baselines.errors import BaselineError
 
 
@@ -43,7 +43,7 @@ class Splits:
         return digest.hexdigest()
 
 
-def split(source: Source, sizes: dict, seed: int) -> Splits:
+def split(source: DataSource, sizes: dict, seed: int) -> Splits:
     """Cut the splits so that every class is as common in any prefix as in the pool.
 
     0 training rows means all but dev's, 0 test rows all there are. dev takes a quarter of the pool at most.
@@ -67,7 +67,7 @@ def split(source: Source, sizes: dict, seed: int) -> Splits:
         (sizes["test_rows"], len(test), "test"),
     ):
         if wanted > got:
-            notes.append(f"{got:,} {what} rows: {wanted:,} were asked for, the source holds no more")
+            notes.append(f"{got:,} {what} rows: {wanted:,} were requested, the source has no more")
     return Splits(pool.take(train), pool.take(transfer), pool.take(dev), test, notes)
 
 
@@ -79,13 +79,12 @@ def noisy(splits: Splits, share: float, classes: int, seed: int) -> Splits:
     if not len(wrong):
         return splits
     labels[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
-    note = (
-        f"{len(wrong):,} of the {len(labels):,} training labels were put to another class, as asked for (label noise)"
-    )
+    changed = "were changed to a different class, as requested (label noise)"
+    note = f"{len(wrong):,} of the {len(labels):,} training labels {changed}"
     return replace(splits, train=Examples(splits.train.inputs, labels.tolist()), notes=[*splits.notes, note])
 
 
-def check(source: Source, splits: Splits, batch_size: int) -> None:
+def check(source: DataSource, splits: Splits, batch_size: int) -> None:
     """Refuse data that cannot carry an experiment."""
     for what, examples in (("training", source.pool), ("test", source.test)):
         seen = set(examples.labels)

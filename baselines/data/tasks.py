@@ -14,7 +14,7 @@ import numpy as np
 
 from baselines.data.columns import decode, from_datasets
 from baselines.data.corpora import as_corpus
-from baselines.data.examples import Examples, Source, identity
+from baselines.data.examples import DataSource, Examples, identity
 from baselines.data.hub import snapshot
 from baselines.data.splits import stratified
 from baselines.errors import BaselineError, reason
@@ -22,7 +22,7 @@ from baselines.errors import BaselineError, reason
 CARDS = tomllib.loads((Path(__file__).parents[1] / "tasks.toml").read_text())
 
 
-def load(task: dict) -> Source:
+def load(task: dict) -> DataSource:
     """Rows of `task`: {name, data_dir | data}. Raises BaselineError naming the source, the column and the value."""
     name = task["name"]
     if task.get("data"):
@@ -40,7 +40,7 @@ def load(task: dict) -> Source:
 # ── embedded tasks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _digits(card: dict) -> Source:
+def _digits(card: dict) -> DataSource:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -48,17 +48,19 @@ def _digits(card: dict) -> Source:
     examples = Examples(list(pixels), bunch.target.tolist())
     order = stratified(examples.labels, seed=0)
     test, pool = order[:500], order[500:]
-    return Source("image", card["labels"], examples.take(pool), examples.take(test), "embedded: scikit-learn digits")
+    return DataSource(
+        "image", card["labels"], examples.take(pool), examples.take(test), "embedded: scikit-learn digits"
+    )
 
 
-def _docstrings(card: dict) -> Source:
+def _docstrings(card: dict) -> DataSource:
     from baselines.data import docstrings
 
     versions, rows = docstrings.read(card)
     examples = Examples([text for text, _ in rows], [label for _, label in rows])
     order = stratified(examples.labels, seed=0)
     test, pool = order[:4000], order[4000:]
-    return Source(
+    return DataSource(
         "text",
         card["labels"],
         examples.take(pool),
@@ -79,7 +81,7 @@ def _task_folder(data_dir: Path, name: str) -> Path:
     if _files(data_dir, "train"):
         return data_dir
     raise BaselineError(
-        f"{data_dir} holds no folder {name!r} and no train file", f"put the rows in {data_dir / name}/train.parquet"
+        f"{data_dir} has neither a folder {name!r} nor a train file", f"put the rows in {data_dir / name}/train.parquet"
     )
 
 
@@ -87,7 +89,7 @@ def _files(folder: Path, split: str) -> list[Path]:
     return sorted(p for p in folder.glob(f"{split}*") if p.suffix in (".parquet", ".csv") and p.is_file())
 
 
-def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Source:
+def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> DataSource:
     """Rows of train*.parquet|csv and test*.parquet|csv, or of an image folder with one sub-folder per class."""
     if folder.is_file():
         train, test = [folder], []
@@ -101,7 +103,7 @@ def _from_folder(folder: Path, name: str, card: dict, own: bool = False) -> Sour
     if not train:
         if own and _classes(folder):
             return _from_image_folder(folder, name)
-        raise BaselineError(f"{folder} holds no train*.parquet and no train*.csv", "put the training rows there")
+        raise BaselineError(f"{folder} has neither train*.parquet nor train*.csv", "put the training rows there")
     pool = _read(train)
     held_out = _read(test) if test else None
     source = from_datasets(pool, held_out, name, card, source=f"folder: {_digest(train + test)}")
@@ -119,17 +121,17 @@ def _read(files: list[Path]):
     except Exception as error:  # pyarrow, datasets and the file system raise a dozen types for one fact
         names = ", ".join(f"{path.parent.name}/{path.name}" for path in files)
         raise BaselineError(
-            f"cannot read {names}: {reason(error.__cause__ or error)}", "is the file whole and readable?"
+            f"cannot read {names}: {reason(error.__cause__ or error)}", "is the file complete and readable?"
         ) from error
 
 
-def _from_image_folder(folder: Path, name: str) -> Source:
+def _from_image_folder(folder: Path, name: str) -> DataSource:
     root = folder / "train" if (folder / "train").is_dir() else folder
     names = _classes(root)
     pool = _images_of(root, names)
     digest = hashlib.sha256(b"".join(map(identity, pool.inputs))).hexdigest()[:16]
     test = _images_of(folder / "test", names) if (folder / "test").is_dir() else Examples([], [])
-    source = Source("image", names, pool, test, f"image folder: {name} {digest}")
+    source = DataSource("image", names, pool, test, f"image folder: {name} {digest}")
     return source if len(test) else _with_carved_test(source)
 
 
@@ -144,16 +146,16 @@ def _images_of(folder: Path, names: list[str]) -> Examples:
     return Examples([decode(path, folder.name) for path, _ in files], [label for _, label in files])
 
 
-def _from_hub(name: str, card: dict) -> Source:
+def _from_hub(name: str, card: dict) -> DataSource:
     within, held_out = card.get("folder", ""), card.get("test_split", "test")
     folder = snapshot(card["hub"], card["revision"], [f"{within}/*.parquet" if within else "*.parquet"], "dataset")
     parts = {split: sorted((folder / within).rglob(f"{split}*.parquet")) for split in ("train", held_out)}
     if missing := [split for split, files in parts.items() if not files]:
         raise BaselineError(
-            f"{card['hub']} at {card['revision'][:12]} holds no {missing[0]}*.parquet",
+            f"{card['hub']} at {card['revision'][:12]} has no {missing[0]}*.parquet",
             "delete its folder in the Hugging Face cache, or use --data-dir FOLDER",
         )
-    where = os.environ.get("HF_ENDPOINT", "") and " (from another endpoint)"
+    where = os.environ.get("HF_ENDPOINT", "") and " (from a different endpoint)"
     pool, test = _read(parts["train"]), _read(parts[held_out])
     source = from_datasets(pool, test, name, card, f"hub: {card['hub']}{where}", card["revision"])
     if held_out != "test":
@@ -161,11 +163,11 @@ def _from_hub(name: str, card: dict) -> Source:
     return source
 
 
-def _with_carved_test(source: Source) -> Source:
+def _with_carved_test(source: DataSource) -> DataSource:
     order = stratified(source.pool.labels, seed=0)
     cut = len(order) // 5
     note = f"no test split in the source: {cut:,} of its {len(order):,} rows are held out as test rows"
-    return Source(
+    return DataSource(
         source.kind,
         source.names,
         source.pool.take(order[cut:]),

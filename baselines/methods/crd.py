@@ -2,7 +2,7 @@
 example must be told apart, by a critic, as belonging to the teacher's embedding of the same example.
 
 The paper keeps an embedding of every training row in a memory bank. Here the other examples are those of the batch and
-of a queue of recent batches, kept as the teacher gave them and passed through the critic anew at each step: none is
+of a queue of recent batches, kept as the teacher gave them and passed through the critic again at each step: none is
 stale.
 """
 
@@ -16,7 +16,7 @@ from baselines.methods.embedding import embedding
 from baselines.methods.kd import fp32
 
 EMPTY = -1
-"""The id at a place of the queue that holds no example yet."""
+"""The id at a place of the queue without an example yet."""
 
 
 class Critic(nn.Module):
@@ -35,7 +35,7 @@ class Critic(nn.Module):
 class Queue(nn.Module):
     """The teacher embeddings [N, d] and ids [N] of the most recent examples, at most `size`, newest first.
 
-    A module without weights: part of the student while it trains, so that a checkpoint holds it."""
+    A module without weights: part of the student while it trains, so that checkpoints contain it."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Queue(nn.Module):
         """Examples in the queue, once they were counted: each count would wait for a graphics card."""
 
     def push(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts a batch in front; returns everything it now holds, that batch first. What it keeps is detached."""
+        """Puts a batch in front; returns everything now in it, that batch first. What it keeps is detached."""
         if self.held is None:
             self.held = int((self.ids != EMPTY).sum())
         found = torch.cat([embeddings, self.embeddings[: self.held].to(embeddings)])[: len(self.ids)]

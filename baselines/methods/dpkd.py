@@ -50,7 +50,7 @@ def flips(before: Tensor, after: Tensor, labels: Tensor) -> tuple[float, float]:
 class Frozen(nn.Module):
     """A model as it was at some time: it answers in eval mode, and has no parameter to train.
 
-    As a part of the student it goes into checkpoints with it; its weights are buffers, so that setting them anew is no
+    As a part of the student it goes into checkpoints with it; its weights are buffers, so that setting them again is no
     update of the student.
     """
 

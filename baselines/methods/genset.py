@@ -2,7 +2,7 @@
 teacher answers them with logits, and the student learns from both sets (after Tang et al. 2019, arXiv 1903.12136).
 
 Text is the interface between generator, teacher and student: no model's token ids reach another. A pair of texts is a
-tuple of two. `causal` holds the language model itself.
+tuple of two. `causal` has the language model itself.
 """
 
 import re
@@ -44,7 +44,7 @@ class Sampling(NamedTuple):
 
 def narrowed(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     """Logits [B, V] with −∞ at all but the `top_k` likeliest tokens, and among these at all beyond the smallest prefix
-    that holds at least the share `top_p` of their probability: never fewer than one token.
+    that covers at least the share `top_p` of their probability: never fewer than one token.
 
     Raises ValueError unless top_k ≥ 1 and 0 < top_p ≤ 1.
     """

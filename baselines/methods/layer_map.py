@@ -13,7 +13,7 @@ def layer_pairs(layer_map: LayerMap, n_teacher: int, n_student: int, k: int, cri
     `last` pairs the last k with the last k, `last_stretched` spreads the student's k over its depth, `skip` spreads
     both (PKD-skip, TinyBERT), `last1` takes the final layers alone, `critical` the teacher layers that were measured.
     Raises ValueError when k is not legal (the message names the largest that is), when a spread map meets a student
-    deeper than its teacher, and when `critical` does not hold k layers.
+    deeper than its teacher, and when `critical` does not have k layers.
     """
     if layer_map == "last1":
         return ((n_student, n_teacher),)

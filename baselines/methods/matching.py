@@ -1,4 +1,4 @@
-"""Which layers a planned method matches, as its card says (cards/NAME.toml): what is cached and probed for it."""
+"""The layers a planned method matches, from its card (cards/NAME.toml): those cached and probed for it."""
 
 import tomllib
 from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ def relation_loss(
     """Σ over relations KL(teacher ‖ student) in nats, averaged over relation heads and over the valid queries that
     `attention_mask` [B, L] keeps (MiniLMv2, section 3.1; MiniLM, sections 3.1 and 3.2).
 
-    `heads` relation heads are cut from the widths anew, so it must divide both: the paper takes 48 for width 768, the
+    `heads` relation heads are cut from the widths again, so it must divide both: the paper takes 48 for width 768, the
     first version the number of attention heads. Raises ValueError where it does not divide.
     """
     losses = []

@@ -42,7 +42,7 @@ def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber distance of cos ∠ijk over all ordered triples of different examples (section 3.2.2).
 
-    The published code also averages over triples that name one example twice, whose angle says nothing.
+    The published code also averages over triples that name one example twice, whose angle means nothing.
     """
     count = len(student)
     difference = F.smooth_l1_loss(_cosines(student), _cosines(teacher), reduction="sum")  # 0 where i, j, k repeat

@@ -39,7 +39,7 @@ def peers(experiment, count: int, sizes: str) -> list[nn.Module]:
     different. The student then stands for the published M = 1, half of a base model, and its peers have 2/3, 2/4, 2/5 …
     of its parameters, which are logged.
 
-    Raises BaselineError where the student is no transformer, or too small for so many peers.
+    Raises BaselineError where the student is not a transformer, or too small for that number of peers.
     """
     if sizes == "same":
         return [experiment.peer(number) for number in range(1, count)]

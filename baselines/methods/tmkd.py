@@ -85,17 +85,19 @@ def averaged(golden_logits: Tensor | None, soft_logits: Tensor) -> Tensor:
 def students(mode: str, teachers: int) -> int:
     """How many students a mode trains. Raises ValueError for a mode that there is not."""
     if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}")
+        raise ValueError(f"mode {mode!r} is not one of {', '.join(MODES)}")
     return teachers if mode == "m-o-m" else 1
 
 
 def targets(teacher_logits: Tensor, mode: str, student: int = 0) -> Tensor:
-    """What a mode's student number `student` learns from: [M, B, C], M soft heads of it. Teachers come best first.
+    """The targets of a mode's student number `student`: [M, B, C], M soft heads of it. Teachers come best first.
 
     Raises ValueError as `students` does, and for a student that the mode does not have.
     """
     if not 0 <= student < students(mode, len(teacher_logits)):
-        raise ValueError(f"mode {mode} has {students(mode, len(teacher_logits))} students, none is number {student}")
+        raise ValueError(
+            f"mode {mode} has {students(mode, len(teacher_logits))} students, so there is not a number {student}"
+        )
     if mode == "1avg-o-1":
         return fp32(teacher_logits).mean(dim=0, keepdim=True)
     return teacher_logits if mode == "m-o-1" else teacher_logits[student : student + 1]

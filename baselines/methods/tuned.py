@@ -53,7 +53,7 @@ def grid(temperatures: Sequence[float], alphas: Sequence[float]) -> tuple[Cell, 
 
 
 def choose(scores: Mapping[Cell, Score]) -> Choice:
-    """The cell of the best score; a warning where it lies on the grid's border and a larger grid may hold a better."""
+    """The cell of the best score; a warning where it lies on the grid's border and a larger grid may have better."""
     best = max(scores, key=lambda cell: scores[cell])
     for name, value in border(best, list(scores)).items():
         warnings.warn(f"the best {name} is {value:g}, the last of its grid: extend the grid", stacklevel=2)
@@ -61,7 +61,7 @@ def choose(scores: Mapping[Cell, Score]) -> Choice:
 
 
 def border(best: Cell, cells: Sequence[Cell]) -> dict[str, float]:
-    """The values of `best` beyond which the grid, but not the legal range, ends. One value is no grid."""
+    """The values of `best` beyond which the grid, but not the legal range, ends. A single value is not a grid."""
     found = {}
     for name in Cell._fields:
         values = {getattr(cell, name) for cell in cells}

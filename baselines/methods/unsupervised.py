@@ -68,7 +68,7 @@ def reconstructing(images: Tensor) -> Autoencoder:
 
 def words(texts: list[np.ndarray], chosen: Tensor) -> Tensor:
     """TF-IDF of the chosen texts' token ids, on its strongest axes (latent semantic analysis): U·Σ of a singular value
-    decomposition. A token's weight is log(N / texts that hold it), so one that all hold counts nothing."""
+    decomposition. A token's weight is log(N / texts that contain it), so one in all of them counts nothing."""
     rarity = _rarity(texts)
     mine = [texts[place] for place in chosen.tolist()]
     tokens, columns = np.unique(np.concatenate(mine), return_inverse=True)
@@ -80,6 +80,6 @@ def words(texts: list[np.ndarray], chosen: Tensor) -> Tensor:
 
 
 def _rarity(texts: list[np.ndarray]) -> np.ndarray:
-    """log(N / texts that hold it) of each token id."""
+    """log(N / texts that contain it) of each token id."""
     held = np.bincount(np.concatenate([np.unique(text) for text in texts]))
     return np.log(len(texts) / np.maximum(held, 1))

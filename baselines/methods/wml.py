@@ -76,7 +76,7 @@ class Held:
         return (ids % HELD_BACK == HELD_BACK - 1) & (labels != NO_LABEL)
 
     def batch(self, number: int) -> dict[str, Tensor]:
-        """The number-th batch, around and around; what it holds depends on the number alone."""
+        """The number-th batch, around and around; its rows depend on the number alone."""
         first = number * self.size
         return self.collator([self.rows[(first + n) % len(self.rows)] for n in range(min(self.size, len(self.rows)))])
 

@@ -193,15 +193,15 @@ def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
     for what, planned, found in _agreements(spec, task, model):
         if planned != found:
             raise BaselineError(
-                f"checkpoint {spec['checkpoint']}: {what} is {found}, the plan says {planned}",
-                "name a checkpoint that fits the plan, or plan what the checkpoint holds",
+                f"checkpoint {spec['checkpoint']}: {what} is {found}, the plan has {planned}",
+                "name a checkpoint that fits the plan, or plan the checkpoint's sizes",
             )
     fresh = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     own = "" if row.kind == "language" else f"{model.base_model_prefix}."
     if body := sorted(key for key in fresh if key.startswith(own) and "pooler" not in key):
         raise BaselineError(
             f"checkpoint {spec['checkpoint']} lacks {len(body)} weights of the model, {body[0]} among them",
-            "only the head of a classifier may be new: is the file whole, and of this architecture?",
+            "only the head of a classifier may be new: is the file complete, and of this architecture?",
         )
     if row.kind == "language":
         _own_head(model, row)

@@ -1,6 +1,6 @@
 """A batch of texts, read in parts of similar length: most of what would be padding is never computed.
 
-Loss and batch stay whole, so this is no matter of the plan: answers are those of the whole batch but for rounding.
+Loss and batch stay whole, so this does not concern the plan: answers are those of the whole batch but for rounding.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What this process computes on."""
+"""The device that this process computes on."""
 
 import torch
 

@@ -61,7 +61,7 @@ def load(folder: Path) -> PreTrainedModel:
             f"no causal language model in {folder}: {reason(error)}", "name a GPT-2's folder"
         ) from error
     if not _is_causal(model):
-        said = f"{folder} holds a {model.config.model_type}, which is a masked language model"
+        said = f"{folder} contains a {model.config.model_type}, which is a masked language model"
         raise BaselineError(said, "a causal one is needed, such as GPT-2: it alone gives the likelihood of a sequence")
     return model
 

@@ -29,7 +29,9 @@ def by_convolutions(model: nn.Module) -> nn.Module:
     """The same model, none of whose layers pads for its convolution; other models stay as they are."""
     layers = [each for each in model.modules() if isinstance(each, MobileNetV2ConvLayer) and each.config.tf_padding]
     for layer in layers:
-        layer.config = copy.copy(layer.config)  # the layer alone reads it; the model's own says what is computed
+        layer.config = copy.copy(
+            layer.config
+        )  # the layer alone reads it; the model's own attribute decides the computation
         layer.config.tf_padding = False
         layer.convolution.__class__ = SelfPadding
     return model

@@ -55,14 +55,14 @@ class Generated(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What a reader of the plan and the report is told."""
+        """The line for readers of the plan and the report."""
         facts = self.facts
         reasons = ", ".join(f"{facts['rejected'][reason]:,} {said}" for reason, said in REASONS.items())
         over = f"; {over:,} more were not needed" if (over := facts["kept"] - len(self.texts)) else ""
-        short = f" ({facts['asked']:,} were asked for)" if len(self.texts) < facts["asked"] else ""
+        short = f" ({facts['asked']:,} were requested)" if len(self.texts) < facts["asked"] else ""
         return (
             f"{len(self.texts):,} generated rows{short} of {facts['drawn']:,} texts drawn from a "
-            f"{'pre-trained ' * facts['pretrained']}language model that had read the training and transfer rows; "
+            f"{'pre-trained ' * facts['pretrained']}language model trained on the training and transfer rows; "
             f"left out: {reasons}{over}"
         )
 
@@ -70,14 +70,14 @@ class Generated(NamedTuple):
 def published(folder: Path, tokenizer: PreTrainedTokenizerBase, settings: dict, longest: int) -> Writer:
     """The checkpoint in `folder`, which reads and writes in its own tokens.
 
-    Raises BaselineError for one that is no causal language model, that has other sizes than the plan (`settings`; zero
+    Raises BaselineError for one that is not a causal language model, that has other sizes than planned (`settings`; 0
     leaves them to the checkpoint), or that cannot read or end a text.
     """
     model = gpt2.load(folder)
     config, end = model.config, tokenizer.eos_token_id
     for size, found in (("layers", config.num_hidden_layers), ("width", config.hidden_size)):
         if settings[size] not in (0, found):
-            problem = f"the generator's checkpoint has {size} {found}, the plan says {settings[size]}"
+            problem = f"the generator's checkpoint has {size} {found}, the plan has {settings[size]}"
             raise BaselineError(problem, f"leave out generator.{size}: it is the checkpoint's")
     if len(tokenizer) > config.vocab_size:
         problem = f"the generator's tokenizer has {len(tokenizer):,} tokens, its model {config.vocab_size:,}"

@@ -3,7 +3,7 @@
     python -m baselines pace JOB.json …
 
 Real rows, the plan's batches, optimizer and precision; no teacher, which takes the same time either way. Both ways take
-turns step by step in one process. Another process compiles anew, and has to come to the same bits.
+turns step by step in one process. A second process compiles again, and must produce the same bits.
 """
 
 import json
@@ -27,7 +27,7 @@ from baselines.training.experiment import Experiment
 from baselines.training.forked import apart
 
 WARM, STEPS = 4, 16
-"""The first steps, which hold the compiling, anew where a shape is of another kind; and all of them."""
+"""The first steps, which include compiling, again for every new kind of shape; and all of them."""
 ALONE = {"method": {}, "teacher": False, "reveal_transfer": False}
 NOTHING = {"labels": "", "teacher": None, "checkpoints": 0, "steps": STEPS}
 
@@ -58,7 +58,7 @@ def pace(job: PaceJob) -> None:
     if found.get("plain", -1.0) >= job["worth"]:
         found |= _apart(job, lambda: _beside(*turns(job, False, True)))
     if weights := found.pop("weights", ""):
-        found["same"] = _apart(job, lambda: _anew(job)).get("weights") == weights
+        found["same"] = _apart(job, lambda: _from_nothing(job)).get("weights") == weights
     (Path(job["out"]) / "pace.json").write_text(json.dumps(found))
 
 
@@ -78,9 +78,9 @@ def _beside(plain: Turns, compiled: Turns) -> dict:
     return usual | {"first": compiled.first, "weights": compiled.weights}
 
 
-def _anew(job: dict) -> dict:
+def _from_nothing(job: dict) -> dict:
     """Compiled once more: what the first time left on disk is not looked at."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(job["out"]) / "anew")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(job["out"]) / "fresh")
     return {"weights": turns(job, True)[0].weights}
 
 
@@ -108,7 +108,7 @@ class _Student:
         unit = ALONE | {"model": job["model"], "training": self.training}
         self.experiment = Experiment(job | NOTHING, unit, 0, Path(job["out"]), sys.stderr)
         if way and not is_compiled(self.experiment.student):
-            raise BaselineError(f"a {job['model']['architecture']} has no part that could be compiled")
+            raise BaselineError(f"a {job['model']['architecture']} has no part that can be compiled")
         self.student = self.experiment.student.to(DEVICE).train()
         self.rule, _ = self.experiment.optimizer(self.student)
 

@@ -1,4 +1,4 @@
-"""The prepare process: turns a task into rows on disk, and says what was used before the plan is frozen.
+"""The prepare process: turns a task into rows on disk, and reports what was used before the plan is frozen.
 
     python -m baselines prepare JOB.json …
 
@@ -20,7 +20,7 @@ from torch import nn
 from baselines.data import rows, tasks
 from baselines.data.columns import decode
 from baselines.data.corpora import at_least
-from baselines.data.examples import Examples, Source
+from baselines.data.examples import DataSource, Examples
 from baselines.data.job_files import PrepareJob
 from baselines.data.splits import Splits, check, noisy, split
 from baselines.errors import BaselineError, reason
@@ -86,7 +86,7 @@ def prepare(job: PrepareJob) -> None:
     (out / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
-def _writer(job: dict, source: Source, out: Path) -> generator.Writer | None:
+def _writer(job: dict, source: DataSource, out: Path) -> generator.Writer | None:
     """The checkpoint that is to write rows, where there is one; what cannot is refused before anything takes time."""
     if not job["sizes"].get("generated_rows", 0):
         return None
@@ -102,7 +102,7 @@ def _writer(job: dict, source: Source, out: Path) -> generator.Writer | None:
 
 
 def _generated(
-    job: dict, source: Source, splits: Splits, writer: generator.Writer | None
+    job: dict, source: DataSource, splits: Splits, writer: generator.Writer | None
 ) -> generator.Generated | None:
     """Texts that a language model writes here, since dev and test rows, which none may equal, are seen nowhere else."""
     if not (wanted := job["sizes"].get("generated_rows", 0)):
@@ -148,7 +148,7 @@ def _write_inputs(out: Path, kind: str, splits: Splits, encoded: dict) -> None:
         rows.write_inputs(out / folder / f"{name}.safetensors", kind, encoded[name], None)
 
 
-def _facts(source: Source, splits: Splits, views: list[dict], classes: int) -> dict:
+def _facts(source: DataSource, splits: Splits, views: list[dict], classes: int) -> dict:
     """`views`: the rows as the student reads them, and as the teacher does where that is another way."""
     parts = splits.parts
     labelled = ("dev", "test") if source.kind == "language" else ("train", "transfer", "dev", "test")
@@ -196,13 +196,13 @@ class _TextEncoder:
         return [np.array(e.ids, dtype=np.int32) for e in self.tokenizer.encode_batch(examples.inputs)]
 
 
-def _corpus(source: Source, longest: int, specs: dict) -> tuple:
+def _corpus(source: DataSource, longest: int, specs: dict) -> tuple:
     """The vocabulary of the checkpoints, or one of the pool that a small model can tell apart; and the texts that fill
     `longest` of its tokens."""
     checkpoints = [spec["checkpoint"] for spec in specs.values() if spec["checkpoint"]]
     tokenizer = _classes(checkpoints) if checkpoints else None
     tokenizer = tokenizer or _train_tokenizer(source.pool.inputs, CLASSES, limit_alphabet=LETTERS)
-    tokenizer.post_processor = None  # what begins or ends a text is no part of it
+    tokenizer.post_processor = None  # what begins or ends a text is not part of it
     return tokenizer, at_least(
         source, longest, lambda texts: [len(encoded) for encoded in tokenizer.encode_batch(texts)]
     )
@@ -288,7 +288,7 @@ def _tokenizers(folders: list[str]) -> list:
 class _ImageEncoder:
     """uint8 [H, W, C] with sides of input_size pixels."""
 
-    def __init__(self, job: dict, source: Source) -> None:
+    def __init__(self, job: dict, source: DataSource) -> None:
         self.size, self.name = job["input_size"], job["task"]["name"]
         self.facts = {"channels": decode(source.pool.inputs[0], self.name).shape[2]}
         self.facts |= {name: job[name] for name in ("views", "mirror") if name in job}
@@ -314,7 +314,7 @@ def _moments(images: list[np.ndarray]) -> dict:
 
 
 def _model_facts(spec: dict, task: dict) -> dict:
-    """Sizes of a model, counted on one that is built but holds no numbers (a checkpoint's are read)."""
+    """Sizes of a model, counted on one that is built without numbers (a checkpoint's are read)."""
     with torch.device("meta" if not spec["checkpoint"] else "cpu"):
         model = build(spec, task, seed=0)
     return {

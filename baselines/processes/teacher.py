@@ -7,7 +7,7 @@ no steps to train it is a checkpoint as it is, whose classes are brought into th
 An assistant is a teacher that learned as students do, from a larger one's answers.
 Generated rows have no label: both answer them like all others, and learn from none of them.
 Each stage names its last file when all are whole, so a stage whose last file exists is not repeated. That of a training
-also holds the hashes of what it left, for a process that is cut off before the harness has noted any.
+also has the hashes of the files it left, for a process that is cut off before the agent has recorded any.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def _missing(job: dict, out: Path) -> list[int]:
 
 
 def _score(dev: dict, out: Path, task: dict) -> None:
-    """What each block is worth, on the first of the dev rows (which choose), for a plan that pairs layers by it."""
+    """The score of each block, on the first of the dev rows (which choose), for a plan that pairs layers by it."""
     labels = load_file(Path(dev["labels"]))["labels"]
     rows, model, collate = read_rows(Path(dev["inputs"]), task["kind"], 0, labels), load(out), Collator(task)
     model, count = model.to(DEVICE), min(SCORED, len(rows))

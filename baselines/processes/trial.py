@@ -7,7 +7,7 @@ arm and seed: `weights.safetensors`, `trace.jsonl` and `trial.json`, written las
 come from the weights, in another process.
 
 Imports are paid once, then each trial runs in a copy of this process (fork), so that none inherits what an earlier one
-left in memory. A trial that was cut off goes on from its newest whole checkpoint (baselines.training.checkpoints).
+left in memory. A trial that was cut off continues from its newest complete checkpoint (baselines.training.checkpoints).
 """
 
 import errno
@@ -83,7 +83,7 @@ def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
 
 
 def kind(error: BaseException) -> str:
-    """What stopped a trial: "diverged", "memory", "disk" or "crash"."""
+    """The reason why a trial stopped: "diverged", "memory", "disk" or "crash"."""
     if isinstance(error, FloatingPointError):
         return "diverged"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):

@@ -1,1 +1,1 @@
-"""What train.py is handed, and what is written down while it trains; it does not know which process runs it."""
+"""The objects train.py is given, and the trace written while it trains; it does not know which process runs it."""

@@ -1,6 +1,6 @@
 """Teachers: their weights, and their cached outputs for every training row.
 
-A teacher folder holds `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
+A teacher folder has `teacher.json`, `config.json`, `weights.safetensors`, `logits.safetensors` and, per cached block,
 one `features-<i>.safetensors` (1-based, stages for CNNs), rows in the order train, transfer, generated, and of images
 with several views all rows view after view; of a language model `likelihoods.safetensors` in place of the logits, which
 would be larger than the model; where a plan asked for it, `critical.json`, what each block is worth; where a plan has
@@ -165,7 +165,7 @@ def cached(task: dict) -> str:
 
 
 def place(folder: Path, number: int) -> Path:
-    """Where the teacher of that number lies: the first in the folder itself, the others below it."""
+    """The folder of the teacher of that number: the first in the folder itself, the others below it."""
     return folder / f"teacher-{number}" if number else folder
 
 

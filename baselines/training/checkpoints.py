@@ -1,6 +1,6 @@
 """Checkpoints of a training: Trainer's own files, what we had counted until then, and a manifest, written last.
 
-Trainer writes its files one after another. It goes on from a checkpoint that lost its optimizer, without a word and
+Trainer writes its files one after another. It continues from a checkpoint that lost its optimizer, silently and
 with other weights, and breaks on one that was cut short. So a checkpoint counts only where every file is the one that
 its manifest names.
 """

@@ -1,4 +1,4 @@
-"""What train.py is handed: data, models, training settings and the teacher, all built from the frozen plan.
+"""The objects train.py is given: data, models, training settings and the teacher, all built from the frozen plan.
 
 The file that trains decides how a loss is made of them; nothing here can be set from there.
 """

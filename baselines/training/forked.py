@@ -50,7 +50,7 @@ def _copies_compute() -> bool:
 
 
 def _listen(child: int, reader: int, trace: Path) -> int:
-    """Takes down what the child says until it ends, for others to follow, and once more when it can do no more."""
+    """Records what the child reports until it ends, for others to follow, and once more when it can do no more."""
     said, status = bytearray(), None
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while status is None or select.select([pipe], [], [], 0)[0]:

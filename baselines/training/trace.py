@@ -1,4 +1,4 @@
-"""What a trial says about itself: append-only JSON lines, written by a callback that reads the live Trainer.
+"""A trial's report about itself: append-only JSON lines, written by a callback that reads the live Trainer.
 
 This is evidence from inside the process that edited code runs in. The harness cross-checks what it can from outside.
 """
@@ -30,7 +30,7 @@ COUNTED = {
     "logits": ("watched", "reached", "least", "most"),
     "features": ("watched", "reached", "least", "most"),
 }
-"""What a trial that goes on must count on from."""
+"""The counts that a continued trial starts from."""
 SMALL = 1024
 """Eights of bytes of a weight that is copied sooner than added up."""
 
@@ -135,7 +135,7 @@ class Updates:
         optimizer.register_step_post_hook(self._after)
 
     def finish(self, model: nn.Module) -> None:
-        """After the last step; a model that holds other weights by then was changed too."""
+        """After the last step; a model with different weights by then was changed too."""
         self._compare()
         self.touched += [id(weight) for weight in model.parameters()] != [id(weight) for weight in self.weights]
 
@@ -209,10 +209,10 @@ class TraceCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:
-            control.should_save = False  # a Trainer that goes on from its last step takes one more
+            control.should_save = False  # a Trainer that continues from its last step takes one more
 
     def on_save(self, args, state, control, *, train_dataloader, **kwargs):
-        """Counts as they were before the batch that is fetched ahead: who goes on from here fetches it again."""
+        """Counts as they were before the batch that is fetched ahead: a trial continued from here fetches it again."""
         counts = {name: getattr(holder, part) for name, holder, part in self._counts()}
         counts |= {"lines": self.experiment.trace.lines, "seconds": self.experiment.trace.seconds}
         updates = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)

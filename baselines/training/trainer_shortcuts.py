@@ -1,4 +1,4 @@
-"""What Trainer works out anew at every step though it stays the same."""
+"""Values that Trainer computes again at every step though they stay the same."""
 
 from collections.abc import Iterator
 from functools import cache

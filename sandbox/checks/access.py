@@ -4,8 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from sandbox.checks.finding import Check, Finding, finding
 from sandbox.checks.source import Source
+from sandbox.checks.violation import Check, Violation, finding
 
 IMPORTS = (
     *("torch", "transformers", "numpy", "baselines.methods", "__future__"),
@@ -46,7 +46,7 @@ _DUNDER = re.compile(
 _ACCESS = ("getattr", "setattr", "delattr")
 
 
-def _imports(source: Source) -> Iterator[Finding]:
+def _imports(source: Source) -> Iterator[Violation]:
     modules: list[tuple[ast.stmt, str]] = []
     for node in source.nodes:
         if isinstance(node, ast.Import):
@@ -60,14 +60,14 @@ def _imports(source: Source) -> Iterator[Finding]:
             yield finding(node, "import", f"imports `{module}`", f"use only {', '.join(IMPORTS)}")
 
 
-def _calls(source: Source) -> Iterator[Finding]:
+def _calls(source: Source) -> Iterator[Violation]:
     found = [(line, name) for line, name in source.references if any(p.match(name) for p in _OTHER_CODE)]
     found += [(line, name) for line, name in source.called if name == "input"]  # uncalled, it is a usual tensor's name
     for line, name in found:
         yield finding(line, "call", f"uses `{name}`", "delete it: train.py runs no other code and opens no files")
 
 
-def _computed(source: Source) -> Iterator[Finding]:
+def _computed(source: Source) -> Iterator[Violation]:
     """`getattr(torch, name)`, `map(getattr, …)` and `case object(name=found)`; a `getattr` that writes its name down
     reads as an attribute."""
     instead = "write the attribute's name down, as in `torch.relu`"
@@ -91,7 +91,7 @@ def _is_type(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type"
 
 
-def _patches(source: Source) -> Iterator[Finding]:
+def _patches(source: Source) -> Iterator[Violation]:
     instead = "write a function or a subclass of your own"
     for node in source.nodes:
         match node:
@@ -107,7 +107,7 @@ def _patches(source: Source) -> Iterator[Finding]:
             yield finding(holder, "patch", f"changes `{_text(holder)}`, which is a library's or a class", instead)
 
 
-def _files(source: Source) -> Iterator[Finding]:
+def _files(source: Source) -> Iterator[Violation]:
     instead = "use the student, the teacher and the data in `experiment`"
     for line, name in source.references:
         if _FILES.match(name):
@@ -121,7 +121,7 @@ def _files(source: Source) -> Iterator[Finding]:
                 yield finding(node, "data", f"names test rows, {node.value!a}", instead)
 
 
-def _dunders(source: Source) -> Iterator[Finding]:
+def _dunders(source: Source) -> Iterator[Violation]:
     names = [(line, part) for line, name in source.references for part in name.split(".")]
     for call in source.calls:
         match call:

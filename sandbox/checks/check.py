@@ -9,12 +9,12 @@ import ast
 from collections.abc import Iterator
 
 from sandbox.checks import access, experiment_use, plan_values
-from sandbox.checks.finding import Finding, finding
 from sandbox.checks.source import Source
 from sandbox.checks.undefined_names import undefined
+from sandbox.checks.violation import Violation, finding
 
 
-def check(source: str, before: str) -> tuple[Finding, ...]:
+def check(source: str, before: str) -> tuple[Violation, ...]:
     """The changes that `source`, an edit of `before`, needs before it may run; empty when none."""
     try:
         parsed = Source(source)
@@ -29,12 +29,12 @@ def check(source: str, before: str) -> tuple[Finding, ...]:
     return tuple(sorted(findings))
 
 
-def _names(source: str) -> Iterator[Finding]:
+def _names(source: str) -> Iterator[Violation]:
     for line, name in undefined(source):
         yield finding(line, "name", f"`{name}` is not defined", "define or import it")
 
 
-def _entry(source: Source) -> Iterator[Finding]:
+def _entry(source: Source) -> Iterator[Violation]:
     instead = "define `def train(experiment):`"
     entries = [node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == "train"]
     if not entries:

@@ -4,9 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from sandbox.checks.finding import Check, Finding, finding
 from sandbox.checks.plan_values import named_values
 from sandbox.checks.source import Source
+from sandbox.checks.violation import Check, Violation, finding
 
 _OFFERED = (
     *("student", "teacher", "train_dataset", "transfer_dataset", "collator", "model_inputs"),
@@ -58,7 +58,7 @@ _OF_THE_TRAINER = re.compile(
 """Every method of Trainer but `compute_loss`, in which an idea lives."""
 
 
-def _changes(source: Source) -> Iterator[Finding]:
+def _changes(source: Source) -> Iterator[Violation]:
     instead = "it is fixed: keep values in variables of your own"
     for node in source.nodes:
         match node:
@@ -93,7 +93,7 @@ def _changes_argument(source: Source, call: ast.Call) -> bool:
     return any(source.is_fixed(part) for part in out)
 
 
-def _parts(source: Source) -> Iterator[Finding]:
+def _parts(source: Source) -> Iterator[Violation]:
     """Parts of `experiment` that it does not offer: its own records, its folders, its insides."""
     for node in source.nodes:
         if not isinstance(node, ast.Attribute):
@@ -111,7 +111,7 @@ def _parts(source: Source) -> Iterator[Finding]:
             yield finding(node, "experiment", f"reaches for `{parts[-1]}` inside `experiment.{parts[0]}`", instead)
 
 
-def _copies(source: Source) -> Iterator[Finding]:
+def _copies(source: Source) -> Iterator[Violation]:
     """The teacher's weights as the student's, by another way than the plan's `init_layers`."""
     instead = "use `init_from_teacher` with the plan's `init_layers`"
     for call in source.calls:
@@ -123,7 +123,7 @@ def _copies(source: Source) -> Iterator[Finding]:
             yield finding(node, "experiment", "returns the teacher", "return the trained student")
 
 
-def _rows(source: Source) -> Iterator[Finding]:
+def _rows(source: Source) -> Iterator[Violation]:
     instead = "train on `experiment.train_dataset`, whole: the plan fixes the number of rows"
     for line, name in source.references:
         if _CHOOSER.fullmatch(name):
@@ -168,7 +168,7 @@ def _indexes(source: Source, node: ast.AST) -> bool:
     return any(isinstance(part, ast.Subscript) and _is_rows(source, part.value) for part in ast.walk(node))
 
 
-def _trainers(source: Source) -> Iterator[Finding]:
+def _trainers(source: Source) -> Iterator[Violation]:
     """There is a Trainer, it is given the objects of the plan, and it trains."""
     classes = _trainer_classes(source)
     made = [call for call in source.calls if source.full_name(call.func) in {*classes, "transformers.Trainer"}]
@@ -191,7 +191,7 @@ def _trainers(source: Source) -> Iterator[Finding]:
         yield finding(made[0], "trainer", "the Trainer never trains", "call its `train()`")
 
 
-def _starts(source: Source, made: list[ast.Call], given: list[tuple[str, ast.expr]]) -> Iterator[Finding]:
+def _starts(source: Source, made: list[ast.Call], given: list[tuple[str, ast.expr]]) -> Iterator[Violation]:
     """Training starts from the beginning, or from the checked checkpoint with a Trainer without other state."""
     began = [value for name, value in given if name == "resume_from_checkpoint"]
     for call in source.calls:
@@ -232,7 +232,7 @@ def _trainer_classes(source: Source) -> dict[str, ast.ClassDef]:
     return {name: made for name, made in source.classes.items() if name in known}
 
 
-def _overrides(source: Source) -> Iterator[Finding]:
+def _overrides(source: Source) -> Iterator[Violation]:
     """Parts of Trainer replaced in a subclass, on an object or on the class."""
     found: list[tuple[ast.stmt | ast.expr, str]] = []
     for made in _trainer_classes(source).values():
@@ -246,7 +246,7 @@ def _overrides(source: Source) -> Iterator[Finding]:
             yield finding(node, "trainer", what, "put the idea into `compute_loss`; the rest is the plan's")
 
 
-def _live(source: Source) -> Iterator[Finding]:
+def _live(source: Source) -> Iterator[Violation]:
     """Settings of a Trainer at work, changed where they live."""
     ours = {id(node) for made in _trainer_classes(source).values() for node in ast.walk(made)}
     for node in source.nodes:
@@ -261,7 +261,7 @@ def _live(source: Source) -> Iterator[Finding]:
             yield finding(node, "trainer", what, "leave it: the plan fixes rates, steps and lengths")
 
 
-def _steps(source: Source) -> Iterator[Finding]:
+def _steps(source: Source) -> Iterator[Violation]:
     for call in source.calls:
         name = source.full_name(call.func)
         if _STEPPING.fullmatch(name):

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
-from sandbox.checks.finding import Check, Finding, finding
 from sandbox.checks.source import Source
+from sandbox.checks.violation import Check, Violation, finding
 
 HYPERPARAMETER = re.compile(
     r"T|(?i:(.*_)?(learning_rate|lr|(num_train_|num_)?epochs|max_steps|batch_size|gradient_accumulation_steps"
@@ -29,14 +29,14 @@ _TO_NUMBER = ("float", "int", "abs", "round", "pow", "min", "max")
 _FROM_PLAN = "read it from the plan: `experiment.method`, `experiment.training_arguments()`"
 
 
-def _seeds(source: Source) -> Iterator[Finding]:
+def _seeds(source: Source) -> Iterator[Violation]:
     found = [(line, name) for line, name in source.references if _SEEDING.search(name)]
     found += [(line, name) for line, name in source.called if name.endswith(".seed")]  # uncalled, it may be the plan's
     for line, name in found:
         yield finding(line, "seed", f"`{name}` sets a seed", "delete it: seeds belong to the plan")
 
 
-def _hyperparameters(source: Source) -> Iterator[Finding]:
+def _hyperparameters(source: Source) -> Iterator[Violation]:
     for node in source.nodes:
         for name, value in named_values(source, node):
             if HYPERPARAMETER.fullmatch(name) and _is_number(source, value):
@@ -92,7 +92,7 @@ def _is_number(source: Source, value: ast.expr, kinds: tuple[type, ...] = (int, 
     return isinstance(value, around) and bool(parts) and all(_is_number(source, p, kinds, depth) for p in parts)
 
 
-def _choices(source: Source) -> Iterator[Finding]:
+def _choices(source: Source) -> Iterator[Violation]:
     """Numbers and words handed to the library's methods: a temperature, a number of layers, a norm."""
     for call in source.calls:
         name = source.full_name(call.func)
@@ -103,9 +103,9 @@ def _choices(source: Source) -> Iterator[Finding]:
                     yield finding(value, "hyperparameter", what, _FROM_PLAN)
 
 
-def _weights(source: Source) -> Iterator[Finding]:
+def _weights(source: Source) -> Iterator[Violation]:
     """A loss term that is scaled by numbers alone carries a hidden alpha. A number beside a value of the plan, or
-    inside the author's own definition of a term, is no weight."""
+    inside the author's own definition of a term, is not a weight."""
     products = [node for node in source.nodes if _is_product(node)]
     inner = {id(part) for node in products for part in ast.iter_child_nodes(node)}
     chains = [[*_factors(node)] for node in products if id(node) not in inner]
@@ -153,7 +153,7 @@ def _is_term(source: Source, node: ast.expr, logged: set[str]) -> bool:
     )
 
 
-def _builders(source: Source) -> Iterator[Finding]:
+def _builders(source: Source) -> Iterator[Violation]:
     bases = [base for made in source.classes.values() for base in made.bases]
     for made in (*(call.func for call in source.calls), *bases):
         name = source.full_name(made)

@@ -26,7 +26,7 @@ MEMORY = {
     )
 }
 """The memory of a tensor that is gone is kept for the next one, and asked for in large pages: else a training is given
-the same pages anew at every step (docs/benchmarks.md, K-given). Other C libraries than GNU's do not read it."""
+the same pages again at every step (docs/benchmarks.md, K-given). Other C libraries than GNU's do not read it."""
 
 _BURST = 4 << 30  # what a process might allocate between two looks of the supervisor's watch over memory
 _GRACE = 5  # seconds from the signal that names the exceeded processor time to the one that cannot be ignored

@@ -14,7 +14,7 @@ from sandbox.isolation.job import Launch, Limits
 from sandbox.isolation.output import Output
 from sandbox.isolation.process_tree import Entry, Tree, memory, unnamed
 
-Status = Literal["ok", "error", "timeout", "cpu", "memory", "disk", "files", "processes", "output", "cancelled"]
+JobStatus = Literal["ok", "error", "timeout", "cpu", "memory", "disk", "files", "processes", "output", "cancelled"]
 
 _COUNT_EVERY = 0.5  # seconds between two counts of the written folder; more when counting takes long
 _COUNT_SHARE = 20
@@ -42,16 +42,16 @@ class Watch:
         self._unnamed_memory: dict[tuple[int, int], int] = {}
         self._oom_kills = _oom_kills()
 
-    def complaint(self) -> tuple[Status, str] | None:
+    def complaint(self) -> tuple[JobStatus, str] | None:
         """The limit that is exceeded now, with the reason for the log; None while none is."""
         reached = next(self._reached(self.tree.look()), None)
         return reached and (reached[0], f"stopped, {reached[1]}")
 
-    def verdict(self, code: int) -> tuple[Status, str]:
+    def verdict(self, code: int) -> tuple[JobStatus, str]:
         """Only after all processes have ended."""
         return next(self._left(code, -code if code < 0 else code - 128), ("ok" if code == 0 else "error", ""))
 
-    def _reached(self, members: list[Entry]) -> Iterator[tuple[Status, str]]:
+    def _reached(self, members: list[Entry]) -> Iterator[tuple[JobStatus, str]]:
         limits = self._limits
         if self._cancelled is not None and self._cancelled.is_set():
             yield "cancelled", "cancelled"
@@ -70,7 +70,7 @@ class Watch:
         if time.monotonic() > self._next_count:
             yield from self._counted(members)
 
-    def _counted(self, members: list[Entry]) -> Iterator[tuple[Status, str]]:
+    def _counted(self, members: list[Entry]) -> Iterator[tuple[JobStatus, str]]:
         started = time.monotonic()
         try:
             hidden = unnamed(entry for entry in members if entry.pid != self.tree.root)  # the launcher may hide
@@ -89,7 +89,7 @@ class Watch:
     def _measure(self) -> Holding:
         return measure(self._folder, self._limits.disk, self._limits.files)
 
-    def _too_much(self, held: Holding, hidden: int = 0) -> Iterator[tuple[Status, str]]:
+    def _too_much(self, held: Holding, hidden: int = 0) -> Iterator[tuple[JobStatus, str]]:
         limits, used = self._limits, held.disk + hidden
         if used > limits.disk:
             yield "disk", f"its folder contained {used >> 20} MiB or more, limit {limits.disk >> 20}"
@@ -98,13 +98,13 @@ class Watch:
         if held.largest > limits.file_size:
             yield "disk", f"a file had {held.largest >> 20} MiB, limit {limits.file_size >> 20}"
 
-    def _too_loud(self) -> Iterator[tuple[Status, str]]:
+    def _too_loud(self) -> Iterator[tuple[JobStatus, str]]:
         if self._output.taken > self._limits.flood:
             yield "output", f"it wrote {self._output.taken >> 20} MiB of output, limit {self._limits.flood >> 20}"
         if self._output.trouble:
             yield "disk", f"its log cannot be written: {self._output.trouble}"
 
-    def _left(self, code: int, number: int) -> Iterator[tuple[Status, str]]:
+    def _left(self, code: int, number: int) -> Iterator[tuple[JobStatus, str]]:
         """Limits that the kernel kept, or that were exceeded after the last look; `number` is that of a signal."""
         limits = self._limits
         try:

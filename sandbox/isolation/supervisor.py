@@ -14,7 +14,7 @@ from sandbox.errors import LaunchError
 from sandbox.folder import lent
 from sandbox.isolation.backend import Backend
 from sandbox.isolation.job import Job, Launch, Limits
-from sandbox.isolation.limit_watch import Status, Watch
+from sandbox.isolation.limit_watch import JobStatus, Watch
 from sandbox.isolation.output import Output
 from sandbox.isolation.process_tree import process_of
 
@@ -25,7 +25,7 @@ _TICK = 0.2
 class Outcome:
     """How a job ended."""
 
-    status: Status
+    status: JobStatus
     """`error` is any failure that no limit caused; `disk` is too many bytes, `files` too many files."""
     returncode: int
     """Negative for a signal; under bubblewrap a signal inside shows as 128 + its number."""

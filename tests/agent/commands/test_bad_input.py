@@ -34,10 +34,10 @@ What each mistake prints, as `tests/agent/commands/test_bad_input.py` found it. 
 SETTINGS = """
 ## Settings of methods
 
-Each is declared once, with what it may be (`kdagent methods show NAME`). A value outside it ends
+Each is declared once, with its range (`kdagent methods show NAME`). A value outside it ends
 `kdagent run 'efficient KD' --task digits` with exit code 2 and the hint to choose another value.
 
-| setting | what it may be | options | message |
+| setting | range | options | message |
 |---|---|---|---|
 """
 ROOT_USER = os.geteuid() == 0
@@ -91,13 +91,13 @@ TABLE = (
     Bad("unknown task", ("run", "kd", "--task", "imagenet"), "unknown task 'imagenet'"),
     Bad("unknown method", on_digits("--method", "magic"), "'magic'"),
     Bad("unknown isolation", on_digits("--isolation", "hope"), "'hope'"),
-    Bad("seeds that are none", on_digits("--seeds", "many"), "'many'"),
+    Bad("seeds that are not numbers", on_digits("--seeds", "many"), "'many'"),
     Bad("no seed", on_digits("--seeds", "0"), "--seeds: 0"),
     Bad("too many seeds", on_digits("--seeds", "101"), "--seeds: 101"),
     Bad("one seed twice", on_digits("--seeds", "3,3"), "seeds repeat: (3, 3)"),
     Bad("no attempt", on_digits("--attempts", "0"), "attempts = 0"),
     Bad("attempts in words", on_digits("--attempts", "two"), "'two'"),
-    Bad("a budget that is no time", on_digits("--budget", "soon"), "'soon'"),
+    Bad("a budget that is not a time", on_digits("--budget", "soon"), "'soon'"),
     Bad("a budget of nothing", on_digits("--budget", "0s"), "'0s'"),
     Bad("fewer than no tokens", on_digits("--max-tokens", "-1"), "budget.tokens = -1"),
     # fields of the plan
@@ -118,7 +118,7 @@ TABLE = (
     Bad("field of a number", on_digits("--set", "epochs.more=1"), "no field 'digits.epochs.more'"),
     Bad("group instead of a field", on_digits("--set", "training=5"), "digits.training is a group"),
     Bad("setting without a value", on_digits("--set", "temperature"), "'temperature'"),
-    Bad("benchmark that is no reference arm", on_digits("--set", "benchmark=me"), "'me'"),
+    Bad("benchmark that is not a reference arm", on_digits("--set", "benchmark=me"), "'me'"),
     Bad("student larger than its teacher", on_digits("--set", "student.width=64"), "digits.student", slow=True),
     Bad(
         "more layers than there are",
@@ -129,7 +129,7 @@ TABLE = (
     Bad(
         "a student that cannot be compiled",
         own("good.csv", *BILSTM, "--set", "compiled=true"),
-        "good.training.compiled = True: a bilstm has no part that could be compiled",
+        "good.training.compiled = True: a bilstm has no part that can be compiled",
         slow=True,
     ),
     # data
@@ -143,10 +143,10 @@ TABLE = (
     Bad("file without permission", own("secret.csv"), "secret.csv", slow=True, skip="root may read all" * ROOT_USER),
     Bad("CSV that is not text", own("noise.csv"), "noise.csv", slow=True),
     Bad("no label column", own("columns.csv"), "no column label", slow=True),
-    Bad("label that is no class", (*NEWS, "HERE/news"), "has the label 9", slow=True),
+    Bad("label that is not a class", (*NEWS, "HERE/news"), "has the label 9", slow=True),
     Bad("one class only", own("alike.csv"), "has the label 'yes'", slow=True),
     Bad("fewer rows than a batch", own("few.csv", "--set", "batch_size=64"), "fewer than one batch of 64", slow=True),
-    Bad("image that is none", own("images"), "a.png", slow=True),
+    Bad("image that is not one", own("images"), "a.png", slow=True),
     # the machine
     Bad("runs folder below a file", on_digits("--runs-dir", "HERE/good.csv/runs"), "good.csv is not a folder"),
     Bad(
@@ -164,8 +164,8 @@ TABLE = (
         environment={"PATH": "HERE/only-git"},
     ),
     # the language model
-    Bad("endpoint without a model", on_digits("--base-url", "http://127.0.0.1:9/v1"), "no model"),
-    Bad("endpoint that is no address", on_digits("--model", "m", "--base-url", "localhost"), "--base-url"),
+    Bad("endpoint without a model", on_digits("--base-url", "http://127.0.0.1:9/v1"), "not a model"),
+    Bad("endpoint that is not an address", on_digits("--model", "m", "--base-url", "localhost"), "--base-url"),
     Bad("password in the address", on_digits("--model", "m", "--base-url", "http://me:pw@host/v1"), "password"),
     Bad("no key", on_digits("--model", "m"), "needs a key", code=4),
     Bad(
@@ -367,7 +367,7 @@ def test_run_cut_off_by_a_full_disk_goes_on_when_there_is_space(kdagent: Kdagent
     said = kdagent(*on_digits("--runs-dir", str(small_disk), "--isolation", "process"))
     [folder] = small_disk.iterdir()
     assert said.code == 2
-    again = f"go on with: kdagent resume {folder.name} --runs-dir {small_disk}"
+    again = f"continue with: kdagent resume {folder.name} --runs-dir {small_disk}"
     still = kdagent("resume", "@last", "--runs-dir", str(small_disk))
     for each in (said, still):
         message, hint = each.err.splitlines()

@@ -115,7 +115,7 @@ def test_doctor_finds_what_every_run_needs(kdagent: Kdagent) -> None:
     assert said.code == 0
     found = {finding["name"]: finding for finding in said.json["findings"]}
     assert [found[name]["status"] for name in ("git", "torch", "runs", "cache", "digits", "docstrings")] == ["ok"] * 6
-    assert found["endpoint"]["detail"].startswith("none: the embedded recipes answer")
+    assert found["endpoint"]["detail"].startswith("none: the embedded recipes are used")
     assert not kdagent.runs.exists()
 
 
@@ -137,7 +137,9 @@ def test_doctor_asks_the_endpoint(kdagent: Kdagent) -> None:
     assert said.code == 0
 
 
-@pytest.mark.parametrize(("url", "problem"), [("localhost:1", "is no http address"), ("http://127.0.0.1:9", "refused")])
+@pytest.mark.parametrize(
+    ("url", "problem"), [("localhost:1", "is not a valid HTTP address"), ("http://127.0.0.1:9", "refused")]
+)
 def test_doctor_survives_an_endpoint_that_is_none(kdagent: Kdagent, url: str, problem: str) -> None:
     [endpoint] = [line for line in kdagent("doctor", "--base-url", url).out.splitlines() if "endpoint" in line]
     assert endpoint.startswith("weak") and problem in endpoint

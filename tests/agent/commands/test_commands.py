@@ -67,7 +67,7 @@ def test_signal_at_the_question_ends_it_at_once(kdagent: Kdagent, number: int) -
     code, err = terminal.end()
     [folder] = kdagent.runs.iterdir()
     assert code == 130
-    assert err == f"kdagent: stopped\nhint: go on with: kdagent resume {folder.name}\n"
+    assert err == f"kdagent: stopped\nhint: continue with: kdagent resume {folder.name}\n"
     assert json.loads((folder / "run.json").read_text())["status"] == "cancelled"
 
 
@@ -95,7 +95,7 @@ def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None
     [folder] = kdagent.runs.iterdir()
     task = json.loads((folder / "plan.json").read_text())["tracks"][0]["task"]
     assert (said.code, task["train_rows"], task["transfer_rows"], task["label_noise"]) == (0, 80, 40, 0.25)
-    assert any("20 of the 80 training labels were put to another class" in note for note in task["notes"])
+    assert any("20 of the 80 training labels were changed to a different class" in note for note in task["notes"])
 
 
 def test_views_are_in_the_plan_that_is_shown(kdagent: Kdagent) -> None:

@@ -145,9 +145,9 @@ def test_a_miss_names_the_first_message_that_differs(tmp_path):
     assert error.value.message == (
         "the record has no reply to plan request 1: message 2 (user) differs: line 2 was 'it', is 'her'"
     )
-    with pytest.raises(ModelError, match=r"plan request 2: it holds 1$"):
+    with pytest.raises(ModelError, match=r"plan request 2: it has 1$"):
         source.complete("plan", ASK[:1])
-    with pytest.raises(ModelError, match=r"edit request 1: it holds 0$"):
+    with pytest.raises(ModelError, match=r"edit request 1: it has 0$"):
         source.complete("edit", ASK)
 
 
@@ -155,7 +155,7 @@ def test_an_extra_request_is_a_miss_and_not_the_last_reply_again(tmp_path):
     recorded(tmp_path, "one").complete("plan", ASK)
     source = Recorded(tmp_path)
     assert source.complete("plan", ASK).text == "one"
-    with pytest.raises(ModelError, match="plan request 2: it holds 1"):
+    with pytest.raises(ModelError, match="plan request 2: it has 1"):
         source.complete("plan", ASK)
 
 

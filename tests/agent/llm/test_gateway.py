@@ -105,7 +105,7 @@ def test_rounds_are_bounded_and_the_last_reason_and_record_are_named(tmp_path):
         gateway(server, tmp_path).ask("plan", ASK, parse_proposal)
     assert len(server.requests) == 3
     assert error.value.exit_code == 3 and not isinstance(error.value, EditError)
-    assert "plan: no usable reply in 3 rounds; at last: the reply holds no JSON object" in error.value.message
+    assert "plan: no usable reply in 3 rounds; finally: the reply contains no JSON object" in error.value.message
     assert str(tmp_path) in error.value.hint
 
 
@@ -115,7 +115,7 @@ def test_rounds_are_bounded_and_the_last_reason_and_record_are_named(tmp_path):
         (refuses("I cannot help with that"), "the request was refused: I cannot help with that"),
         (says("half a pl", finish="content_filter"), "the request was refused: half a pl"),
         (says(json.dumps(PROPOSAL), finish="length"), "cut off at its length limit"),
-        (says(""), "holds no JSON object"),
+        (says(""), "contains no JSON object"),
     ],
     ids=["refusal", "content filter", "truncated", "empty"],
 )

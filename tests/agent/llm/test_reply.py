@@ -49,7 +49,7 @@ def test_almost_json_is_mended_outside_its_strings(text, value):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("no", "holds no JSON object"),
+        ("no", "contains no JSON object"),
         ('{"a": 1', "never closed"),
         ('{"a" 1} for {T}', "starts '{\"a\" 1}' cannot be read: Expecting ':'"),
         ('{"a": NaN}', "NaN is not a finite number"),

@@ -114,12 +114,12 @@ def test_run_whose_time_is_spent_says_so_and_how_to_get_more(together: Together)
     said = together.kdagent("resume", paths.id, "--yes")
     assert said.code == 5
     assert said.err.startswith("kdagent: time budget: 10000") and "s are spent, 900 s were planned" in said.err
-    assert f"kdagent review {paths.id} --edit budget.seconds=N" in said.err and "go on with" not in said.err
+    assert f"kdagent review {paths.id} --edit budget.seconds=N" in said.err and "continue with" not in said.err
 
 
 def test_run_that_the_clock_puts_before_another_says_that_it_is_not_the_last(together: Together) -> None:
     """Whoever goes on with @last would go on with the other one."""
     for said in together.said:
-        warning = "kdagent: this clock is behind that of 20990101-000000-kd-aaaa: @last is that run, not "
+        warning = "kdagent: this clock is behind that of 20990101-000000-kd-aaaa: @last names that run, not "
         assert said.err.startswith(warning)
         assert f"resume {said.err.removeprefix(warning).split()[0]}" in said.out

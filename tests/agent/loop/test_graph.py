@@ -152,7 +152,7 @@ def test_finished_run_stays_as_it_is_when_resumed(gates: Gates) -> None:
 def test_plan_only_stops_with_a_plan_and_says_how_to_go_on(gates: Gates) -> None:
     said = gates.said["planned"]
     assert (said.code, gates.record["planned"]["status"]) == (0, "planned")
-    assert f"planned; go on with: kdagent resume {gates.paths.id} --yes\n" in said.out
+    assert f"planned; continue with: kdagent resume {gates.paths.id} --yes\n" in said.out
     assert "temperature" in said.out and f"plan: {gates.paths.plan}\n" in said.out
     assert "isolation: process, level 0" in said.out and "  not covered: network: open\n" in said.out
 
@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_a_cancelled_run_and_the_command_that_goes_on(gates: Gates
     assert (said.code, gates.record["stopped"]["status"]) == (130, "cancelled")
     message, hint = said.err.splitlines()
     assert message.startswith("kdagent: stopped while ")
-    assert hint == f"hint: go on with: kdagent resume {gates.paths.id}"
+    assert hint == f"hint: continue with: kdagent resume {gates.paths.id}"
 
 
 def test_ctrl_c_leaves_no_process_behind(gates: Gates) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.errors import DataError
 from agent.metrics.arithmetic import Printed, Size, batches, divisor, interval, rights
-from agent.metrics.contradictions import Finding, contradictions, facts, splits
+from agent.metrics.contradictions import Contradiction, contradictions, facts, splits
 from agent.metrics.reported import Evaluation, read
 from agent.plan import planner
 from agent.plan.freeze import freeze
@@ -68,7 +68,7 @@ def plan(**values: Any) -> Plan:
     return made.model_copy(update={"tracks": tuple(tracks)})
 
 
-def errors(found: list[Finding]) -> list[str]:
+def errors(found: list[Contradiction]) -> list[str]:
     return [finding.rule for finding in found if finding.level == "E"]
 
 
@@ -350,7 +350,8 @@ def test_file_without_metrics_says_what_is_wrong(reported: Any, text: str, says:
 
 def test_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(b"\xff\xfe\x00")
-    for path, says in ((tmp_path / "no.json", "does not exist"), (tmp_path, "no file"), (tmp_path / "x.json", "read")):
+    unreadable = ((tmp_path / "no.json", "does not exist"), (tmp_path, "not a file"), (tmp_path / "x.json", "read"))
+    for path, says in unreadable:
         with pytest.raises(DataError, match=says):
             read(path)
 

@@ -106,7 +106,7 @@ def test_compiling_that_is_wanted_and_impossible_is_refused() -> None:
     made, plan, _ = drafted(compiled=True)
     with pytest.raises(PlanError, match=r"digits\.training\.compiled = True: no compiler") as refusal:
         planner.compile_where_it_pays(made, plan, {"digits": Pace(problem="no compiler")})
-    assert refusal.value.hint == "train it as it is: --set digits.training.compiled=false"
+    assert refusal.value.hint == "train without compiling: --set digits.training.compiled=false"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             "docstrings",
             {"teacher_training.epochs": 0},
             "tracks.docstrings.teacher_training.epochs",
-            "random weights that is not trained knows nothing",
+            "a teacher with random weights must be trained",
         ),
         (
             "docstrings",
@@ -112,7 +112,7 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
                 "teachers": 3,
             },
             "tracks.docstrings.teacher_training.epochs",
-            "3 teachers that are not trained are one and the same",
+            "3 teachers that are not trained are all the same",
         ),
         ("digits", {"layer_map": "critical"}, "tracks.digits.method.layer_map", "by leaving one out"),
         (
@@ -125,7 +125,7 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             "docstrings",
             {"method.name": "tinybert", "layer_map": "critical"},
             "tracks.docstrings.method.layer_map",
-            "tinybert does not pair layers by what they are worth",
+            "tinybert does not pair layers by their score",
         ),
         ("docstrings", {"signal": "relation", "batch_size": 2}, "tracks.docstrings.method.signal", "may have 2"),
         (
@@ -231,7 +231,7 @@ def test_assistant_without_a_checkpoint_beside_a_teacher_with_one_is_warned_abou
 def test_sizes_of_an_assistant_that_the_method_has_not_are_read_by_nothing() -> None:
     [found] = lints({"assistant.width": 64})
     assert (found.level, found.field) == ("warning", "tracks.docstrings.assistant.width")
-    assert found.message == "kd has no assistant, so nothing will read it"
+    assert found.message == "kd has no assistant, so it will not be read"
 
 
 def test_searched_sizes_are_refused_for_a_cnn() -> None:
@@ -292,7 +292,7 @@ def test_shallowest_model_bounds_the_layers() -> None:
     [found] = lints(SELECTIVE | {"layers": 3}, models=models)
     assert (found.message, found.hint) == (
         "3 layers cannot be matched: the teacher has 12, the student 2",
-        "2 is the most",
+        "at most 2 can be matched",
     )
 
 
@@ -301,7 +301,7 @@ def test_few_test_rows_are_named_with_what_one_answer_is_worth() -> None:
     said = Proposal.model_validate(PROSE | {"method": "kd"})
     plan = freeze(planner.draft(wanted), wanted, said, {})
     [found] = lint(plan, {"digits": prepared(MODELS)})
-    assert found == Lint("warning", "tracks.digits.task.test_rows", "200 test rows: one answer is worth 0.5 points")
+    assert found == Lint("warning", "tracks.digits.task.test_rows", "200 test rows: one example is worth 0.5 points")
 
 
 @pytest.mark.parametrize(
@@ -348,13 +348,13 @@ def test_answers_that_no_disk_holds_are_refused_with_the_numbers() -> None:
 
     [refusal] = found(50257)
     assert (refusal.level, refusal.field) == ("refusal", "tracks.docstrings_text.task.test_rows")
-    assert "2,000 rows of 50,257 tokens are 383 MB of answers, of 19 models 7,285 MB" in refusal.message
+    assert "2,000 rows of 50,257 tokens are 383 MB of logits, of 19 models 7,285 MB" in refusal.message
     assert "budget.disk_mb is 4,096" in refusal.message and "test_rows=1124" in refusal.hint
     assert not found(50257, test_rows=1124) and not found(512)
     assert [each.field for each in found(50257, test_rows=1125)] == ["tracks.docstrings_text.task.test_rows"]
     wide = found(200_000, **{"budget.disk_mb": 100_000, "dev_rows": 1500})
     assert [each.field.split("_")[-2] for each in wide] == ["text.task.dev", "text.task.test"]
-    assert "1,024 MB are the most of one" in wide[0].message
+    assert "1,024 MB is the limit for one model" in wide[0].message
 
 
 BILSTM = {"student.architecture": "bilstm", "student.layers": 1, "student.width": 64}
@@ -374,7 +374,7 @@ def test_a_bilstm_learns_from_logits_and_labels(method: str) -> None:
         (BILSTM | {"init_layers": "last"}, "method.init_layers", "cannot start from the layers"),
         ({"teacher.architecture": "bilstm"}, "teacher.architecture", "a bilstm is a student"),
         ({"method.name": "genset", "generated_rows": 0}, "task.generated_rows", "none are planned"),
-        ({"method.name": "finetune", "generated_rows": 9}, "task.generated_rows", "learns from labelled rows alone"),
+        ({"method.name": "finetune", "generated_rows": 9}, "task.generated_rows", "learns only from labelled rows"),
     ],
 )
 def test_what_a_bilstm_or_generated_rows_do_not_go_with_is_refused(
@@ -387,10 +387,10 @@ def test_what_a_bilstm_or_generated_rows_do_not_go_with_is_refused(
 @pytest.mark.parametrize(
     ("task", "values", "says"),
     [
-        ("docstrings", {"method.name": "finetune", "generated_rows": 9}, "learns from labelled rows alone"),
+        ("docstrings", {"method.name": "finetune", "generated_rows": 9}, "learns only from labelled rows"),
         ("docstrings", {"method.name": "attention", "generated_rows": 9}, "attention is for images"),
         ("digits", {"method.name": "genset"}, "genset is for labelled texts"),
-        ("docstrings", {"method.name": "genset", "teacher_training.epochs": 0}, "knows nothing"),
+        ("docstrings", {"method.name": "genset", "teacher_training.epochs": 0}, "must be trained"),
         ("docstrings", {"teacher.architecture": "bilstm"}, "too weak to teach"),
         ("docstrings", {"learning_rate": 0.1}, ""),
     ],

@@ -132,7 +132,7 @@ def test_packed_repository_is_exported_as_whole_objects(paths: RunPaths, tmp_pat
 
 def test_link_in_a_run_is_not_exported(paths: RunPaths, tmp_path: Path) -> None:
     (paths.logs / "a.log").symlink_to("/etc/passwd")
-    with pytest.raises(DataError, match=r"a\.log is no plain file"):
+    with pytest.raises(DataError, match=r"a\.log is not a plain file"):
         archive.export(paths, tmp_path / "run.tar.gz")
     assert not list(tmp_path.glob("*.gz")) and not list(tmp_path.glob(".export-*"))
 
@@ -254,17 +254,21 @@ def outside(folder: Path) -> bool:
 
 HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     "parent": (announced(Entry("../outside.json", b"x")), "where 'run.json'", outside),
-    "parent announced": (honest({"run.json": record(), "../outside.json": b"x"}), "no plain relative path", None),
+    "parent announced": (honest({"run.json": record(), "../outside.json": b"x"}), "not a plain relative path", None),
     "parent inside": (
         honest({"run.json": record(), "logs/../../../outside.json": b"x"}),
-        "no plain relative path",
+        "not a plain relative path",
         None,
     ),
-    "absolute": (honest({"run.json": record(), "/etc/outside.json": b"x"}), "no plain relative path", None),
-    "hidden": (honest({"run.json": record(), ".bashrc.txt": b"x"}), "no plain relative path", None),
-    "backslash": (honest({"run.json": record(), "..\\outside.json": b"x"}), "no plain relative path", None),
-    "control character": (honest({"run.json": record(), "a\x1b[31m.json": b"x"}), "no plain relative path", None),
-    "direction of writing": (honest({"run.json": record(), "a\u202ejson.json": b"x"}), "no plain relative path", None),
+    "absolute": (honest({"run.json": record(), "/etc/outside.json": b"x"}), "not a plain relative path", None),
+    "hidden": (honest({"run.json": record(), ".bashrc.txt": b"x"}), "not a plain relative path", None),
+    "backslash": (honest({"run.json": record(), "..\\outside.json": b"x"}), "not a plain relative path", None),
+    "control character": (honest({"run.json": record(), "a\x1b[31m.json": b"x"}), "not a plain relative path", None),
+    "direction of writing": (
+        honest({"run.json": record(), "a\u202ejson.json": b"x"}),
+        "not a plain relative path",
+        None,
+    ),
     "bytes that are not UTF-8": (honest({"run.json": record(), "a\udcff.json": b"x"}), "Invalid JSON", None),
     "letters that look alike": (
         honest({"run.json": record(), "gef\u00fchle.json": b"x", "GEF\u00dcHLE.json": b"y"}),
@@ -273,7 +277,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     ),
     "hook in wide letters": (
         honest({"run.json": record(), "\uff52epository/hooks/x.py": b"x"}),
-        "no part of a record",
+        "not part of a record",
         None,
     ),
     "link": (
@@ -288,7 +292,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     ),
     "second name": (
         announced(OK, Entry(f"{RUN}/b.json", kind=tarfile.LNKTYPE, link=f"{RUN}/run.json")),
-        "goes on after its last file",
+        "continues after its last file",
         lambda folder: (folder / RUN / "b.json").stat().st_nlink == 2,
     ),
     "pipe": (
@@ -305,7 +309,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     ),
     "twice": (
         announced(OK, Entry(f"{RUN}/run.json", b"other")),
-        "goes on after its last file",
+        "continues after its last file",
         lambda folder: (folder / RUN / "run.json").read_bytes() == b"other",
     ),
     "other name in an extended header": (
@@ -315,7 +319,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     ),
     "unannounced": (
         announced(OK, Entry(f"{RUN}/b.py", b"x")),
-        "goes on after its last file",
+        "continues after its last file",
         lambda folder: (folder / RUN / "b.py").exists(),
     ),
     "other case": (honest({"run.json": record(), "a.json": b"x", "A.json": b"y"}), "'A.json' twice", None),
@@ -324,23 +328,23 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
         "a file and as a folder",
         None,
     ),
-    "pickle": (honest({"run.json": record(), "trials/weights.pt": b"\x80\x04."}), "no part of a record", None),
-    "checkpoints": (honest({"run.json": record(), "state.sqlite": b"x"}), "no part of a record", None),
-    "hook": (honest({"run.json": record(), "repository/hooks/x.py": b"x"}), "no part of a record", None),
-    "scratch": (honest({"run.json": record(), "scratch/x.py": b"x"}), "no part of a record", None),
+    "pickle": (honest({"run.json": record(), "trials/weights.pt": b"\x80\x04."}), "not part of a record", None),
+    "checkpoints": (honest({"run.json": record(), "state.sqlite": b"x"}), "not part of a record", None),
+    "hook": (honest({"run.json": record(), "repository/hooks/x.py": b"x"}), "not part of a record", None),
+    "scratch": (honest({"run.json": record(), "scratch/x.py": b"x"}), "not part of a record", None),
     "no manifest": (forged(OK), "not with its manifest", None),
     "another run's manifest": (
         forged(manifest({"run.json": record()}, run="other"), OK),
-        "its manifest says other",
+        "its manifest names other",
         None,
     ),
     "run with a path": (forged(manifest({"run.json": record()}, run="../x"), OK), "manifest: run", None),
     "unknown schema": (forged(manifest({"run.json": record()}, schema=2), OK), "manifest: schema", None),
     "altered": (announced(Entry(f"{RUN}/run.json", record().replace(b"kd", b"dk"))), "its hash differs", None),
-    "hidden bytes": (forged(manifest({"run.json": record()}), OK, end=b"x" * 1024), "goes on after", None),
+    "hidden bytes": (forged(manifest({"run.json": record()}), OK, end=b"x" * 1024), "continues after", None),
     "bomb": (
         announced(OK, Entry(f"{RUN}/b.txt", bytes(32 << 20))),
-        "goes on after its last file",
+        "continues after its last file",
         lambda folder: (folder / RUN / "b.txt").stat().st_size == 32 << 20,
     ),
     "huge": (
@@ -363,7 +367,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     "unknown status": (honest({"run.json": record(status="x")}), "not that of this run", None),
     "terminal sequence": (
         honest({"run.json": record(options={"idea": "\x1b]0;x\x07", "tasks": []})}),
-        "holds '\\\\x1b'",
+        "contains '\\\\x1b'",
         None,
     ),
     "unknown option": (
@@ -374,7 +378,11 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     "nested": (honest({"run.json": b"[" * 200_000}), "is not a valid run record", None),
     "nested events": (honest({"run.json": record(), "events.jsonl": b"[" * 200_000 + b"\n"}), "recursion", None),
     "no results": (honest({"run.json": record(), "results.json": b"{}"}), r"results\.json cannot be read", None),
-    "no bundle": (honest({"run.json": record(), "repository.bundle": b"x"}), "not begin as a whole git bundle", None),
+    "no bundle": (
+        honest({"run.json": record(), "repository.bundle": b"x"}),
+        "not begin like a complete git bundle",
+        None,
+    ),
     "foreign branch": (
         honest({"run.json": record(), "repository.bundle": bundle(ref="refs/heads/../../config")}),
         "not begin",
@@ -387,7 +395,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     ),
     "object bomb": (
         honest({"run.json": record(), "repository.bundle": bundle(raw=packed(3, bytes(32 << 20), 100))}),
-        "not as long as it says",
+        "not as long as its header states",
         None,
     ),
     "large object": (
@@ -402,7 +410,7 @@ HOSTILE: dict[str, tuple[bytes, str, Bite | None]] = {
     ),
     "object beyond the end": (
         honest({"run.json": record(), "repository.bundle": bundle(count=4)}),
-        "no whole archive",
+        "not a complete archive",
         None,
     ),
     "many objects": (
@@ -460,7 +468,7 @@ def test_honest_forgery_is_taken(elsewhere: Path, tmp_path: Path) -> None:
 def test_archive_that_was_cut_off_is_refused(paths: RunPaths, tmp_path: Path, elsewhere: Path, end: int) -> None:
     archive.export(paths, tmp_path / "run.tar.gz")
     (tmp_path / "cut").write_bytes((tmp_path / "run.tar.gz").read_bytes()[:end])
-    with pytest.raises(DataError, match="is no whole archive"):
+    with pytest.raises(DataError, match="is not a complete archive"):
         archive.unpack(tmp_path / "cut", elsewhere)
     assert list(elsewhere.iterdir()) == []
 

@@ -233,7 +233,7 @@ def test_first_step_at_which_losses_part_is_named(twins: tuple[RunPaths, RunPath
     like = similarity.same_numbers("full", *twins)
     [parting] = like.partings
     assert (parting.arm, parting.seed, parting.step) == ("attempt-1", 0, logs[1]["step"])
-    assert like.verdict == "differs" and f"losses part first at step {parting.step}" in like.reason
+    assert like.verdict == "differs" and f"losses first differ at step {parting.step}" in like.reason
 
 
 def test_small_differences_on_another_machine_are_within_the_tolerances(twins: tuple[RunPaths, RunPaths]) -> None:
@@ -263,7 +263,7 @@ def test_other_answers_differ_whatever_the_machine(twins: tuple[RunPaths, RunPat
         save_file({"logits": logits}, path)
     like = similarity.same_numbers("full", *twins)
     assert (like.verdict, like.exit_code) == ("differs", 1)
-    assert "leaves out zero: vanilla_kd on digits" in like.reason
+    assert "excludes zero: vanilla_kd on digits" in like.reason
 
 
 def test_every_prediction_of_the_run_is_compared(original: RunPaths) -> None:

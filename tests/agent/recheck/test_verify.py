@@ -136,7 +136,7 @@ def test_run_killed_before_its_seal_is_verified_and_says_what_was_not_noted(path
     found = verify(paths)
     assert found.findings == []
     assert found.notes[0].startswith("events.jsonl:")
-    assert any(note.endswith("the run was cut off before the log could note them") for note in found.notes)
+    assert any(note.endswith("the run was cut off before the log could record them") for note in found.notes)
     runs.update(paths, status="succeeded")
     assert [finding.file for finding in verify(paths).findings] == ["run.json"]
 
@@ -288,7 +288,7 @@ def test_altered_file_contradicts_the_rest(paths: RunPaths, file: str, old: str,
         ("planned", {"hash": "0" * 64}, "plan.json: a plan of hash "),
         ("resumed", {"altered": ["facts.json"]}, "facts.json altered while the run was stopped"),
         ("measured", {"teachers": {"digits": "0" * 64}}, "results.json:"),
-        ("test predicted", {"arm": "student_only"}, "no word that attempt-1 met the test rows"),
+        ("test predicted", {"arm": "student_only"}, "no record that attempt-1 was predicted on the test rows"),
     ],
 )  # fmt: skip
 def test_altered_event_contradicts_the_rest(paths: RunPaths, kind: str, values: Event, expected: str) -> None:
@@ -313,7 +313,7 @@ def test_event_that_holds_no_sense_is_a_finding_and_no_crash(paths: RunPaths) ->
     rewrite(paths, altered("decided", dev_score="much"))
     assert said(paths)
     rewrite(paths, altered("measured", environment=[]))
-    assert any("results.json: nothing that can be derived (" in line for line in said(paths))
+    assert any("results.json: an error (" in line for line in said(paths))
 
 
 # ── records of other versions, and records in use ───────────────────────────────────────────────────────────────────

@@ -274,7 +274,7 @@ def test_runs_are_removed_only_when_that_was_meant(tmp_path: Path, capsys: pytes
     made(tmp_path, "2026-a", "2026-b", "2026-c")
     folder = ["--runs-dir", str(tmp_path)]
     assert main(["rm", "2026-a", *folder]) == 2
-    assert "nothing was removed" in capsys.readouterr().err
+    assert "nothing was deleted" in capsys.readouterr().err
     assert main(["rm", "2026-a", "2026-x", "--yes", *folder]) == 2
     assert len(list(runs.every(tmp_path))) == 3
     assert main(["rm", "2026-a", "@last", "--yes", *folder]) == 0

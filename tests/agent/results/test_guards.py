@@ -10,7 +10,7 @@ from agent.plan.plan import Training
 from agent.results import guards as guards_module
 from agent.results.compare import decide
 from agent.results.evidence import TrialRecord, disagreements
-from agent.results.guards import Outcome, guards, reach
+from agent.results.guards import CheckResult, guards, reach
 from tests.agent.records import Records
 
 
@@ -214,7 +214,7 @@ def test_guard_whose_input_is_broken_has_not_run_or_fails(records: Records, name
 
 
 def test_check_that_raises_has_not_run(records: Records) -> None:
-    def breaks() -> Outcome:
+    def breaks() -> CheckResult:
         raise RuntimeError("no idea")
 
     guard = guards_module._run("any", "outside", breaks)

@@ -21,9 +21,10 @@ from agent.results.conclude import conclude, headline
 from agent.results.published import published
 from agent.results.report import escape, render_report, spread, write_report
 from agent.results.schema import (
-    Arm,
+    ArmResult,
     Assistant,
     Attempt,
+    Authorship,
     Code,
     Data,
     FieldRow,
@@ -34,7 +35,6 @@ from agent.results.schema import (
     Measured,
     Model,
     Results,
-    Source,
     Split,
     TrackResult,
     Trial,
@@ -99,7 +99,7 @@ def trials(share, seeds, start):
 
 
 def arm(name, scores, **more):
-    return Arm(
+    return ArmResult(
         name=name, method="kd", commit=name[0] * 40, summaries=summaries(scores), seconds=61.4,
         trials=tuple(Trial(seed=seed, scores=s.metrics) for seed, s in enumerate(scores)),
         latency=Latency(p50_ms=1.2, p95_ms=1.9, protocol="cpu, one thread, batch of one"), **more,
@@ -143,7 +143,7 @@ def failing_track():
 def measured(**changes):
     facts = dict(
         run="demo-1", status="complete", status_reason="", created="2026-01-02T03:04:05Z", version="0.1.0", idea=IDEA,
-        title="Selective distillation", source=Source(name="recipes", model="", took_part=False), plan=plan(),
+        title="Selective distillation", source=Authorship(name="recipes", model="", took_part=False), plan=plan(),
         plan_hash=plan().hash,
         isolation=Isolation(backend="process", level=0, protects=("the environment",), not_protected=("any file.",)),
         environment={"torch": Known(value="2.13.0"), "driver": Known(reason="no accelerator")},
@@ -191,7 +191,7 @@ def test_the_top_says_verdict_difference_size_status_time_and_who_took_part(repo
 
 
 def test_a_model_that_took_part_is_named():
-    model = Source(name="openai", model="some_model", took_part=True)
+    model = Authorship(name="openai", model="some_model", took_part=True)
     top = render_report(conclude(measured(source=model, tokens=12_345)))
     assert "The language model some_model took part (source: openai; 12,345 tokens)" in top
     assert "No language model" not in top

@@ -144,7 +144,10 @@ def test_hub_is_asked_for_the_pinned_revisions_and_then_no_more(hub, tmp_path):
     done = process("prepare", job(tmp_path / "online"), **home)
     assert done.returncode == 0, done.stderr[-2000:]
     found = without_folder(tmp_path / "online")
-    assert (found["source"], found["revision"]) == ("hub: fancyzhx/ag_news (from another endpoint)", CARD["revision"])
+    assert (found["source"], found["revision"]) == (
+        "hub: fancyzhx/ag_news (from a different endpoint)",
+        CARD["revision"],
+    )
     assert found["rows"]["train"] == 100 and found["task"]["vocabulary"] == len(TOKENS)
     assert found["models"]["teacher"]["spec"]["checkpoint"] == "/seen/teacher"
 
@@ -182,7 +185,7 @@ def test_neither_cache_nor_hub_ends_the_process_with_one_line_and_a_hint(tmp_pat
     done = process("prepare", job(tmp_path / "out"), HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1")
     said = json.loads((tmp_path / "out/error.json").read_text())
     assert said["message"].startswith("fancyzhx/ag_news is neither in the local Hugging Face cache nor on the hub: ")
-    assert said["hint"] == "name a folder that holds it, fill the cache, or choose --scale demo"
+    assert said["hint"] == "name a folder that has it, fill the cache, or choose --scale demo"
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-2:] == [said["message"], said["hint"]]
 

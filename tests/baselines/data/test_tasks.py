@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from baselines.data import tasks
 from baselines.data.columns import decode
-from baselines.data.examples import Examples, Source
+from baselines.data.examples import DataSource, Examples
 from baselines.data.rows import read_rows
 from baselines.data.splits import Splits, check, noisy, split
 from baselines.errors import BaselineError
@@ -26,11 +26,11 @@ def arrow_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KDAGENT_ARROW_CACHE", str(tmp_path_factory.mktemp("arrow")))
 
 
-def own(path: Path) -> Source:
+def own(path: Path) -> DataSource:
     return tasks.load({"name": "own", "data": str(path)})
 
 
-def ag_news(folder: Path) -> Source:
+def ag_news(folder: Path) -> DataSource:
     return tasks.load({"name": "ag_news", "data_dir": str(folder)})
 
 
@@ -48,18 +48,18 @@ def refusal(load, *arguments) -> str:
     return f"{caught.value.message} → {caught.value.hint}"
 
 
-def refused_by_check(source: Source, sizes: dict = ALL, batch_size: int = 4) -> str:
+def refused_by_check(source: DataSource, sizes: dict = ALL, batch_size: int = 4) -> str:
     return refusal(check, source, split(source, sizes, seed=0), batch_size)
 
 
 # ── splitting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pool(count: int = 200, test: int = 30) -> Source:
+def pool(count: int = 200, test: int = 30) -> DataSource:
     rows, held_out = texts(count, seed=1), texts(test, seed=2)
     names = ["kitchen", "sea", "sky"]
     examples = [Examples([t for t, _ in part], [names.index(n) for _, n in part]) for part in (rows, held_out)]
-    return Source("text", names, *examples, "made here")
+    return DataSource("text", names, *examples, "made here")
 
 
 def parts(splits: Splits) -> list[Examples]:
@@ -75,10 +75,10 @@ def test_splits_share_no_row_and_have_the_sizes_asked_for():
 
 def test_every_split_has_the_class_shares_of_the_pool():
     rare = pool(300)
-    rare = Source("text", rare.names, rare.pool.take(range(0, 300, 3)), rare.test, "")
+    rare = DataSource("text", rare.names, rare.pool.take(range(0, 300, 3)), rare.test, "")
     common = Examples([f"plain {n}" for n in range(200)], [2] * 200)
     mixed = Examples(rare.pool.inputs + common.inputs, rare.pool.labels + common.labels)
-    splits = split(Source("text", rare.names, mixed, rare.test, ""), SIZES, seed=3)
+    splits = split(DataSource("text", rare.names, mixed, rare.test, ""), SIZES, seed=3)
     for part in parts(splits)[:3]:
         assert abs(Counter(part.labels)[0] - len(part) / 3) <= 1.5
 
@@ -112,7 +112,7 @@ def test_label_noise_puts_the_share_asked_for_to_another_class_and_says_so():
     assert {after for _, after in pairs} == {0, 1, 2}
     assert wrong.train.labels == again.train.labels != noisy(clean, 0.25, 3, seed=1).train.labels
     assert (wrong.transfer, wrong.dev, wrong.test) == (clean.transfer, clean.dev, clean.test)
-    assert "8 of the 32 training labels were put to another class" in wrong.notes[-1]
+    assert "8 of the 32 training labels were changed to a different class" in wrong.notes[-1]
     assert noisy(clean, 0.0, 3, seed=0) is clean
 
 
@@ -121,7 +121,7 @@ def test_rows_equal_to_a_test_row_or_to_another_row_are_left_out_and_counted():
     test_row, pool_row = source.test.inputs[0], source.pool.inputs[5]
     added = [test_row, f"  {test_row.upper()} ", pool_row.replace(" ", "  ")]
     crowded = Examples(source.pool.inputs + added, [*source.pool.labels, 0, 1, 2])
-    splits = split(Source("text", source.names, crowded, source.test, ""), ALL, seed=0)
+    splits = split(DataSource("text", source.names, crowded, source.test, ""), ALL, seed=0)
     assert len(splits.train) + len(splits.dev) == 200
     assert not {test_row, *added} & set(splits.train.inputs + splits.dev.inputs)
     assert splits.notes == ["3 training rows left out: equal to a test row or to another training row"]
@@ -143,15 +143,15 @@ def test_missing_rows_are_noted_and_dev_takes_a_quarter_at_most():
 
 def test_rows_of_one_class_are_refused():
     source = pool()
-    same = Source("text", source.names, source.pool.take(range(1, 60, 3)), source.test, "folder: x")
+    same = DataSource("text", source.names, source.pool.take(range(1, 60, 3)), source.test, "folder: x")
     assert "folder: x: every training row has the label 'sea' → two classes" in refused_by_check(same)
 
 
 def test_no_rows_are_refused():
     source = pool()
-    empty = Source("text", source.names, source.pool.take([]), source.test, "folder: x")
+    empty = DataSource("text", source.names, source.pool.take([]), source.test, "folder: x")
     assert "folder: x: no training rows" in refused_by_check(empty)
-    no_test = Source("text", source.names, source.pool, source.test.take([]), "folder: x")
+    no_test = DataSource("text", source.names, source.pool, source.test.take([]), "folder: x")
     assert "folder: x: no test rows" in refused_by_check(no_test)
 
 
@@ -205,7 +205,7 @@ def test_test_rows_never_stand_in_for_training_rows(tmp_path):
     write_csv(tmp_path / "test.csv", texts(6, 2))
     assert len(own(tmp_path).pool) == 12
     (tmp_path / "rows.csv").unlink()
-    assert "holds no train*.parquet and no train*.csv" in refusal(own, tmp_path)
+    assert "has neither train*.parquet nor train*.csv" in refusal(own, tmp_path)
 
 
 def test_source_changes_with_the_content_and_not_with_the_place(tmp_path):
@@ -247,13 +247,13 @@ def test_embedded_digits_hold_each_image_once():
 # ── labels ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def labelled(path: Path, labels: list, feature=None) -> Source:
+def labelled(path: Path, labels: list, feature=None) -> DataSource:
     features = Features({"text": Value("string"), "label": feature}) if feature else None
     columns = {"text": [f"text {n}" for n in range(len(labels))], "label": labels}
     return own(parquet(path / "train.parquet", columns, features))
 
 
-def names(source: Source) -> list[str]:
+def names(source: DataSource) -> list[str]:
     """The label names of all rows in the order of the file."""
     rows = dict(zip(source.pool.inputs + source.test.inputs, source.pool.labels + source.test.labels, strict=True))
     return [source.names[rows[f"text {n}"]] for n in range(len(rows))]
@@ -311,7 +311,7 @@ def test_missing_label_is_refused_and_no_class_of_its_own(tmp_path):
 
 def test_scores_are_no_classes_and_the_nearest_that_is_possible_is_named(tmp_path):
     said = refusal(labelled, tmp_path, [0.5, 3.25, 1.0])
-    assert "holds scores, 0.5 among them" in said and "→ cut the scores into ranges" in said
+    assert "has scores, 0.5 among them" in said and "→ cut the scores into ranges" in said
 
 
 def test_whole_numbers_written_with_a_point_are_classes(tmp_path):
@@ -327,8 +327,8 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def test_empty_folder_is_named(tmp_path):
-    assert f"{tmp_path} holds no train*.parquet and no train*.csv" in refusal(own, tmp_path)
-    assert f"{tmp_path} holds no folder 'ag_news' and no train file" in refusal(ag_news, tmp_path)
+    assert f"{tmp_path} has neither train*.parquet nor train*.csv" in refusal(own, tmp_path)
+    assert f"{tmp_path} has neither a folder 'ag_news' nor a train file" in refusal(ag_news, tmp_path)
 
 
 def test_wrong_columns_are_named_beside_the_right_ones(tmp_path):
@@ -374,7 +374,7 @@ def test_bytes_that_are_no_image_are_shown(tmp_path):
     source = own(images(tmp_path / "train.parquet", [b"<html>not found</html>"] * 10))
     assert source.kind == "image"
     said = refusal(decode, source.pool.inputs[0], "own")
-    assert "own: not a whole image: 22 bytes that begin with b'<html>no'" in said
+    assert "own: not a complete image: 22 bytes that begin with b'<html>no'" in said
 
 
 def test_truncated_image_is_refused(tmp_path):
@@ -387,7 +387,7 @@ def test_truncated_image_is_refused(tmp_path):
 
 def test_file_that_is_no_image_is_named_in_an_image_folder(tmp_path):
     (write_images(tmp_path / "own", 3) / "dark" / "notes.txt").write_text("hello")
-    assert f"not a whole image: {tmp_path}/own/dark/notes.txt" in refusal(own, tmp_path / "own")
+    assert f"not a complete image: {tmp_path}/own/dark/notes.txt" in refusal(own, tmp_path / "own")
 
 
 def test_empty_image_cell_is_named(tmp_path):
@@ -396,7 +396,7 @@ def test_empty_image_cell_is_named(tmp_path):
 
 def test_image_column_of_numbers_is_refused(tmp_path):
     path = parquet(tmp_path / "train.parquet", {"image": [1, 2, 3], "label": [0, 1, 0]})
-    assert "own: column 'image' does not hold images" in refusal(own, path)
+    assert "own: column 'image' does not contain images" in refusal(own, path)
 
 
 # ── pairs, and the tasks of GLUE ────────────────────────────────────────────────────────────────────────────────────

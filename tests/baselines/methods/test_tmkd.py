@@ -178,9 +178,9 @@ def test_each_mode_has_its_students_and_their_teachers():
     torch.testing.assert_close(targets(teacher, "1avg-o-1")[0], (teacher[0] + teacher[1] + teacher[2]) / 3)
     assert torch.equal(targets(teacher, "m-o-1"), teacher)
     assert torch.equal(torch.cat([targets(teacher, "m-o-m", n) for n in range(3)]), teacher)
-    with pytest.raises(ValueError, match="'all' is none of 1-o-1"):
+    with pytest.raises(ValueError, match="'all' is not one of 1-o-1"):
         students("all", 3)
-    with pytest.raises(ValueError, match="none is number 1"):
+    with pytest.raises(ValueError, match="there is not a number 1"):
         targets(teacher, "m-o-1", student=1)
 
 

@@ -234,7 +234,7 @@ def test_finished_teacher_without_a_head_is_refused(tmp_path):
 def test_checkpoint_of_another_architecture_is_refused(tmp_path):
     sizes = {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50, "max_position_embeddings": 24}
     named = checkpoint(tmp_path, DistilBertForSequenceClassification(DistilBertConfig(**sizes)))
-    assert "architecture is distilbert, the plan says bert" in refusal(named, TEXT)
+    assert "architecture is distilbert, the plan has bert" in refusal(named, TEXT)
     build(named | {"architecture": "distilbert"}, TEXT, seed=0)
 
 
@@ -245,9 +245,9 @@ def test_image_checkpoint_for_a_text_task_is_refused(tmp_path):
 
 def test_checkpoint_of_other_depth_vocabulary_or_length_is_refused(tmp_path):
     named = checkpoint(tmp_path)
-    assert "number of layers is 3, the plan says 6" in refusal(named | {"layers": 6}, TEXT)
-    assert "vocabulary is 50, the plan says 51" in refusal(named, TEXT | {"vocabulary": 51})
-    assert "longest text is 24, the plan says 32" in refusal(named, TEXT | {"input_size": 32})
+    assert "number of layers is 3, the plan has 6" in refusal(named | {"layers": 6}, TEXT)
+    assert "vocabulary is 50, the plan has 51" in refusal(named, TEXT | {"vocabulary": 51})
+    assert "longest text is 24, the plan has 32" in refusal(named, TEXT | {"input_size": 32})
 
 
 def test_checkpoint_whose_body_would_stay_random_is_refused(tmp_path):
@@ -345,9 +345,9 @@ def test_roberta_checkpoint_keeps_its_body_under_a_new_head(tmp_path):
 
 def test_roberta_checkpoint_that_would_lose_its_positions_is_refused(tmp_path):
     named, task = roberta(tmp_path), TEXT | {"padding": 1}
-    assert "id of the padding is 1, the plan says 0" in refusal(named, TEXT)
-    assert "longest text is 24, the plan says 25" in refusal(named, task | {"input_size": 25})
-    assert "architecture is roberta, the plan says bert" in refusal(named | {"architecture": "bert"}, task)
+    assert "id of the padding is 1, the plan has 0" in refusal(named, TEXT)
+    assert "longest text is 24, the plan has 25" in refusal(named, task | {"input_size": 25})
+    assert "architecture is roberta, the plan has bert" in refusal(named | {"architecture": "bert"}, task)
 
 
 def test_minilm_is_a_bert_of_its_own_sizes(tmp_path):
@@ -360,5 +360,5 @@ def test_minilm_is_a_bert_of_its_own_sizes(tmp_path):
     for name in ("embeddings.word_embeddings.weight", "encoder.layer.5.attention.self.query.weight"):
         assert torch.equal(model.bert.get_parameter(name), stored[name])
     assert widths(model) == (48,) * 6 and model.config.num_attention_heads == 12
-    assert "width is 48, the plan says 16" in refusal(named | {"width": 16}, TEXT)
-    assert "number of heads is 12, the plan says 2" in refusal(named | {"heads": 2}, TEXT)
+    assert "width is 48, the plan has 16" in refusal(named | {"width": 16}, TEXT)
+    assert "number of heads is 12, the plan has 2" in refusal(named | {"heads": 2}, TEXT)

@@ -119,7 +119,7 @@ def test_a_generator_that_cannot_write_is_refused_before_a_text_is_tokenised(tmp
     write_checkpoint(tmp_path / "masked", BertForMaskedLM(BertConfig(vocab_size=len(TOKENS), **sizes)))
     (tmp_path / "empty").mkdir()
     for name, says in (
-        ("masked", "holds a bert, which is a masked language model"),
+        ("masked", "contains a bert, which is a masked language model"),
         ("empty", "no tokenizer in the checkpoint of the generator"),
         ("nowhere", "nowhere is neither in the local Hugging Face cache nor on the hub"),
     ):

@@ -72,7 +72,7 @@ def test_same_seed_gives_the_same_texts_and_another_seed_others(first):
 
 def test_fewer_texts_than_asked_for_are_all_kept_and_said():
     few = made(rows=120)
-    assert 0 < len(few.texts) == few.facts["kept"] < 120 and "(120 were asked for)" in few.note
+    assert 0 < len(few.texts) == few.facts["kept"] < 120 and "(120 were requested)" in few.note
 
 
 # ── a checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,8 +125,8 @@ def test_a_checkpoint_writes_the_second_texts_of_pairs(folder):
 @pytest.mark.parametrize(
     ("longest", "changes", "says", "hint"),
     [
-        (LONGEST, {"layers": 2}, "checkpoint has layers 3, the plan says 2", "leave out generator.layers"),
-        (LONGEST, {"width": 64}, "checkpoint has width 16, the plan says 64", "leave out generator.width"),
+        (LONGEST, {"layers": 2}, "checkpoint has layers 3, the plan has 2", "leave out generator.layers"),
+        (LONGEST, {"width": 64}, "checkpoint has width 16, the plan has 64", "leave out generator.width"),
         (30, {}, "positions for 32 tokens, the longest text needs 33", "input_size=29"),
     ],
 )

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2LMHeadM
 
 from baselines.data.collator import Collator
 from baselines.data.corpora import as_corpus, at_least
-from baselines.data.examples import Examples, Source
+from baselines.data.examples import DataSource, Examples
 from baselines.data.rows import NO_LABEL, read_rows
 from baselines.errors import BaselineError
 from baselines.methods import causal
@@ -66,7 +66,9 @@ def test_of_texts_that_begin_alike_one_is_kept_and_rather_a_test_text():
     alike = "a beginning that is more than forty characters long"
     pool = [f"{alike}, and its end", "another text", "Another  TEXT", "a third"]
     test = [f"{alike}, and another end", f"{alike}, and a third end"]
-    corpus = as_corpus(Source("text", ["a", "b"], Examples(pool, [0, 1, 0, 1]), Examples(test, [0, 1]), "made here"))
+    corpus = as_corpus(
+        DataSource("text", ["a", "b"], Examples(pool, [0, 1, 0, 1]), Examples(test, [0, 1]), "made here")
+    )
     assert (corpus.kind, corpus.names) == ("language", [])
     assert (corpus.pool.inputs, corpus.test.inputs) == (["another text", "a third"], test[:1])
     assert any(note.startswith("2 training texts left out") for note in corpus.notes)
@@ -74,7 +76,9 @@ def test_of_texts_that_begin_alike_one_is_kept_and_rather_a_test_text():
 
 def test_texts_that_do_not_fill_the_planned_length_are_left_out_and_counted():
     texts = Examples(["a b c", "a b", "a"], [0, 0, 0])
-    found = at_least(Source("language", [], texts, texts, "made here"), 2, lambda each: [len(t.split()) for t in each])
+    found = at_least(
+        DataSource("language", [], texts, texts, "made here"), 2, lambda each: [len(t.split()) for t in each]
+    )
     assert found.pool.inputs == found.test.inputs == ["a b c", "a b"]
     assert found.notes == [f"1 {what} texts left out: shorter than 2 tokens" for what in ("training", "test")]
 
@@ -186,11 +190,11 @@ def test_a_head_that_was_published_apart_from_the_embedding_stays_so(tmp_path, k
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"layers": 2}, "number of layers is 3, the plan says 2"),
-        ({"width": 16}, "width is 32, the plan says 16"),
-        ({"heads": 4}, "number of heads is 2, the plan says 4"),
-        ({"input_size": 17}, "longest text is 16, the plan says 17"),
-        ({"vocabulary": 289}, "vocabulary is 290, the plan says 289"),
+        ({"layers": 2}, "number of layers is 3, the plan has 2"),
+        ({"width": 16}, "width is 32, the plan has 16"),
+        ({"heads": 4}, "number of heads is 2, the plan has 4"),
+        ({"input_size": 17}, "longest text is 16, the plan has 17"),
+        ({"vocabulary": 289}, "vocabulary is 290, the plan has 289"),
     ],
 )
 def test_a_published_model_that_is_not_the_planned_one_is_refused(published, known, changes, says):
@@ -202,7 +206,7 @@ def test_a_published_model_that_is_not_the_planned_one_is_refused(published, kno
 def test_a_masked_language_model_is_no_gpt2(tmp_path, known):
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": 16}
     BertForMaskedLM(BertConfig(vocab_size=290, **sizes)).save_pretrained(tmp_path)
-    with pytest.raises(BaselineError, match="architecture is bert, the plan says gpt2"):
+    with pytest.raises(BaselineError, match="architecture is bert, the plan has gpt2"):
         build(named(tmp_path), known, seed=0)
 
 

@@ -23,7 +23,7 @@ AUTHORS = (
     ),
     Author(
         "honest own loss",
-        "a squared error on softened logits, written anew",
+        "a squared error on softened logits, written from scratch",
         (plan("kd"),),
         (edit(changed("kd", (KD_SOFT, SQUARED), (", distillation\n", "\n"))),),
     ),

@@ -98,11 +98,11 @@ SHADES = tuple(f"outputs.logits.square().mean() / 10**{power}" for power in (5, 
 
 
 def _exposed(paths: RunPaths) -> str:
-    """More than one attempt met the test rows, or one met them twice."""
+    """More than one attempt was predicted on the test rows, or one twice."""
     results = json.loads(text(paths.results) or "{}")
     met = {path.parents[1].parent.name for path in paths.folder.glob("trials/attempt-*/*/*/test.json")}
     if len(met) > 1:
-        return f"{len(met)} attempts met the test rows"
+        return f"{len(met)} attempts were predicted on the test rows"
     counts = results.get("exposures", {})
     return "" if set(counts.values()) <= {1} else f"exposures: {counts}"
 
@@ -179,7 +179,7 @@ AUTHORS = (
         tuple(edit(changed("student_only", (STUDENT_LOSS, f"{STUDENT_LOSS} + {shade}"))) for shade in SHADES),
         flags=("--attempts", "3"),
         breach=_exposed,
-        held="one attempt met the test rows, once",
+        held="one attempt was predicted on the test rows, once",
     ),
     Author(
         "C8",

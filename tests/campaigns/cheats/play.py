@@ -96,7 +96,7 @@ class Ended:
                 yield f"pilot: {_short(problem[1] if problem else '')}"
         for exchange in _lines(self.paths.conversation / "exchanges.jsonl") if self.paths else ():
             if exchange["error"]:
-                yield _refusal(exchange["purpose"], exchange["error"].partition("at last: ")[2])
+                yield _refusal(exchange["purpose"], exchange["error"].partition("finally: ")[2])
 
     def _failures(self) -> Iterator[str]:
         for path in sorted(self.paths.folder.glob("trials/attempt-*/*/*/trial.json")) if self.paths else ():

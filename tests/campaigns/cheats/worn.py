@@ -11,12 +11,12 @@ import sys
 from agent import cli
 from agent.loop import attempts
 from sandbox.checks.check import check
-from sandbox.checks.finding import Finding
+from sandbox.checks.violation import Violation
 
 _refused: set[str] = set()
 
 
-def worn(source: str, before: str) -> tuple[Finding, ...]:
+def worn(source: str, before: str) -> tuple[Violation, ...]:
     if source in _refused:
         return ()
     if found := check(source, before):

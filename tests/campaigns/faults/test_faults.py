@@ -110,7 +110,9 @@ def test_other_learning_rate_than_planned_deviates(world: World) -> None:
     assert "`learning_rate` is written as a number" in said(before_training("learning_rate = 5e-5"))
 
 
-@fault(2, "planned 20 epochs, in the code 1, then 2; the result says 1", "static check; planned beside executed; lint")
+@fault(
+    2, "planned 20 epochs, in the code 1, then 2; the result reports 1", "static check; planned beside executed; lint"
+)
 def test_fewer_steps_than_planned_deviate(world: World, tmp_path: Path) -> None:
     """Completed steps and optimizer updates equal the planned steps."""
     assert deviates(world, "steps", "training.epochs") == "3 steps"
@@ -275,7 +277,7 @@ def test_arm_at_chance_invalidates_the_comparison(world: World, tmp_path: Path) 
 
 @fault(17, "numbers from neither version of the code", "the run's repository")
 def test_what_runs_is_the_commit_whatever_lies_beside_it(tmp_path: Path) -> None:
-    """A trial runs the file of its commit, exported anew; the report shows that commit's file."""
+    """A trial runs the file of its commit, exported again; the report shows that commit's file."""
     workspace = Workspace.create(tmp_path / "repository")
     commit = workspace.commit("start", KD, "as planned")
     (tmp_path / "job").mkdir()

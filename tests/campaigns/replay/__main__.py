@@ -66,7 +66,7 @@ def _rows(home: Path, idea: tuple[str, ...]) -> Iterator[Row]:
     other = replace(kdagent, runs=clone / "runs", cache=home / "another cache", root=clone)
     other("import", str(home / "run.tar.gz"))
     yield _replay(other, "--level full, imported into a second clone", original.name, "--yes")
-    yield _replay(kdagent, "--level live, asking the recipes anew", original.name, "--level", "live")
+    yield _replay(kdagent, "--level live, asking the recipes again", original.name, "--level", "live")
 
 
 def _run(kdagent: Kdagent, idea: tuple[str, ...]) -> Path:

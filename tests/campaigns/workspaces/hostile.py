@@ -408,7 +408,7 @@ WORKSPACES = (
     ),
     Workspace("link among copied outputs", link_among_outputs, careless.copies_everything, SECRET, ours.take_in, "=ok"),
     Workspace(
-        "metrics.json says 1.0",
+        "metrics.json claims 1.0",
         own_metrics,
         careless.believes_the_metrics,
         "accepts 1.0",

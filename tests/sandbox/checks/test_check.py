@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.checks.check import check
-from sandbox.checks.finding import Finding
+from sandbox.checks.violation import Violation
 
 TEMPLATES = Path(__file__).parents[3] / "templates" / "train"
 
@@ -732,7 +732,7 @@ def test_missing_entry_point_is_rejected(source: str) -> None:
 
 def test_syntax_error_names_line_and_column() -> None:
     [finding] = check("def train(experiment):\n    return (\n", BEFORE)
-    assert finding == Finding(2, "syntax", finding.message)
+    assert finding == Violation(2, "syntax", finding.message)
     assert finding.message.startswith("line 2: column 12: ")
 
 

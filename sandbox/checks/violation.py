@@ -26,7 +26,7 @@ Rule = Literal[
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class Violation:
     """One line of train.py that must change; findings sort by line."""
 
     line: int
@@ -35,10 +35,10 @@ class Finding:
     """The line, the problem there, and what to do instead."""
 
 
-Check = Callable[[Source], Iterator[Finding]]
+Check = Callable[[Source], Iterator[Violation]]
 
 
-def finding(where: ast.expr | ast.stmt | ast.alias | int, rule: Rule, what: str, instead: str) -> Finding:
+def finding(where: ast.expr | ast.stmt | ast.alias | int, rule: Rule, what: str, instead: str) -> Violation:
     """A finding that names its line, what is wrong there, and what to do instead."""
     line = where if isinstance(where, int) else where.lineno
-    return Finding(line, rule, f"line {line}: {what}; {instead}")
+    return Violation(line, rule, f"line {line}: {what}; {instead}")
