@@ -167,7 +167,7 @@ def _event(line: bytes, before: list[Event]) -> tuple[Event, tuple[str, str] | N
         if event_line(event) != line + b"\n" or not isinstance(event["data"], dict):
             return event, ("a different spelling of the event", event_line(event).decode()[:80])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return Event(schema=0, seq=0, time="", kind="", data={}, previous="", hash=""), ("no event", "one")
+        return Event(schema=0, seq=0, time="", kind="", data={}, previous="", hash=""), ("not an event", "an event")
     return event, None
 
 

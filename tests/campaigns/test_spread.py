@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.page import DOCS
 
 from agent import config
 from tests.campaigns.spread import Arm, arms, main, table
-from tests.page import DOCS
 
 PAGE = (DOCS / "spread.md").read_text(encoding="utf-8")
 
