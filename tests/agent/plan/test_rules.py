@@ -6,10 +6,11 @@ import pytest
 
 from agent.plan import planner
 from agent.plan.freeze import freeze
+from agent.plan.lint import Lint
 from agent.plan.options import Options
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
-from agent.plan.rules import Lint, foreseen, lint
+from agent.plan.rules import foreseen, lint
 from tests.agent.prepared import prepared
 
 PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
