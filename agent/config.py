@@ -10,6 +10,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "baselines" / "tasks.toml"
 SCALES = ROOT / "baselines" / "scales.toml"
+FAMILIES = ROOT / "baselines" / "families.toml"
 METHODS = ROOT / "baselines" / "methods" / "cards"
 SETTINGS = ROOT / "baselines" / "methods" / "settings.toml"
 EMBEDDED = ROOT / "baselines" / "embedded"
@@ -48,7 +49,7 @@ class Settings:
 
 
 def cards(path: Path) -> dict[str, Any]:  # any: TOML; `plan.cards` and `plan.settings` type what they take
-    """The cards of one data file, tasks or scales, or of a folder with a file for each: the methods, in their order.
+    """The cards of one data file, such as the tasks, or of a folder with a file for each: the methods, in their order.
 
     A method's card names in `before` the one that it stands right in front of. Raises ValueError where these names do
     not lead to a last card.

@@ -90,7 +90,7 @@ def student_of(setting: Setting) -> torch.nn.Module:
 
 
 def teacher_of(setting: Setting) -> torch.nn.Module:
-    return cast(load(setting.folder / "teacher", setting.task).to(DEVICE), setting)
+    return cast(load(setting.folder / "teacher").to(DEVICE), setting)
 
 
 def cast(model: torch.nn.Module, setting: Setting) -> torch.nn.Module:

@@ -132,3 +132,16 @@ def test_no_product_file_knows_a_task_by_name_but_those_that_embed_one() -> None
         if node.value == task
     }
     assert {file for file, _ in named} <= {"baselines/data/tasks.py", "baselines/data/corpora.py"}, named
+
+
+def test_no_product_file_knows_a_family_of_models_by_name_but_the_one_that_defines_its_own() -> None:
+    """So that a row of baselines/families.toml is all that a new family takes."""
+    rows = config.cards(config.FAMILIES)
+    names = {*rows, *(row["code"]["model_type"] for row in rows.values())}
+    named = {
+        (str(path.relative_to(ROOT)), node.value)
+        for path in sources("agent", "sandbox", "baselines")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Constant) and node.value in names
+    }
+    assert named == {("baselines/models/bilstm.py", "bilstm")}

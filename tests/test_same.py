@@ -28,12 +28,14 @@ from agent.jobs.job_files import (
     TrialUnit,
 )
 from agent.jobs.runner import ProcessName
+from agent.plan import families as agent_families
 from agent.plan.settings import declared
 from agent.results import evidence, guards
 from agent.results.executed import samples
 from baselines.data import job_files
 from baselines.errors import BaselineError
 from baselines.methods import critical, layer_map, selective
+from baselines.models import families as baseline_families
 from baselines.training import cached_teacher
 from baselines.training.experiment import Experiment
 from tests.agent.records import Records
@@ -80,6 +82,21 @@ def test_trainer_shows_as_many_rows_as_the_plan_foresees(
     model = Counted(2, 1)
     Trainer(model=model, args=Experiment.training_arguments(trial), train_dataset=rows).train()
     assert model.rows == samples(track, 1)
+
+
+def test_both_sides_read_the_same_facts_of_every_family() -> None:
+    agents, ours = agent_families.families(), baseline_families.families()
+    assert [*agents] == [*ours]
+    for name, family in agents.items():
+        facts = family.model_dump(include={"kind", "layout", "layers", "starts_from"})
+        assert facts == {fact: getattr(ours[name], fact) for fact in facts}
+
+
+def test_a_family_starts_from_families_that_there_are_and_that_have_its_parts() -> None:
+    ours = baseline_families.families()
+    for family in ours.values():
+        for other in family.starts_from:
+            assert family.parts.keys() == ours[other].parts.keys() and family.shape.keys() == ours[other].shape.keys()
 
 
 @pytest.mark.parametrize("process", get_args(ProcessName))

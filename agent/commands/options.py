@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent import config
 from agent.errors import DataError, UsageError
@@ -14,6 +14,7 @@ from agent.record import runs
 from agent.record.paths import RunPaths
 
 if TYPE_CHECKING:
+    from agent.plan.draft import Draft
     from sandbox.isolation.backend import Backend
 
 
@@ -72,21 +73,30 @@ def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {path: value for path, value in flags.items() if value is not None} | dict(arguments.set)
 
 
-def refuse_early(options: Options, settings: config.Settings) -> "Backend":
+class Foreseen(NamedTuple):
+    """What was made while a run was looked at before it exists."""
+
+    backend: "Backend"
+    """The isolation that was tried."""
+    draft: "Draft"
+    """What its plan starts from."""
+
+
+def refuse_early(options: Options, settings: config.Settings) -> Foreseen:
     """Raises errors that can be known before a run exists; returns the isolation that was tried on the way."""
     from agent.plan import planner
     from sandbox.isolation.choose import choose
     from sandbox.workspace import Workspace
 
     _check_data(options)
-    planner.draft(options)
+    draft = planner.draft(options)
     runs.check_folder(settings.runs, "--runs-dir")
     runs.check_folder(settings.cache, "KDAGENT_CACHE")
     Workspace(settings.runs)  # makes nothing there; checks for git
     backend = choose(options.isolation)
     if options.replay in ("", "live"):
         source(options, settings)
-    return backend
+    return Foreseen(backend, draft)
 
 
 def _check_data(options: Options) -> None:

@@ -53,9 +53,9 @@ def run(arguments: Namespace) -> int:
     options = replay_options(Options.from_json(record["options"]), arguments, "imported" in record)
     options = replace(with_data(original, options), paces=paces_of(original) if level != "live" else {})
     runs.check_folder(settings.runs, "--runs-dir")
-    backend = refuse_early(options, settings) if trains else None
+    foreseen = refuse_early(options, settings) if trains else (None, None)
     made = runs.create(settings.runs, options.idea, options.to_json(), parent=original.id)
-    return replays.replay(original, made, Session(made, options, settings, arguments.json, backend)).go()
+    return replays.replay(original, made, Session(made, options, settings, arguments.json, *foreseen)).go()
 
 
 def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "Options":

@@ -107,9 +107,9 @@ def _amend(paths: "RunPaths", arguments: Namespace, settings: "config.Settings")
     kept = review.proposal(plan).model_dump(mode="json", exclude_none=True)
     options = replace(options, values=values, amends=plan.hash, proposal=kept, yes=False, plan_only=True)
     options = replace(options, replay="", paces={})  # an amended replay makes nothing again
-    backend = refuse_early(options, settings)
+    foreseen = refuse_early(options, settings)
     amended = runs.create(settings.runs, options.idea, options.to_json(), parent=paths.id)
-    return Session(amended, options, settings, arguments.json, backend).go()
+    return Session(amended, options, settings, arguments.json, *foreseen).go()
 
 
 COMMAND = Command("approve, reject or comment on a plan or report; amend a plan", arguments, run)

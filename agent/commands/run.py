@@ -60,11 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     from agent.record import runs
 
     options, settings = options_of(arguments), settings_of(arguments)
-    backend = refuse_early(options, settings)
+    foreseen = refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
     if (last := next(runs.every(settings.runs))) != paths:
         print(f"kdagent: this clock is behind that of {last.id}: @last names that run, not {paths.id}", file=sys.stderr)
-    return Session(paths, options, settings, arguments.json, backend).go()
+    return Session(paths, options, settings, arguments.json, *foreseen).go()
 
 
 COMMAND = Command("plan an experiment, train it, compare, write the report", arguments, run, EXAMPLES)

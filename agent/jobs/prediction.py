@@ -11,7 +11,7 @@ from agent.jobs.runner import Request, Runner, fresh_folder
 from agent.jobs.shard_job import Inputs
 from agent.jobs.teachers import taught_by
 from agent.plan.plan import Plan, Track
-from agent.plan.rules import MOST_LOGITS
+from agent.plan.row_rules import MOST_LOGITS
 from agent.record.files import write_whole
 from agent.record.paths import is_attempt
 from agent.record.prepared import Prepared, Who

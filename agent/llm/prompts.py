@@ -33,7 +33,7 @@ def plan_prompt(draft: Draft, options: Options) -> list[Message]:
         "scale": options.scale,
         "methods": {name: _method(card) for name, card in cards().items()},
         "tracks": [_track(name, kind_of_track(options, name), settings) for name, settings in tracks.items()],
-        "fixed_by_user": _fixed(draft, next(iter(tracks))),
+        "fixed_by_user": _fixed(draft),
     }
     return _asked(plan_text(options.idea, facts))
 
@@ -87,16 +87,23 @@ def _called(model: dict[str, Any]) -> str:
     return model["checkpoint"] or f"{model['architecture']}, {model['layers']} layers, width {model['width']:g}"
 
 
-def _fixed(draft: Draft, track: str) -> dict[str, Any]:
-    """The user's own values, by the names a proposal uses."""
-    start, names = f"tracks.{track}.", {"method.name": "method"}
+def _fixed(draft: Draft) -> dict[str, Any]:
+    """The user's own values, by the names a proposal uses: a proposal is for all tracks, and so are these. A value for
+    one track alone stays the user's there, and is nobody's proposal for the others."""
+    first, *others = [_own(draft, track) for track in draft.values["tracks"]]
+    shared = {path: value for path, value in first.items() if all(own.get(path) == value for own in others)}
+    named = first.get("method.name")
+    return ({"method": named} if named else {}) | {
+        path.split(".")[-1]: value for path, value in shared.items() if path != "method.name"
+    }
+
+
+def _own(draft: Draft, track: str) -> dict[str, Any]:
+    """The values of a track's training and method that the user fixed."""
+    start = f"tracks.{track}."
     own = [path for path, origin in draft.origins.items() if origin == "user" and path.startswith(start)]
     fixed = {path.removeprefix(start): draft.value(path) for path in own}
-    return {
-        names.get(path, path.split(".")[-1]): value
-        for path, value in fixed.items()
-        if path.split(".")[0] in ("training", "method")
-    }
+    return {path: value for path, value in fixed.items() if path.split(".")[0] in ("training", "method")}
 
 
 def _both_ends(text: str, most: int = 4000) -> str:

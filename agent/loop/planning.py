@@ -13,9 +13,10 @@ from agent.loop.context import Context
 from agent.plan import planner
 from agent.plan.draft import Draft
 from agent.plan.freeze import freeze
+from agent.plan.lint import Lint
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
-from agent.plan.rules import Lint, foreseen, lint
+from agent.plan.rules import foreseen, lint
 from agent.record import hashes
 from agent.record.files import write_whole
 from agent.record.pace import Pace

@@ -63,6 +63,8 @@ class Session:
     as_json: bool
     backend: "Backend | None" = None
     """A backend that has been tried already."""
+    draft: "Draft | None" = None
+    """What the plan starts from, where that was made already."""
 
     def go(self) -> int:
         """To the next stop; the exit code."""
@@ -177,7 +179,7 @@ class Session:
         """The draft of the plan before an author was asked."""
         from agent.plan import planner
 
-        return planner.draft(self.options)
+        return self.draft or planner.draft(self.options)
 
     def _budget(self) -> "Budget":
         """The plan's, or the expected one."""

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, create_model, field_validator, model_valida
 
 from agent.frozen import Record
 from agent.plan.cards import Card, Kind, cards
+from agent.plan.families import Layout
 from agent.plan.settings import declared, shared
 
 
@@ -75,12 +76,11 @@ class Method(_Settings):
         """Whether its layers are chosen by their score for the teacher."""
         return self.card.critical and bool(self.layer_map == "critical")
 
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of rows that it is defined for with these settings."""
+    def suits(self, kind: Kind, layout: Layout) -> bool:
+        """Whether it is defined, with these settings, for rows of that kind and models with features of that layout."""
         own = (declared()[name] for name in self.card.defaults)
-        bound = {each.kinds[choice] for each in own if (choice := getattr(self, each.name)) in each.kinds}
-        return tuple(kind for kind in self.card.kinds if bound <= {kind})
+        bound = {each.layouts[choice] for each in own if (choice := getattr(self, each.name)) in each.layouts}
+        return kind in self.card.kinds and bound <= {layout}
 
     @property
     def settings(self) -> dict[str, object]:

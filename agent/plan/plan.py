@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from agent.frozen import Record
 from agent.plan.arms import ALONE, ARMS, DISTILLED
 from agent.plan.cards import Kind
+from agent.plan.families import Architecture
 from agent.plan.method import STATED, Method
 
 Origin = Literal["user", "model", "default"]
@@ -34,8 +35,8 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 class ModelSpec(Record):
     """A teacher or a student: a checkpoint, or sizes to build one with random weights."""
 
-    architecture: Literal["bert", "distilbert", "roberta", "bilstm", "resnet", "mobilenetv2", "gpt2"]
-    """A bilstm is a student built from sizes."""
+    architecture: Architecture
+    """Its family: a row of baselines/families.toml."""
     checkpoint: str = ""
     """Hub id or folder of pretrained weights; empty means random weights with the sizes below."""
     revision: str = ""

@@ -8,10 +8,11 @@ from typing import Any
 
 from agent import config
 from agent.errors import PlanError
-from agent.plan.cards import NOUNS, cards
+from agent.plan.cards import NOUNS, Kind, cards
 from agent.plan.compiling import LONG
 from agent.plan.defaults import preset_of, scale_card, tracks
 from agent.plan.draft import FROM_CHECKPOINT, TRACK_PARTS, Draft, full_path, put_everywhere
+from agent.plan.families import Family, families
 from agent.plan.freeze import freeze
 from agent.plan.method import Method
 from agent.plan.options import Options
@@ -19,10 +20,6 @@ from agent.plan.plan import Budget, Plan, Track
 from agent.plan.proposal import Proposal
 from agent.plan.settings import declared
 from agent.record.pace import Pace
-
-WIDE = {"bert": 256, "distilbert": 256, "roberta": 256, "resnet": 64}
-"""Models of these widths and more train faster in bf16 where a processor multiplies in it, and as well; much narrower
-ones do not, nor does MobileNetV2: `make bench-precision`."""
 
 
 def draft(options: Options) -> Draft:
@@ -51,7 +48,7 @@ def draft(options: Options) -> Draft:
 
 def _provide(made: Draft) -> None:
     """Defaults that follow from a choice: generated rows for a method that is about them, a generator as its checkpoint
-    is, no heads in a bilstm."""
+    is, no heads in a student that is recurrent."""
     for name, settings in made.values["tracks"].items():
         method, start = settings["method"]["name"], f"tracks.{name}"
         if made.origins.get(f"{start}.sizes.generated_rows") != "user":
@@ -59,7 +56,8 @@ def _provide(made: Draft) -> None:
         if settings["generator"]["checkpoint"]:
             own = {n: v for n, v in FROM_CHECKPOINT.items() if f"{start}.generator.{n}" not in made.origins}
             settings["generator"] |= own
-        if settings["student"]["architecture"] == "bilstm" and f"{start}.student.heads" not in made.origins:
+        row = _row(settings["student"])
+        if row and row.layers == "recurrent" and f"{start}.student.heads" not in made.origins:
             settings["student"]["heads"] = 0
 
 
@@ -67,10 +65,16 @@ def _cast(made: Draft) -> None:
     """Wide models train in bf16, unless the user sets a precision."""
     for name, settings in made.values["tracks"].items():
         for who, training in (("teacher", "teacher_training"), ("student", "training")):
-            architecture, width = settings[who]["architecture"], settings[who]["width"]
-            wide = architecture in WIDE and isinstance(width, int | float) and width >= WIDE[architecture]
+            row, width = _row(settings[who]), settings[who]["width"]
+            wide = row and row.bf16_width and isinstance(width, int | float) and width >= row.bf16_width
             if wide and f"tracks.{name}.{training}.precision" not in made.origins:
                 settings[training]["precision"] = "bf16"
+
+
+def _row(model: dict[str, Any]) -> Family | None:
+    """The family of a model in a draft; None for one that is unknown, which the plan refuses when it is validated."""
+    name = model["architecture"]
+    return families().get(name) if isinstance(name, str) else None
 
 
 def open_to_compiling(made: Draft, plan: Plan) -> list[Track]:
@@ -123,7 +127,7 @@ def leave_out(made: Draft, options: Options) -> list[str]:
     if options.tasks or options.own:
         return []
     known = config.cards(config.TASKS)
-    foreign = [name for name, settings in tracks.items() if known[name]["kind"] not in _kinds(settings["method"])]
+    foreign = [name for name, settings in tracks.items() if not _suits(settings, known[name]["kind"])]
     if len(foreign) == len(tracks):
         return []
     dropped = [(name, tracks.pop(name)["method"]["name"]) for name in foreign]
@@ -132,10 +136,11 @@ def leave_out(made: Draft, options: Options) -> list[str]:
     ]
 
 
-def _kinds(method: dict[str, Any]) -> tuple[str, ...]:
-    """Kinds of rows for which a method and its choices are defined."""
-    bound = [name for name, setting in declared().items() if setting.kinds]
-    return Method(**{name: method[name] for name in ("name", *bound)}).kinds
+def _suits(settings: dict[str, Any], kind: Kind) -> bool:
+    """Whether a track's method and its choices are defined for its rows and its teacher."""
+    bound = [name for name, setting in declared().items() if setting.layouts]
+    method = Method(**{name: settings["method"][name] for name in ("name", *bound)})
+    return method.suits(kind, families()[settings["teacher"]["architecture"]].layout)
 
 
 def merge(made: Draft, proposal: Proposal) -> None:

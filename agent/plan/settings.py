@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from agent import config
-from agent.plan.cards import Kind, cards
+from agent.plan.cards import cards
+from agent.plan.families import Layout
 
 Type = Literal["number", "integer", "choice", "flag", "numbers", "blocks"]
 
@@ -37,8 +38,8 @@ class Setting:
     choices: tuple[str, ...] = ()
     shared_by: str = ""
     """A setting that counts those among whom it is shared out: an even share is the most it can be."""
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-    """Choice → the kind of rows that it is for alone."""
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    """Choice → the layout of the features that it is for alone."""
     words: Mapping[str, str] | tuple[str, ...] | None = None
     """Of an idea, as regular expressions: value → its own, or those after which a number stands."""
     implies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

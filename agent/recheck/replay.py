@@ -145,7 +145,9 @@ def replay(original: RunPaths, made: RunPaths, session: Session) -> Replay:
     level = session.options.replay or "full"
     fresh = replace(session.settings, cache=made.scratch / "cache")
     settings = session.settings if level == "live" else fresh
-    return LEVELS[level](made, session.options, settings, session.as_json, session.backend, original=original)
+    return LEVELS[level](
+        made, session.options, settings, session.as_json, session.backend, session.draft, original=original
+    )
 
 
 def replayable(original: RunPaths) -> None:

@@ -10,10 +10,16 @@ from transformers import PreTrainedModel
 
 from baselines.errors import BaselineError
 from baselines.methods.kd import fp32
-from baselines.models.layers import blocks, spatial
+from baselines.models.families import family_of
+from baselines.models.layers import blocks
 
-BERT = ("attention.self.query", "attention.self.key", "attention.self.value")
-DISTILBERT = ("attention.q_lin", "attention.k_lin", "attention.v_lin")
+INSTEAD = {
+    "image": "for images use attention (where a map is active), dist or dkd",
+    "text": "use kd or another method of answers, or a model of a family that has them, such as bert",
+    "language": "use kd or dpkd, which compare answers",
+}
+"""What works where a family has no attention heads to look into, by the kind of its rows."""
+HEADS = ("query", "key", "value")
 
 
 class Heads(NamedTuple):
@@ -28,12 +34,13 @@ class Heads(NamedTuple):
 def run(model: PreTrainedModel, inputs: Mapping[str, Tensor], layers: Sequence[int]) -> tuple:
     """One forward pass with hidden states: (its output, the Heads of each of these layers, counted from 1).
 
-    No hook stays behind. Raises BaselineError for a CNN, which has no attention heads.
+    No hook stays behind. Raises BaselineError for a family whose heads cannot be reached, as those of a CNN, which has
+    none, and for an unknown one.
     """
-    if spatial(model):
-        hint = "for images use attention (where a map is active), dist or dkd"
-        raise BaselineError(f"{model.config.model_type} has no queries, keys and values", hint)
-    names = DISTILBERT if model.config.model_type == "distilbert" else BERT
+    family = family_of(model.config)
+    if not all(part in family.parts for part in HEADS):
+        raise BaselineError(f"{model.config.model_type} has no queries, keys and values", INSTEAD[family.kind])
+    names = [family.parts[part] for part in HEADS]
     taken: dict[tuple[int, str], Tensor] = {}
     with ExitStack() as hooks:
         for layer in layers:

@@ -6,18 +6,8 @@ from typing import Literal
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from baselines.models.families import a_or_an, family_of
 from baselines.models.layers import blocks
-
-BERT_TO_DISTILBERT = {
-    "attention.self.query": "attention.q_lin",
-    "attention.self.key": "attention.k_lin",
-    "attention.self.value": "attention.v_lin",
-    "attention.output.dense": "attention.out_lin",
-    "attention.output.LayerNorm": "sa_layer_norm",
-    "intermediate.dense": "ffn.lin1",
-    "output.dense": "ffn.lin2",
-    "output.LayerNorm": "output_layer_norm",
-}
 
 
 def init_from_teacher(
@@ -26,17 +16,25 @@ def init_from_teacher(
     """Copies the teacher's embeddings and one teacher block into each student block; heads and poolers stay.
 
     `layers` are teacher blocks counted from 1; "alternate" spreads them from first to last (1 3 5 8 10 12 for 12 → 6,
-    as DistilBERT does). Takes BERT → DistilBERT and an encoder → its own family. DistilBERT has no token types, so
-    the row of type 0 is folded into every position. Raises ValueError when the families or the shapes differ.
+    as DistilBERT does). Takes teachers of the student's shape, of a family that its own can start from. DistilBERT has
+    no token types, so a BERT's row of type 0 is folded into every position. Raises ValueError when the families or the
+    shapes differ, BaselineError for an unknown family.
     """
     sources, targets = blocks(teacher), blocks(student)
     _refuse_mismatch(student.config, teacher.config)
     chosen = _chosen_blocks(layers, len(sources), len(targets))
-    renamed = student.config.model_type != teacher.config.model_type
     for target, layer in zip(targets, chosen, strict=True):
-        for old, new in BERT_TO_DISTILBERT.items() if renamed else [("", "")]:
+        for old, new in _same_parts(student.config, teacher.config):
             target.get_submodule(new).load_state_dict(sources[layer - 1].get_submodule(old).state_dict())
-    _copy_embeddings(student.base_model.embeddings, teacher.base_model.embeddings)
+    for name in family_of(student.config).embeddings:
+        if hasattr(student.base_model, name):
+            _copy_embeddings(getattr(student.base_model, name), getattr(teacher.base_model, name))
+
+
+def _same_parts(student: PreTrainedConfig, teacher: PreTrainedConfig) -> list[tuple[str, str]]:
+    """(teacher's, student's) modules of a block that do the same; the block itself where both are of one family."""
+    ours, theirs = family_of(student), family_of(teacher)
+    return [("", "")] if ours is theirs else [(theirs.parts[part], own) for part, own in ours.parts.items()]
 
 
 def _chosen_blocks(layers: str | Sequence[int], n_teacher: int, n_student: int) -> tuple[int, ...]:
@@ -54,7 +52,7 @@ def _chosen_blocks(layers: str | Sequence[int], n_teacher: int, n_student: int) 
 
 def _copy_embeddings(target: nn.Module, source: nn.Module) -> None:
     weights = source.state_dict()
-    if not hasattr(target, "token_type_embeddings"):
+    if hasattr(source, "token_type_embeddings") and not hasattr(target, "token_type_embeddings"):
         weights["position_embeddings.weight"] = (
             weights["position_embeddings.weight"] + weights.pop("token_type_embeddings.weight")[0]
         )
@@ -62,9 +60,9 @@ def _copy_embeddings(target: nn.Module, source: nn.Module) -> None:
 
 
 def _refuse_mismatch(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
-    families = (teacher.model_type, student.model_type)
-    if families != ("bert", "distilbert") and families[0] != families[1]:
-        raise ValueError(f"a {families[1]} student cannot start from {families[0]} blocks: use projection losses")
+    own, other = family_of(student), family_of(teacher)
+    if other.name not in own.starts_from:
+        raise ValueError(f"{a_or_an(own.name)} student cannot start from {other.name} blocks: use projection losses")
     ours, theirs = _shape(student), _shape(teacher)
     differing = ", ".join(f"{name} {theirs[name]} → {ours[name]}" for name in ours if ours[name] != theirs[name])
     if differing:
@@ -72,10 +70,4 @@ def _refuse_mismatch(student: PreTrainedConfig, teacher: PreTrainedConfig) -> No
 
 
 def _shape(config: PreTrainedConfig) -> dict[str, int]:
-    return {
-        "width": config.hidden_size,
-        "heads": config.num_attention_heads,
-        "feed-forward width": config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size,
-        "vocabulary": config.vocab_size,
-        "positions": config.max_position_embeddings,
-    }
+    return {noun: getattr(config, field) for noun, field in family_of(config).shape.items()}

@@ -10,6 +10,7 @@ from itertools import product
 from torch import nn
 
 from baselines.errors import BaselineError
+from baselines.models.families import family_of
 
 LAYERS, HEADS, WIDTHS = (6, 8, 12, 16, 20), (8, 16, 32), (256, 512, 768, 1024, 2048)
 """The space of the published configuration."""
@@ -53,7 +54,7 @@ def peers(experiment, count: int, sizes: str) -> list[nn.Module]:
 def smaller(config, count: int) -> list[Sizes]:
     """The sizes of the count − 1 peers of a transformer with this configuration: no deeper and no wider than it, with
     as many heads. Raises BaselineError as `peers` does."""
-    if not hasattr(config, "num_attention_heads"):
+    if family_of(config).layers != "blocks":
         raise BaselineError(
             f"a {config.model_type} has no sizes to search: the closed form counts the parameters of a transformer",
             "use peer_sizes = same",

@@ -4,8 +4,9 @@ A spec is the plan's ModelSpec as a dict. Weights depend on the seed alone, so a
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,46 +15,51 @@ from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
-    BertConfig,
-    BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    GPT2Config,
-    MobileNetV2Config,
-    MobileNetV2ForImageClassification,
-    ResNetConfig,
-    ResNetForImageClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
     set_seed,
 )
 
 from baselines.data.hub import snapshot
 from baselines.errors import BaselineError, reason
-from baselines.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
-from baselines.models.gpt2 import GPT2ForNextTokens
-from baselines.models.gpt2 import settings as causal_settings
+from baselines.models.families import Family, a_or_an, families, family, model_class, named
 from baselines.models.layers import taps
 from baselines.models.padding import by_convolutions
 
 PLAIN_FILES = ["model*.safetensors", "*.json", "vocab.txt", "merges.txt"]
+SIZES: Mapping[str, Callable[[dict, dict], Any]] = {
+    "vocabulary": lambda spec, task: task["vocabulary"],
+    "positions": lambda spec, task: _positions(spec, task),
+    "padding": lambda spec, task: task["padding"],
+    "width": lambda spec, task: int(spec["width"]),
+    "layers": lambda spec, task: spec["layers"],
+    "heads": lambda spec, task: spec["heads"],
+    "feed_forward": lambda spec, task: 4 * int(spec["width"]),
+    "dropout": lambda spec, task: spec["dropout"],
+    "spread": lambda spec, task: _spread(spec),
+    "channels": lambda spec, task: task["channels"],
+    "pixels": lambda spec, task: task["input_size"],
+    "multiplier": lambda spec, task: spec["width"],
+    "blocks": lambda spec, task: list(spec["blocks"]),
+    "stage_widths": lambda spec, task: _stage_widths(spec),
+    "unit": lambda spec, task: "bottleneck" if spec["bottleneck"] else "basic",
+}
+"""What a plan's spec and the prepared rows say of a model; a family's row names the fields of its config for each."""
+CLASSES = {name: model_class(row) for name, row in families().items()}
+"""Imported here, once: a trial is a copy of the process that imports this."""
 
 
 def build(spec: dict, task: dict, seed: int) -> nn.Module:
     """A classifier for `task` (task.json of the prepared data), in fp32, in training mode.
 
     A checkpoint is a local folder by now (`fetch`); its classification head is new, and drawn from `seed`.
-    Raises BaselineError when a checkpoint cannot be loaded or is not the planned architecture.
+    Raises BaselineError for an unknown family, when a checkpoint cannot be loaded or is not the planned architecture.
     """
+    row = family(spec["architecture"])
     set_seed(seed)  # before the weights exist: TrainingArguments.seed comes too late for them
     labels = dict(enumerate(task["labels"]))
     names = {"num_labels": len(labels), "id2label": labels, "label2id": {name: i for i, name in labels.items()}}
-    model = _pretrained(spec, task, names) if spec["checkpoint"] else _BUILDERS[spec["architecture"]](spec, task, names)
-    if spec["architecture"] == "mobilenetv2":
-        _as_published(model)
-    if spec["stem"] == "cifar":
-        _cifar_stem(model)
-    return by_convolutions(model)
+    model = _pretrained(spec, task, names) if spec["checkpoint"] else _from_sizes(row, spec, task, names)
+    _regularise(model, row.regularisation)
+    return _fitted(model, row, spec["stem"])
 
 
 def finished(spec: dict, task: dict) -> nn.Module:
@@ -81,7 +87,7 @@ def finished(spec: dict, task: dict) -> nn.Module:
             f"the teacher's checkpoint has no classification head: {missing[0]} is missing",
             "train it first: --set teacher_training.epochs=2",
         )
-    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    head = model.get_submodule(family(spec["architecture"]).head)
     order = [own.index(name) for name in wanted]
     with torch.no_grad():
         head.weight.copy_(head.weight[order].clone())
@@ -89,82 +95,27 @@ def finished(spec: dict, task: dict) -> nn.Module:
     return model
 
 
-def _bert(spec: dict, task: dict, names: dict) -> nn.Module:
-    config = BertConfig(
-        vocab_size=task["vocabulary"],
-        hidden_size=int(spec["width"]),
-        num_hidden_layers=spec["layers"],
-        num_attention_heads=spec["heads"],
-        intermediate_size=4 * int(spec["width"]),
-        hidden_dropout_prob=spec["dropout"],
-        attention_probs_dropout_prob=spec["dropout"],
-        max_position_embeddings=task["input_size"],
-        pad_token_id=task["padding"],
-        initializer_range=_spread(spec),
-        **names,
-    )
-    return BertForSequenceClassification(config)
-
-
-def _distilbert(spec: dict, task: dict, names: dict) -> nn.Module:
-    config = DistilBertConfig(
-        vocab_size=task["vocabulary"],
-        dim=int(spec["width"]),
-        n_layers=spec["layers"],
-        n_heads=spec["heads"],
-        hidden_dim=4 * int(spec["width"]),
-        dropout=spec["dropout"],
-        attention_dropout=spec["dropout"],
-        seq_classif_dropout=spec["dropout"],
-        max_position_embeddings=task["input_size"],
-        pad_token_id=task["padding"],
-        initializer_range=_spread(spec),
-        **names,
-    )
-    return DistilBertForSequenceClassification(config)
-
-
 def _stored(file: Path) -> set[str]:
     with safe_open(file, "pt") as tensors:  # the header alone is read
         return set(tensors.keys())
 
 
-def _roberta(spec: dict, task: dict, names: dict) -> nn.Module:
-    """Its positions are counted from one after the padding's id."""
-    config = RobertaConfig(
-        vocab_size=task["vocabulary"],
-        hidden_size=int(spec["width"]),
-        num_hidden_layers=spec["layers"],
-        num_attention_heads=spec["heads"],
-        intermediate_size=4 * int(spec["width"]),
-        hidden_dropout_prob=spec["dropout"],
-        attention_probs_dropout_prob=spec["dropout"],
-        max_position_embeddings=task["input_size"] + task["padding"] + 1,
-        type_vocab_size=1,
-        pad_token_id=task["padding"],
-        initializer_range=_spread(spec),
-        **names,
-    )
-    return RobertaForSequenceClassification(config)
+def _from_sizes(row: Family, spec: dict, task: dict, names: dict) -> nn.Module:
+    """A model of random weights. Raises BaselineError for a width that cannot be halved where it must be."""
+    if row.halved and spec["width"] % 2:
+        raise BaselineError(f"{a_or_an(row.name)} of width {spec['width']:g} has no two halves", "plan an even width")
+    sizes = {place: SIZES[size](spec, task) for size, places in row.sizes.items() for place in places}
+    made = CLASSES[row.name]
+    return made(made.config_class(**sizes, **row.fixed, **dict.fromkeys(row.unset), **names))
 
 
-def _bilstm(spec: dict, task: dict, names: dict) -> nn.Module:
-    """`width` is that of both directions together; heads have no meaning here.
+def _positions(spec: dict, task: dict) -> int:
+    return task["input_size"] + _before_positions(family(spec["architecture"]), task["padding"])
 
-    Raises BaselineError for an odd width.
-    """
-    if spec["width"] % 2:
-        raise BaselineError(f"a bilstm of width {spec['width']:g} cannot be halved", "plan an even width")
-    config = BiLSTMConfig(
-        vocab_size=task["vocabulary"],
-        hidden_size=int(spec["width"]),
-        num_hidden_layers=spec["layers"],
-        dropout=spec["dropout"],
-        pad_token_id=task["padding"],
-        initializer_range=_spread(spec),
-        **names,
-    )
-    return BiLSTMForSequenceClassification(config)
+
+def _before_positions(row: Family, padding: int | None) -> int:
+    """Places of the position table that no token takes: where positions begin after the padding's id, up to it."""
+    return padding + 1 if row.positions_after_padding else 0
 
 
 def _spread(spec: dict) -> float:
@@ -172,75 +123,61 @@ def _spread(spec: dict) -> float:
     return max(0.02, 0.4 * spec["width"] ** -0.5)
 
 
-def _resnet(spec: dict, task: dict, names: dict) -> nn.Module:
-    width, bottleneck = int(spec["width"]), spec["bottleneck"]
-    return ResNetForImageClassification(
-        ResNetConfig(
-            num_channels=task["channels"],
-            embedding_size=width,
-            depths=list(spec["blocks"]),
-            hidden_sizes=[width * (4 if bottleneck else 1) * 2**stage for stage in range(spec["layers"])],
-            layer_type="bottleneck" if bottleneck else "basic",
-            **names,
-        )
-    )
+def _stage_widths(spec: dict) -> list[int]:
+    """Channels of a ResNet's stages: each has twice those of the one before."""
+    return [int(spec["width"]) * (4 if spec["bottleneck"] else 1) * 2**stage for stage in range(spec["layers"])]
 
 
-def _mobilenetv2(spec: dict, task: dict, names: dict) -> nn.Module:
-    sizes = {"num_channels": task["channels"], "image_size": task["input_size"], "depth_multiplier": spec["width"]}
-    return MobileNetV2ForImageClassification(MobileNetV2Config(**sizes, **names))
+def _regularise(model: nn.Module, values: Mapping[str, float]) -> None:
+    """The published values, where a class has others."""
+    if "classifier_dropout_prob" in values:
+        model.dropout.p = model.config.classifier_dropout_prob = values["classifier_dropout_prob"]
+    if "momentum" in values:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = values["momentum"]
 
 
-def _as_published(model: nn.Module) -> None:
-    """MobileNetV2's own regularisation (Sandler et al. 2018): two defaults of the class would keep it from learning."""
-    model.dropout.p = model.config.classifier_dropout_prob = 0.2  # instead of 0.8
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1  # instead of TensorFlow's 0.997, which torch reads as "only the last batch"
+def _fitted(model: nn.Module, row: Family, stem: str) -> nn.Module:
+    """The model with the planned stem, its convolutions padding their own input where they can."""
+    if stem == "cifar":
+        _cifar_stem(model, row)
+    return by_convolutions(model) if row.pads_itself else model
 
 
-def _gpt2(spec: dict, task: dict, names: dict) -> nn.Module:
-    """Its classes are the tokens."""
-    sizes = {"width": int(spec["width"]), "layers": spec["layers"], "heads": spec["heads"], "dropout": spec["dropout"]}
-    own_head = {"tie_word_embeddings": False}  # safetensors cannot store a tensor under two names
-    return GPT2ForNextTokens(causal_settings(task["vocabulary"], task["input_size"], **sizes, **own_head, **names))
-
-
-def _own_head(model: nn.Module) -> None:
+def _own_head(model: nn.Module, row: Family) -> None:
     """A published GPT-2 answers with the weights of its embedding. Here it answers with a copy of them, which training
-    may lead elsewhere: safetensors cannot store a tensor under two names."""
-    if model.lm_head.weight is model.transformer.wte.weight:
-        model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
+    may lead elsewhere: safetensors holds no tensor under two names."""
+    head = model.get_submodule(row.head)
+    if head.weight is model.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
         model.config.tie_word_embeddings = False
 
 
 def refuse_foreign(spec: dict, kind: str) -> None:
-    """Raises BaselineError where only one of model and rows is of a language."""
-    if (spec["architecture"] == "gpt2") != (kind == "language"):
-        why = "only a causal language model, gpt2, gives the likelihood of a text" if kind == "language" else ""
-        why = why or "its answers are the next tokens of a text: choose a task that is a corpus"
-        raise BaselineError(f"a {spec['architecture']} is not for rows of the kind {kind}", why)
+    """Raises BaselineError where the model is not for rows of that kind, or of an unknown family."""
+    row = family(spec["architecture"])
+    if row.kind == kind:
+        return
+    fitting = ", ".join(name for name, other in families().items() if other.kind == kind)
+    hint = f"choose one of {fitting}"
+    if kind == "language":
+        hint = f"only a causal language model, {fitting}, gives the likelihood of a text"
+    elif row.kind == "language":
+        hint = "its answers are the next tokens of a text: choose a task that is a corpus"
+    raise BaselineError(f"{a_or_an(row.name)} is not for rows of the kind {kind}", hint)
 
 
-_BUILDERS = {
-    "bert": _bert,
-    "distilbert": _distilbert,
-    "roberta": _roberta,
-    "bilstm": _bilstm,
-    "gpt2": _gpt2,
-    "resnet": _resnet,
-    "mobilenetv2": _mobilenetv2,
-}
-
-
-def _auto(task: dict) -> type:
-    named = {"text": AutoModelForSequenceClassification, "image": AutoModelForImageClassification}
-    return named.get(task["kind"], GPT2ForNextTokens)
+def _loader(row: Family) -> type:
+    """What reads a checkpoint: a class of the rows' kind, so that one of another architecture is told by its name."""
+    classes = {"text": AutoModelForSequenceClassification, "image": AutoModelForImageClassification}
+    return (classes | {"language": CLASSES[row.name]})[row.kind]
 
 
 def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
+    row = family(spec["architecture"])
     try:
-        model, loaded = _auto(task).from_pretrained(
+        model, loaded = _loader(row).from_pretrained(
             spec["checkpoint"],
             dtype=torch.float32,
             use_safetensors=True,
@@ -260,48 +197,41 @@ def _pretrained(spec: dict, task: dict, names: dict) -> nn.Module:
                 "name a checkpoint that fits the plan, or plan the checkpoint's sizes",
             )
     fresh = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
-    own = "" if task["kind"] == "language" else f"{model.base_model_prefix}."
+    own = "" if row.kind == "language" else f"{model.base_model_prefix}."
     if body := sorted(key for key in fresh if key.startswith(own) and "pooler" not in key):
         raise BaselineError(
             f"checkpoint {spec['checkpoint']} lacks {len(body)} weights of the model, {body[0]} among them",
             "only the head of a classifier may be new: is the file complete, and of this architecture?",
         )
-    if task["kind"] == "language":
-        _own_head(model)
+    if row.kind == "language":
+        _own_head(model, row)
     return model
 
 
 def _agreements(spec: dict, task: dict, model: nn.Module) -> Iterator[tuple[str, object, object]]:
     """What a checkpoint must share with the plan and the prepared rows: (name, planned, found)."""
+    row = family(spec["architecture"])
     found = AutoConfig.from_pretrained(spec["checkpoint"]).model_type  # the model's own is what was asked for
-    yield "architecture", spec["architecture"], found.replace("_", "")
+    yield "architecture", spec["architecture"], named(found)
     yield "number of layers", spec["layers"], len(taps(model))
-    if task["kind"] != "image":
+    if row.layers == "blocks":
         yield "width", spec["width"], model.config.hidden_size
         yield "number of heads", spec["heads"], model.config.num_attention_heads
-        yield "longest text", task["input_size"], min(task["input_size"], _longest(model))
-        if spec["architecture"] == "roberta":  # it counts positions that are not padding
+    if row.kind != "image":
+        longest = model.config.max_position_embeddings - _before_positions(row, model.config.pad_token_id)
+        yield "longest text", task["input_size"], min(task["input_size"], longest)
+        if row.positions_after_padding:  # it counts positions by what is no padding
             yield "id of the padding", task["padding"], model.config.pad_token_id
         known = model.config.vocab_size
-        yield "vocabulary", task["vocabulary"], known if task["kind"] == "language" else min(task["vocabulary"], known)
+        yield "vocabulary", task["vocabulary"], known if row.kind == "language" else min(task["vocabulary"], known)
 
 
-def _longest(model: nn.Module) -> int:
-    """Tokens that the model has positions for; RoBERTa's begin after its padding's id."""
-    config = model.config
-    return config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
-
-
-def from_config(folder: Path, spec: dict, task: dict) -> nn.Module:
-    """The architecture that config.json in `folder` describes; its weights are still to be loaded."""
-    if spec["architecture"] == "bilstm":
-        return BiLSTMForSequenceClassification(BiLSTMConfig.from_pretrained(folder))
-    if spec["architecture"] == "gpt2":
-        return GPT2ForNextTokens(GPT2Config.from_pretrained(folder))
-    model = _auto(task).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
-    if spec["stem"] == "cifar":
-        _cifar_stem(model)
-    return by_convolutions(model)
+def from_config(folder: Path, spec: dict) -> nn.Module:
+    """The architecture that config.json in `folder` describes; its weights are still to be loaded. Raises BaselineError
+    for an unknown family."""
+    row = family(spec["architecture"])
+    made = CLASSES[row.name]
+    return _fitted(made(made.config_class.from_pretrained(folder)), row, spec["stem"])
 
 
 def fetch(spec: dict, folder: Path) -> dict:
@@ -321,14 +251,18 @@ def fetch(spec: dict, folder: Path) -> dict:
     return spec | {"checkpoint": str(folder), "revision": revision}
 
 
-def _cifar_stem(model: nn.Module) -> None:
-    """A stem for 32-pixel images: 3×3, stride 1, no pooling (ResNet); the first two strides 1 (MobileNetV2)."""
-    if hasattr(model, "resnet"):
-        embedder = model.resnet.embedder
-        old = embedder.embedder.convolution
-        embedder.embedder.convolution = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
-        embedder.pooler = nn.Identity()
-    else:
-        strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
-        for convolution in strided[:2]:
-            convolution.stride = (1, 1)
+def _cifar_stem(model: nn.Module, row: Family) -> None:
+    """A stem for 32-pixel images: 3×3, stride 1, no pooling (ResNet); the first two strides 1 (MobileNetV2). Raises
+    BaselineError for a family that has no stem."""
+    match row.stem:
+        case "convolution":
+            embedder = model.base_model.embedder
+            old = embedder.embedder.convolution
+            embedder.embedder.convolution = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
+            embedder.pooler = nn.Identity()
+        case "strides":
+            strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+            for convolution in strided[:2]:
+                convolution.stride = (1, 1)
+        case _:
+            raise BaselineError(f"{a_or_an(row.name)} has no stem", "leave out stem, or name a CNN")

@@ -9,10 +9,9 @@ from functools import wraps
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification, DistilBertForSequenceClassification
-from transformers import RobertaForSequenceClassification as Roberta
 
-ENCODERS = (BertForSequenceClassification, DistilBertForSequenceClassification, Roberta)
+from baselines.models.families import family_of, model_class
+
 COUNTS = (1, 2, 4)
 """Parts of a batch. More save little padding."""
 START = 2e5
@@ -22,12 +21,13 @@ CAPTURING = "transformers.utils.output_capturing"
 
 
 def in_parts(model: nn.Module) -> nn.Module:
-    """The same model, which reads in parts what pays on a processor; others than encoders of texts stay as they are.
+    """The same model, which reads in parts what pays on a processor; one whose family is not read so stays as it is.
 
-    It is of a class that it alone has, so that a copy of it reads its own weights.
+    It is of a class that it alone has, so that a copy of it reads its own weights. Raises BaselineError for an unknown
+    family.
     """
-    kind = type(model)
-    if kind not in ENCODERS:
+    kind, family = type(model), family_of(model.config)
+    if not family.by_length or kind is not model_class(family):
         return model
 
     @wraps(kind.forward)

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer as Block
 
-from baselines.models.layers import CNNS
+from baselines.models.families import family_of
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """The same model, whose parts are compiled when they are first used; one without such parts stays as it is.
+    """The same model, whose parts are compiled when they are first used; one without such parts stays as it is. Raises
+    BaselineError for an unknown family.
 
     A part is of a class of its own kind and not wrapped, so that a copy of it reads its own weights.
     """
@@ -33,9 +34,11 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def _parts(model: nn.Module) -> Iterator[nn.Module]:
-    if model.config.model_type in CNNS:
-        yield model
-    yield from (part for part in model.modules() if isinstance(part, Block))
+    match family_of(model.config).compiled:
+        case "whole":
+            yield model
+        case "blocks":
+            yield from (part for part in model.modules() if isinstance(part, Block))
 
 
 @cache

@@ -8,35 +8,30 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-# Hugging Face builds every MobileNetV2 from 16 blocks; at output stride 32 these end the 1/4, 1/8, 1/16 and 1/32 maps.
-MOBILENET_V2_STAGES = (1, 4, 11, 15)
-CNNS = ("resnet", "mobilenet_v2")
+from baselines.models.families import family_of
 
 
 def taps(model: PreTrainedModel) -> tuple[int, ...]:
-    """The indices into `hidden_states` at which the model's layers end. Raises ValueError for an unknown family."""
-    config = model.config
-    if config.model_type == "mobilenet_v2":
-        return MOBILENET_V2_STAGES
-    if config.model_type == "resnet":
-        return tuple(range(1, len(config.depths) + 1))  # 0 is the stem
-    if hasattr(config, "num_hidden_layers"):
-        return tuple(range(1, config.num_hidden_layers + 1))  # 0 is the embedding
-    raise ValueError(f"no layers are known for {config.model_type}: use a transformer encoder or one of {CNNS}")
+    """The indices into `hidden_states` at which the model's layers end. Raises BaselineError for an unknown family."""
+    ends = family_of(model.config).ends
+    if not isinstance(ends, str):
+        return ends
+    count = getattr(model.config, ends)
+    return tuple(range(1, (count if isinstance(count, int) else len(count)) + 1))
 
 
 def widths(model: PreTrainedModel) -> tuple[int, ...]:
-    """Per layer: d of its states or C of its maps."""
-    if model.config.model_type == "mobilenet_v2":
-        return tuple(model.base_model.layer[i].reduce_1x1.convolution.out_channels for i in taps(model))
-    if model.config.model_type == "resnet":
-        return tuple(model.config.hidden_sizes)
-    return (model.config.hidden_size,) * len(taps(model))
+    """Per layer: d of its states or C of its maps. Raises BaselineError for an unknown family."""
+    width = family_of(model.config).width
+    if "{}" in width:
+        return tuple(model.base_model.get_submodule(width.format(end)).out_channels for end in taps(model))
+    found = getattr(model.config, width)
+    return (found,) * len(taps(model)) if isinstance(found, int) else tuple(found)
 
 
 def spatial(model: PreTrainedModel) -> bool:
-    """True when the model's features are maps [B, C, H, W]."""
-    return model.config.model_type in CNNS
+    """True when the model's features are maps [B, C, H, W]. Raises BaselineError for an unknown family."""
+    return family_of(model.config).layout == "map"
 
 
 def features(model: PreTrainedModel, hidden_states: Sequence[Tensor], layers: Iterable[int]) -> tuple[Tensor, ...]:
@@ -47,9 +42,8 @@ def features(model: PreTrainedModel, hidden_states: Sequence[Tensor], layers: It
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
     """The N blocks of a transformer, first to last, each from states [B, L, d] to states [B, L, d]. Raises ValueError
-    for a model without any."""
-    base = model.base_model
-    blocks = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", None)
-    if blocks is None:
+    where none can be reached, BaselineError for an unknown family."""
+    path = family_of(model.config).blocks
+    if not path:
         raise ValueError(f"{model.config.model_type} has no transformer blocks")
-    return blocks
+    return model.base_model.get_submodule(path)

@@ -50,7 +50,7 @@ def _predict(unit: dict, task: dict, rows: Rows, out: Path) -> dict:
     facts = {"status": "ok", "class": type(model).__name__, "parameters": parameters(model)}
     facts |= {"initial": fingerprint(model)}
     if unit.get("init_layers", "none") != "none":
-        init_from_teacher(model, load(Path(unit["teacher"]), task), unit["init_layers"])
+        init_from_teacher(model, load(Path(unit["teacher"])), unit["init_layers"])
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     model.load_state_dict(load_file(unit["weights"]))
     model.eval().requires_grad_(False)

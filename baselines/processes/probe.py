@@ -45,7 +45,7 @@ def _start(job: dict, unit: dict, seed: int, folder: Path) -> None:
     task = json.loads((Path(job["seen"]) / "task.json").read_text())
     student = build(unit["model"], task, seed)
     if unit["method"].get("init_layers", "none") != "none":
-        init_from_teacher(student, load(Path(job["teacher"]), task), unit["method"]["init_layers"])
+        init_from_teacher(student, load(Path(job["teacher"])), unit["method"]["init_layers"])
     save(student, student, folder)
 
 

@@ -35,7 +35,7 @@ from baselines.models.build import finished
 from baselines.models.device import DEVICE
 from baselines.models.fingerprint import fingerprint, parameters
 from baselines.models.inputs import accepted
-from baselines.models.layers import taps
+from baselines.models.layers import spatial, taps
 from baselines.training.cached_teacher import SCORES, cached, load, place, scores
 from baselines.training.experiment import Experiment
 from baselines.training.trainfile import import_file, save
@@ -66,7 +66,7 @@ def _teach(job: dict, out: Path, layered: bool) -> None:
     layers = _missing(job, out) if layered else []
     if layers or not (out / f"{cached(task)}.safetensors").exists():
         cache = _cache_likelihoods if task["kind"] == "language" else _cache
-        cache(load(out, task).to(DEVICE), _pool(job, task), task, layers, out)
+        cache(load(out).to(DEVICE), _pool(job, task), task, layers, out)
 
 
 def _missing(job: dict, out: Path) -> list[int]:
@@ -82,7 +82,7 @@ def _missing(job: dict, out: Path) -> list[int]:
 def _score(dev: dict, out: Path, task: dict) -> None:
     """The score of each block, on the first of the dev rows (which choose), for a plan that pairs layers by it."""
     labels = load_file(Path(dev["labels"]))["labels"]
-    rows, model, collate = read_rows(Path(dev["inputs"]), task["kind"], 0, labels), load(out, task), Collator(task)
+    rows, model, collate = read_rows(Path(dev["inputs"]), task["kind"], 0, labels), load(out), Collator(task)
     model, count = model.to(DEVICE), min(SCORED, len(rows))
     batches = [collate([rows[i] for i in range(at, min(at + BATCH, count))]) for at in range(0, count, BATCH)]
     inputs = [accepted(model, batch) | {"labels": batch["labels"]} for batch in batches]
@@ -146,11 +146,12 @@ def _shapes(model: nn.Module, rows: Rows, task: dict) -> dict:
     with torch.no_grad():
         states = model.cpu().eval()(**accepted(model, batch), output_hidden_states=True).hidden_states
     ends = [states[tap] for tap in taps(model)]
-    if task["kind"] != "image":
-        tokens = sum(len(item) for item in rows.items)
-        return {"widths": [s.shape[2] for s in ends], "feature_bytes": [tokens * s.shape[2] * 4 for s in ends]}
-    shown = len(rows) * augmented_views.count(task)
-    return {"widths": [s.shape[1] for s in ends], "feature_bytes": [shown * s[0].numel() * 4 for s in ends]}
+    wide = [state.shape[1 if spatial(model) else 2] for state in ends]
+    if task["kind"] == "image":  # all of one size, whatever the layout of their features
+        shown = len(rows) * augmented_views.count(task)
+        return {"widths": wide, "feature_bytes": [shown * state[0].numel() * 4 for state in ends]}
+    tokens = sum(len(item) for item in rows.items)
+    return {"widths": wide, "feature_bytes": [tokens * width * 4 for width in wide]}
 
 
 @torch.inference_mode()

@@ -89,7 +89,7 @@ class Teacher:
         """The frozen teacher itself, in eval mode. Its forwards are counted."""
         if self._model is None:
             with torch.random.fork_rng():  # building a model draws random weights; the trial's own draws must not move
-                self._model = in_parts(load(self.folder, self.task))
+                self._model = in_parts(load(self.folder))
             self._model.register_forward_pre_hook(self._count)
             self._model.register_forward_hook(self._shuffle_outputs)
         return self._model
@@ -176,9 +176,9 @@ def scores(folder: Path) -> tuple[float, ...]:
     return tuple(json.loads(file.read_text())["scores"]) if file.exists() else ()
 
 
-def load(folder: Path, task: dict) -> nn.Module:
+def load(folder: Path) -> nn.Module:
     """The teacher's weights in the planned architecture: eval mode, no gradients."""
     facts = json.loads((folder / "teacher.json").read_text())
-    model = from_config(folder, facts["spec"], task)
+    model = from_config(folder, facts["spec"])
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval().requires_grad_(False)

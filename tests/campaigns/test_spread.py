@@ -1,11 +1,16 @@
 """The rule by which the demo's settings are chosen, and what the page shows of it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from tests.page import DOCS
 
+from agent import config
 from tests.campaigns.spread import Arm, arms, main, table
+
+PAGE = (DOCS / "spread.md").read_text(encoding="utf-8")
 
 
 def arm(*accuracy: float) -> Arm:
@@ -46,3 +51,11 @@ def test_arms_of_finished_runs_are_read_and_a_collapse_ends_with_1(
     assert "**Collapsed: none.**" in capsys.readouterr().out
     assert main([str(tmp_path / "calm"), str(tmp_path / "fallen")]) == 1
     assert "**Collapsed: vanilla_kd on fallen.**" in capsys.readouterr().out
+
+
+def test_page_shows_every_arm_of_the_demo_over_twenty_seeds_and_no_collapse() -> None:
+    shown = re.findall(r"^\| (\w+) \| (\w+) \| (\d+) \|", PAGE, re.MULTILINE)
+    names = ("student_only", "vanilla_kd", "pseudo_label", "all_labels", "proposed")
+    tasks = config.cards(config.SCALES)["demo"]["tracks"]
+    assert shown == [(task, name, "20") for task in tasks for name in names]
+    assert "**Collapsed: none.**" in PAGE and "collapsed** |" not in PAGE

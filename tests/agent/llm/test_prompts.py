@@ -1,5 +1,6 @@
 """What a language model is sent is the same from every folder, on every machine and at every time."""
 
+import json
 import re
 import shutil
 import socket
@@ -18,6 +19,8 @@ from agent.jobs.pilot import without_paths
 from agent.jobs.runner import Runner
 from agent.llm.conversation import Conversation, Request
 from agent.llm.prompts import Tried, edit_prompt, plan_prompt
+from agent.llm.recipes import Recipes
+from agent.llm.reply import parse_proposal
 from agent.loop.context import Context
 from agent.plan import planner
 from agent.plan.freeze import freeze
@@ -117,3 +120,15 @@ def test_an_author_is_told_that_the_student_is_compiled(tmp_path: Path, compiled
     made.paths.plan.write_text(plan.model_dump_json(by_alias=True))
     prompt = edit_prompt(made.plan, "pass", 1, [])[1].content
     assert ("The student is compiled" in prompt) is compiled
+
+
+def test_a_value_for_one_track_alone_is_not_proposed_for_the_others(tmp_path: Path) -> None:
+    options = Options(idea="last 3 layers", values={"docstrings.training.epochs": 3.0, "temperature": 5.0})
+    draft = planner.draft(options)
+    prompt = plan_prompt(draft, options)[1].content
+    facts = json.loads(prompt.rpartition("```json\n")[2].partition("\n```")[0])
+    assert facts["fixed_by_user"] == {"temperature": 5.0}
+    proposal = parse_proposal(Recipes().complete("plan", plan_prompt(draft, options)).text)
+    planner.merge(draft, proposal)
+    assert draft.value("tracks.docstrings.training.epochs") == 3.0
+    assert draft.value("tracks.digits.training.epochs") != 3.0 and proposal.epochs is None

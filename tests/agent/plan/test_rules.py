@@ -6,10 +6,11 @@ import pytest
 
 from agent.plan import planner
 from agent.plan.freeze import freeze
+from agent.plan.lint import Lint
 from agent.plan.options import Options
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
-from agent.plan.rules import Lint, foreseen, lint
+from agent.plan.rules import foreseen, lint
 from tests.agent.prepared import prepared
 
 PROSE = dict.fromkeys(("title", "objective", "hypothesis", "methodology"), "some words")
@@ -139,6 +140,12 @@ def test_doubtful_value_is_a_warning(task: str, values: dict[str, Any], field: s
             {"init_layers": "last", "student.architecture": "roberta", "student.width": 96},
             "tracks.docstrings.method.init_layers",
             "a roberta student does not start from the layers of a bert",
+        ),
+        (
+            "docstrings",
+            {"init_layers": "last", "student.architecture": "electra", "student.width": 96},
+            "tracks.docstrings.method.init_layers",
+            "an electra student does not start from the layers of a bert",
         ),
     ],
 )

@@ -102,7 +102,7 @@ def test_declarations_are_whole() -> None:
     for setting in declared().values():
         assert setting.meaning.endswith(".") and setting.range
         assert bool(setting.choices) == (setting.type in ("choice", "blocks"))
-        assert {*setting.kinds, *(setting.implies)} <= {*setting.choices}
+        assert {*setting.layouts, *(setting.implies)} <= {*setting.choices}
         assert not isinstance(setting.patterns, dict) or {*setting.patterns} <= {*setting.choices, "true", "false"}
         assert setting.shared_by in ("", *declared())
 

@@ -1,7 +1,5 @@
 """Views of images: what each shows, that rows take turns through them, and that a kept answer is that to the view."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -106,8 +104,7 @@ def lab(tmp_path_factory) -> Lab:
 
 @pytest.mark.slow
 def test_a_kept_answer_is_the_teachers_own_to_the_view_that_is_shown(lab, tmp_path):
-    task = json.loads((lab.data / "seen/task.json").read_text())
-    model = load(lab.teacher, task)
+    model = load(lab.teacher)
     with (tmp_path / "trace").open("w") as stream:
         experiment = Experiment(lab.trial_job(), lab.unit("kd_selective"), 1, tmp_path, stream)
         rows = experiment.train_dataset

@@ -143,7 +143,7 @@ def test_bilstm_reads_no_padding():
 def test_bilstm_comes_back_from_its_configuration(tmp_path):
     model = build(BILSTM, TEXT, seed=0)
     model.config.save_pretrained(tmp_path)
-    again = from_config(tmp_path, BILSTM, TEXT)
+    again = from_config(tmp_path, BILSTM)
     again.load_state_dict(model.state_dict())
     assert fingerprint(again) == fingerprint(model) and again.config.id2label == model.config.id2label
 
@@ -321,7 +321,7 @@ def test_roberta_of_sizes_reads_texts_of_full_length_and_no_padding(padding):
 def test_roberta_comes_back_from_its_configuration(tmp_path):
     model = build(ROBERTA, TEXT, seed=0)
     model.config.save_pretrained(tmp_path)
-    again = from_config(tmp_path, ROBERTA, TEXT)
+    again = from_config(tmp_path, ROBERTA)
     again.load_state_dict(model.state_dict())
     assert fingerprint(again) == fingerprint(model) and again.config.pad_token_id == 0
 

@@ -14,7 +14,7 @@ from baselines.models.fingerprint import fingerprint
 ROWS, LENGTH, WIDTH = 16, 60, 256
 TASK = {"kind": "text", "labels": ["a", "b"], "vocabulary": 50, "padding": 0, "input_size": 64}
 SPEC = {"checkpoint": "", "stem": "", "layers": 2, "width": WIDTH, "heads": 2, "dropout": 0.0}
-ARCHITECTURES = ("distilbert", "bert", "roberta")
+ARCHITECTURES = ("distilbert", "bert", "roberta", "electra")
 
 
 def built(architecture: str = "distilbert") -> torch.nn.Module:

@@ -94,7 +94,7 @@ def test_teacher_with_a_tokenizer_of_its_own_reads_the_same_rows_in_its_own_toke
     assert facts["apart"] and "vocabulary of their own" in facts["notes"][-1]
     assert facts["models"]["teacher"]["class"] == "RobertaForSequenceClassification"
     here("teacher", lab.teacher_job(seen=str(own / "seen")))
-    model, collate = load(lab.teacher, theirs), Collator(theirs)
+    model, collate = load(lab.teacher), Collator(theirs)
     rows = read_rows(own / "seen/train.safetensors", "text")
     with torch.no_grad():
         said = model(**accepted(model, collate([rows[3], rows[5]]))).logits

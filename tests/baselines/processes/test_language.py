@@ -107,7 +107,7 @@ def test_a_batch_of_a_corpus_asks_for_every_next_token(lab, task, tmp_path):
     made = experiment(lab, tmp_path, "kd")
     batch = made.collator([made.train_dataset[0], made.train_dataset[3]])
     assert batch["labels"].tolist() == [*made.train_dataset.items[0][1:], *made.train_dataset.items[3][1:]]
-    answers = load(lab.teacher, task)(batch["input_ids"]).logits[:, :-1].flatten(0, 1)
+    answers = load(lab.teacher)(batch["input_ids"]).logits[:, :-1].flatten(0, 1)
     torch.testing.assert_close(batch["teacher_logits"].detach(), answers)
     assert made.student(**made.model_inputs(batch)).logits.shape == answers.shape == (14, len(task["labels"]))
 
@@ -257,9 +257,9 @@ def test_cross_entropy_of_next_tokens_is_the_language_loss_of_texts_of_one_lengt
 def test_the_teacher_leaves_one_likelihood_per_text(lab, task):
     rows = read_rows(lab.data / "seen/train.safetensors", "language")
     found = load_file(lab.teacher / "likelihoods.safetensors")["likelihoods"]
-    likely = log_likelihoods(load(lab.teacher, task), [item.tolist() for item in rows.items], batch=1)
+    likely = log_likelihoods(load(lab.teacher), [item.tolist() for item in rows.items], batch=1)
     torch.testing.assert_close(found, likely, rtol=1e-5, atol=1e-6)
-    assert torch.equal(found, log_likelihoods(load(lab.teacher, task), [item.tolist() for item in rows.items]))
+    assert torch.equal(found, log_likelihoods(load(lab.teacher), [item.tolist() for item in rows.items]))
     assert not (lab.teacher / "logits.safetensors").exists()
 
 

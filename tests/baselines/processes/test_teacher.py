@@ -38,7 +38,7 @@ def test_cached_answers_and_states_are_those_of_a_forward_without_inference_mode
     rows = train + transfer
     lengths = [len(item) if lab.kind == "text" else 0 for item in rows.items]
     order = sorted(range(len(rows)), key=lengths.__getitem__)
-    model = load(lab.teacher, task)
+    model = load(lab.teacher)
     torch.set_num_threads(1)
     with torch.no_grad():
         output = model(**accepted(model, Collator(task)([rows[n] for n in order])), output_hidden_states=True)

@@ -109,7 +109,7 @@ def test_kd_12_cached_and_online_features_give_the_same_losses(lab, train, tmp_p
 
 
 def test_trials_leave_the_teacher_as_it_was_when_it_was_trained(lab):
-    saved = from_config(lab.teacher, teacher_facts(lab)["spec"], facts(lab)["task"])
+    saved = from_config(lab.teacher, teacher_facts(lab)["spec"])
     saved.load_state_dict(weights(lab.teacher))
     assert fingerprint(saved) == teacher_facts(lab)["fingerprint"]
     assert trace(lab.trials / "kd/1", "end")[0]["teacher"]["weights"] == teacher_facts(lab)["fingerprint"]
