@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from baselines.data import docstrings, tasks
+from baselines.data import docstrings, splits, tasks
 from baselines.errors import BaselineError
 
 CARD = tasks.CARDS["docstrings"]
@@ -100,10 +100,10 @@ def test_every_split_of_the_demo_has_every_class():
     source = tasks.load({"name": "docstrings"})
     assert (len(source.pool), len(source.test)) == (20760, 4000)
     sizes = {"train_rows": 1000, "transfer_rows": 6000, "dev_rows": 500, "test_rows": 2000}
-    splits = tasks.split(source, sizes, seed=0)
-    for part, size in zip((splits.train, splits.transfer, splits.dev, splits.test), sizes.values(), strict=True):
+    parts = splits.split(source, sizes, seed=0)
+    for part, size in zip((parts.train, parts.transfer, parts.dev, parts.test), sizes.values(), strict=True):
         assert len(part) == size and set(part.labels) == {0, 1, 2, 3}
-    assert splits.hash() == DEMO
+    assert parts.hash() == DEMO
 
 
 def test_rows_do_not_depend_on_what_is_installed(monkeypatch):
