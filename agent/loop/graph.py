@@ -5,7 +5,11 @@ The only import of langgraph. Checkpoints are written before the next step start
 continues where it stopped.
 """
 
+import errno
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -22,6 +26,7 @@ from agent.loop.steps import Steps  # noqa: E402
 from agent.results import review  # noqa: E402
 from agent.results.schema import Attempt  # noqa: E402
 
+LEAST_FREE = 64 << 10  # bytes; less than a checkpoint takes
 REPAIRS = 3  # edits that may follow a failed check or pilot before the attempt counts as rejected
 
 
@@ -191,10 +196,22 @@ def advance(steps: Steps, checkpoint: Path) -> tuple[str, ...]:
 
     The nodes that wait come back.
     """
-    with SqliteSaver.from_conn_string(str(checkpoint)) as saver:
+    with _room_on_disk(checkpoint), SqliteSaver.from_conn_string(str(checkpoint)) as saver:
         graph: CompiledStateGraph[State] = build(steps).compile(checkpointer=saver)
         thread = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000}
         begun = graph.get_state(thread).values  # type: ignore[arg-type]
         start: Any = None if begun else {"approved": False}
         graph.invoke(start, thread, durability="sync")  # type: ignore[call-overload]
         return graph.get_state(thread).next  # type: ignore[arg-type]
+
+
+@contextmanager
+def _room_on_disk(checkpoint: Path) -> Iterator[None]:
+    """SQLite says of a full disk that it cannot open its file, or cannot write to it: an OSError names the cause."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        disk = os.statvfs(checkpoint.parent)
+        if disk.f_bavail * disk.f_frsize < LEAST_FREE or (disk.f_files and not disk.f_favail):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(checkpoint)) from error
+        raise

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.errors import PlanError
 from agent.plan.method import Method
-from agent.plan.plan import Origin, Training
+from agent.plan.plan import Origin, Plan, Training
 
 TRAINING_FIELDS = tuple(Training.model_fields)
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
@@ -15,6 +15,8 @@ PLAN_FIELDS = ("seeds", "attempts", "primary_metric", "least_effect", "level", "
 OURS = "kd_selective"
 """The method of the scales, and of an idea that names none."""
 VIEWS = ["views", "mirror"]
+TASK_FIELDS = ("input_size", "label_noise", *VIEWS)
+"""Fields of a plan's task that stand beside it in a draft."""
 
 
 FROM_CHECKPOINT = {"layers": 0, "width": 0, "learning_rate": 5e-5}
@@ -72,6 +74,39 @@ def _meant(name: str) -> str:
     )
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"common fields: {', '.join(known)}"
+
+
+def put_recorded(made: Draft, plan: Plan) -> None:
+    """Puts a recorded plan's defaults in the place of today's; they stay defaults."""
+    for path, origin in plan.provenance.items():
+        place, value = path, _recorded(plan, path)
+        for name in SIZE_FIELDS:
+            place = place.replace(f".task.{name}", f".sizes.{name}")
+        *parents, last = place.split(".")
+        found: Any = made.values
+        for name in parents:
+            found = found.get(name) if isinstance(found, dict) else None
+        there = isinstance(found, dict) and last in found
+        if origin == "default" and value is not None and there and (found[last] or "sizes" not in parents):
+            found[last] = value  # a size of 0 goes on to mean all that there are
+
+
+def _recorded(plan: Plan, path: str) -> object:
+    """The value of a provenance's path; None where it is not a plain field of the plan."""
+    first, *rest = path.split(".")
+    place: Any = plan
+    if first == "tracks":
+        place, rest = plan.track(rest[0]), rest[1:]
+        rest = ["task", *rest] if rest[0] in TASK_FIELDS else rest
+    elif first == "budget":
+        place = plan.budget
+    else:
+        rest = [first] if first != "benchmark" else []
+    if not rest or rest[0] == "assistant":
+        return None
+    for name in rest:
+        place = getattr(place, name, None)
+    return list(place) if isinstance(place, tuple) else place
 
 
 def put_everywhere(made: Draft, path: str, value: Any, origin: Origin) -> None:

@@ -3,7 +3,14 @@
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from agent.frozen import Record
 from agent.plan.cards import Card, Kind, cards
@@ -54,6 +61,18 @@ class Method(_Settings):
             if setting.shared_by and (value := getattr(self, name)) * (among := getattr(self, setting.shared_by)) > 1:
                 raise ValueError(f"{name} = {value:g} is more than an even share of {among} {setting.shared_by}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_read(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """A plan of before lacks the settings that came later, and goes on lacking them."""
+        found: dict[str, object] = dump(self)
+        later = {name for name, setting in declared().items() if name not in shared() and setting.place is None}
+        return {name: value for name, value in found.items() if name not in later - self.model_fields_set}
+
+    @classmethod
+    def whole(cls, name: str) -> "Method":
+        """Every setting at its default, each of them said."""
+        return cls.model_validate({**cls.usual(), "name": name})
 
     @property
     def card(self) -> Card:

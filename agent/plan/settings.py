@@ -42,6 +42,9 @@ class Setting:
     """Choice → the layout of the features that it is for alone."""
     words: Mapping[str, str] | tuple[str, ...] | None = None
     """Of an idea, as regular expressions: value → its own, or those after which a number stands."""
+    place: int | None = None
+    """Where it stands in a plan's text. Only those that were there when settings had no cards have one, so that records
+    of then are derived to the letter; a new one stands behind them."""
     implies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Value → settings that follow from it."""
 
@@ -106,15 +109,18 @@ def shared() -> Mapping[str, Setting]:
 
 @cache
 def declared() -> Mapping[str, Setting]:
-    """All of them, by name: those that a plan always states, then those of the cards. Raises ValueError where two
-    declare the same one."""
-    found = dict(shared())
+    """All of them, by name: those that a plan always states, then those of the cards, by their places.
+
+    Raises ValueError where two declare the same one.
+    """
+    found = dict[str, Setting]()
     for method, card in cards().items():
         for name, said in card.settings.items():
-            if name in found:
+            if name in found or name in shared():
                 raise ValueError(f"the setting {name} of {method} is declared twice")
             found[name] = _setting(name, {"default": card.defaults[name]} | dict(said))
-    return found
+    placed = sorted(found.values(), key=lambda setting: setting.place or len(found) + 1)
+    return dict(shared()) | {setting.name: setting for setting in placed}
 
 
 def _setting(name: str, said: Mapping[str, Any]) -> Setting:

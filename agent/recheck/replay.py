@@ -11,12 +11,14 @@ A replay is a run whose parent is the one that it replays; that one is only read
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agent.cache.keys import training_code
 from agent.errors import DataError, DriftError, NoReplay, TrainingError
 from agent.loop.going_on import next_command
 from agent.loop.session import Session, console_progress, source
+from agent.plan.draft import put_recorded
 from agent.plan.read import plan_of
 from agent.recheck import likeness, similarity
 from agent.recheck.data import same_data
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from agent.llm.gateway import Author
     from agent.loop.steps import Steps
+    from agent.plan.draft import Draft
     from agent.plan.plan import Plan
     from agent.results.schema import Results
 
@@ -60,6 +63,14 @@ class Replay(Session):
         from agent.llm.conversation import Recorded
 
         return Recorded(self.original.conversation, by_place=changed_since(self.original))
+
+    @cached_property
+    def _draft(self) -> "Draft":
+        """From the recorded defaults, where kdagent and perhaps its defaults have changed since."""
+        made, recorded = super()._draft, plan_of(self.original)
+        if recorded and self.options.replay != "live" and changed_since(self.original):
+            put_recorded(made, recorded)
+        return made
 
     def _planned(self, steps: "Steps", plan: "Plan") -> None:
         """Raises DriftError for a plan that is not the recorded one."""

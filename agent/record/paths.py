@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-class _Inside:
+class Inside:
     """A file or a folder in the run's folder, by its name there."""
 
     def __init__(self, name: str) -> None:
@@ -18,35 +18,35 @@ class _Inside:
 class RunPaths:
     folder: Path
 
-    run = _Inside("run.json")
+    run = Inside("run.json")
     """Status, versions, environment, options, parent."""
-    idea = _Inside("idea.md")
-    plan = _Inside("plan.json")
-    facts = _Inside("facts.json")
+    idea = Inside("idea.md")
+    plan = Inside("plan.json")
+    facts = Inside("facts.json")
     """Facts of the prepared data, per track."""
-    events = _Inside("events.jsonl")
-    conversation = _Inside("conversation")
-    labels = _Inside("labels")
+    events = Inside("events.jsonl")
+    conversation = Inside("conversation")
+    labels = Inside("labels")
     """The labels that dev and test rows are scored against; the cache they came from may be deleted."""
-    repository = _Inside("repository")
-    results = _Inside("results.json")
-    report = _Inside("report.md")
-    replay = _Inside("replay.json")
+    repository = Inside("repository")
+    results = Inside("results.json")
+    report = Inside("report.md")
+    replay = Inside("replay.json")
     """How closely this run matches the one it replays, where it replays one."""
-    replay_report = _Inside("replay-report.md")
-    review = _Inside("review.json")
+    replay_report = Inside("replay-report.md")
+    review = Inside("review.json")
     """Reviews of the plan and the report."""
-    packages = _Inside("requirements.txt")
+    packages = Inside("requirements.txt")
     """The version of every installed package, as pip takes them."""
-    state = _Inside("state.sqlite")
+    state = Inside("state.sqlite")
     """LangGraph's checkpoints."""
-    clock = _Inside("clock.json")
+    clock = Inside("clock.json")
     """Seconds spent so far, over every process that worked on the run."""
-    lock = _Inside("lock")
-    logs = _Inside("logs")
-    jobs = _Inside("jobs")
+    lock = Inside("lock")
+    logs = Inside("logs")
+    jobs = Inside("jobs")
     """The job file of each process, and the train.py it ran."""
-    scratch = _Inside("scratch")
+    scratch = Inside("scratch")
     """Where sandboxed processes write; files worth keeping are taken in from there."""
 
     @property

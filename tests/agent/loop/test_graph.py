@@ -8,7 +8,7 @@ import pytest
 from agent.plan.plan import Plan
 from agent.record.events import EventLog, broken_link
 from agent.record.files import file_hash
-from agent.record.paths import RunPaths
+from agent.record.paths import Inside, RunPaths
 from agent.results.schema import Results
 from sandbox.workspace import Workspace
 from tests.agent.gates import Gates
@@ -43,7 +43,7 @@ def jobs(paths: RunPaths) -> list[dict[str, Any]]:
 
 
 def test_record_holds_every_file_the_paths_name(paths: RunPaths) -> None:
-    names = [name for name, member in vars(RunPaths).items() if isinstance(member, property) and name != "id"]
+    names = [name for name, member in vars(RunPaths).items() if isinstance(member, Inside)]
     missing = [name for name in names if not name.startswith("replay") and not getattr(paths, name).exists()]
     assert len(names) > 12 and missing == []
     for arm in ARMS:

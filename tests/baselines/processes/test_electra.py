@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path) -> None:
         init_from_teacher(wide, narrow, "last")
     with pytest.raises(ValueError, match="an electra student cannot start from bert blocks: use projection losses"):
         init_from_teacher(wide, build(SPEC | {"architecture": "bert"}, TASK, seed=0), "last")
-    with pytest.raises(BaselineError, match="architecture is electra, the plan says bert"):
+    with pytest.raises(BaselineError, match="architecture is electra, the plan has bert"):
         build(published(tmp_path / "again") | {"architecture": "bert"}, TASK, seed=0)
 
 
