@@ -5,6 +5,7 @@ override IDEA := $(value IDEA)
 export IDEA # the recipe's shell takes it from there, so that nothing in it is read as make or shell
 ARGS ?=
 BIN := .venv/bin
+QUICK := tests/agent/cache tests/agent/llm tests/agent/metrics tests/agent/plan tests/agent/record tests/agent/results tests/sandbox/checks tests/test_words.py
 
 KNOWN := IDEA ARGS DATA WRITE WORN PYTHON HOME SHELL OMP_NUM_THREADS OPENAI_API_KEY XDG_CACHE_HOME KDAGENT_API_KEY \
   KDAGENT_BASE_URL KDAGENT_CACHE KDAGENT_MODEL KDAGENT_RUNS
@@ -13,7 +14,7 @@ ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
   $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)): known are $(KNOWN))
 endif
 
-.PHONY: install run test check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test clean
+.PHONY: install run test quick check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -27,6 +28,9 @@ run: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+quick: install # for an editor's loop: what trains nothing, starts no run and takes no seconds
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not long" $(QUICK) $(ARGS)
 
 probes: install # 48 hostile probes under each isolation level, 36 hostile workspaces; WRITE=--write puts them into docs/security.md
 	$(BIN)/python -m tests.campaigns.probes $(WRITE)

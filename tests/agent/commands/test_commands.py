@@ -118,7 +118,7 @@ def test_plan_that_no_row_decides_about_is_refused_before_any_are_prepared(tmp_p
     kdagent = Kdagent(tmp_path / "runs", tmp_path / "cache")
     wanted = ("--task", "docstrings", "--method", "finetune", "--set", "generated_rows=9", "--isolation", "process")
     said = kdagent("run", "fine-tune the student on texts that a teacher never saw", *wanted, "--plan-only")
-    assert said.code == 2 and "finetune learns from labelled rows alone" in said.err
+    assert said.code == 2 and "finetune learns only from labelled rows" in said.err
     assert not (kdagent.cache / "data").exists()
 
 

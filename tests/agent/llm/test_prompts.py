@@ -95,6 +95,7 @@ def test_a_crash_reads_the_same_wherever_it_happened(tmp_path: Path, name: str) 
     assert str(tmp_path) not in said and sys.prefix not in said
 
 
+@pytest.mark.slow
 def test_recorded_requests_hold_no_folder_time_or_host(gates: Gates) -> None:
     talk = Conversation(gates.paths.conversation)
     for exchange in talk.exchanges:

@@ -191,6 +191,7 @@ def test_steps_that_no_batch_size_gives_are_an_error(reported: Any) -> None:
     assert "no batch size cuts those rows into those steps" in found[0].message
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 400), st.integers(101, 400))
 def test_divisor_divides_every_size_that_gives_the_accuracy(right: int, rows: int) -> None:
@@ -356,6 +357,7 @@ def test_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.long
 def test_command_line_explains_and_exits_with_1(kdagent: Any, tmp_path: Path) -> None:
     files = [tmp_path / "results.json", tmp_path / "benchmark.json", tmp_path / "plan.json"]
     for file, text in zip(files, (json.dumps(RESULTS), json.dumps(BENCHMARK), plan().canonical()), strict=True):

@@ -7,7 +7,7 @@ from agent.plan import planner
 from agent.plan.families import families
 from agent.plan.options import Options
 from agent.plan.plan import ModelSpec
-from agent.plan.rules import _usable
+from agent.plan.training_rules import _usable
 
 
 @pytest.mark.parametrize("who", ["teacher", "student"])

@@ -239,6 +239,7 @@ def test_list_cannot_steer_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "\\x1b]0;owned\\x07" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_ten_thousand_runs_are_listed_with_one_file_each(tmp_path: Path) -> None:
     made(tmp_path, *(f"2026-{number:05}" for number in range(10_000)))
     code = """import sys, collections

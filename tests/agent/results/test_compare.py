@@ -84,6 +84,7 @@ def test_the_bootstrap_draws_examples_and_seeds():
     assert unsteady.low == 0 and unsteady.high > 0.4
 
 
+@pytest.mark.long
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     generator, covered, rounds = np.random.default_rng(1), 0, 80
     for _ in range(rounds):
@@ -94,6 +95,7 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     assert covered / rounds >= 0.92
 
 
+@pytest.mark.long
 def test_equal_arms_are_called_better_no_more_often_than_the_level_allows():
     generator, claims, rounds = np.random.default_rng(2), 0, 100
     for _ in range(rounds):
