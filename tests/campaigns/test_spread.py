@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.page import DOCS
 
 from agent import config
+from benchmarks.page import DOCS
 from tests.campaigns.spread import Arm, arms, main, table
 
 PAGE = (DOCS / "spread.md").read_text(encoding="utf-8")

@@ -69,7 +69,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Talk:
         endpoint = ("--model", "tiny", "--base-url", server.base_url)
         said = kdagent("run", "match the logits", *TINY, "--seeds", "1", *endpoint, "--yes")
         assert said.code == 3, said.err
-        assert "edit: no usable reply in 3 rounds; at last: " in said.err and "resume" in said.err
+        assert "edit: no usable reply in 3 rounds; finally: " in said.err and "resume" in said.err
         said = kdagent("resume", "@last")
         assert said.code == 0, said.err
     return Talk(kdagent, server.requests)
