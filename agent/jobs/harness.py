@@ -35,7 +35,7 @@ class Jobs(Protocol):
     """What a run asks for, in the order of a run. Every verb is idempotent: finished work is kept.
 
     `prepared` and `teachers` are per track; a teacher is named by its folder. An engine that runs jobs elsewhere takes
-    the runner's place: a job is a folder in, a folder out and one command line, and is named by what it follows from.
+    the runner's place: a job is a folder in, a folder out and one command line, named by process, arm, track and seed.
     """
 
     @property

@@ -83,7 +83,7 @@ def preset_of(options: Options, scale: dict[str, Any], name: str) -> dict[str, A
         "student": model | preset["student"],
         "assistant": dict(ASSISTANT),
         "training": training | preset["training"],
-        "method": Method.whole(OURS).model_dump() | preset["method"],
+        "method": Method(name=OURS).whole.model_dump() | preset["method"],
         "reference": {name: preset["method"][name] for name in ("temperature", "alpha")},
     }
 

@@ -89,16 +89,6 @@ def put_recorded(made: Draft, plan: Plan) -> None:
         there = isinstance(found, dict) and last in found
         if origin == "default" and value is not None and there and (found[last] or "sizes" not in parents):
             found[last] = value  # a size of 0 goes on to mean all that there are
-    for track in plan.tracks:
-        _drop_unknown(made, track.name, set(track.method.model_dump()))
-
-
-def _drop_unknown(made: Draft, track: str, recorded: set[str]) -> None:
-    """Drops a method's settings that came after the plan was recorded; one that is asked for stays."""
-    method = made.values["tracks"].get(track, {}).get("method", {})
-    for name in set(method) - recorded:
-        if made.origins.get(f"tracks.{track}.method.{name}", "default") == "default":
-            del method[name]
 
 
 def _recorded(plan: Plan, path: str) -> object:

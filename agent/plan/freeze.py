@@ -64,7 +64,7 @@ def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -
     given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
     if card.scaled:
         return {"method": wanted | weight | given, "reference": None}
-    own = {**Method.whole(OURS).model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
+    own = {**Method(name=OURS).whole.model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
     return {"method": own, "reference": {"name": VANILLA} | settings["reference"]}
 
 

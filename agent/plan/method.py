@@ -69,10 +69,10 @@ class Method(_Settings):
         later = {name for name, setting in declared().items() if name not in shared() and setting.place is None}
         return {name: value for name, value in found.items() if name not in later - self.model_fields_set}
 
-    @classmethod
-    def whole(cls, name: str) -> "Method":
-        """Every setting at its default, each of them said."""
-        return cls.model_validate({**cls.usual(), "name": name})
+    @property
+    def whole(self) -> "Method":
+        """The same with every setting said, those that came later too."""
+        return Method.model_validate({**Method.usual(), **self.model_dump()})
 
     @property
     def card(self) -> Card:

@@ -304,7 +304,7 @@ class Plan(Record):
 
 
 def _stated(method: dict[str, Any]) -> dict[str, Any]:
-    usual = Method.whole(method["name"]).model_dump(mode="json")
+    usual = Method(name=method["name"]).whole.model_dump(mode="json")
     return {name: value for name, value in method.items() if name in STATED or value != usual[name]}
 
 

@@ -112,10 +112,19 @@ def _changes(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Chang
 
 
 def _fields(plan: Plan) -> dict[str, str]:
-    """Every field of a plan by its dotted path; tracks by name, their data apart."""
+    """Every field of a plan by its dotted path; tracks by name, their data apart. A setting that came after the plan
+    has its default: a record does not differ by what was not there to be written down."""
     values = plan.model_dump(mode="json", by_alias=True, exclude={"provenance", "tracks"})
-    tracks = {t.name: t.model_dump(mode="json", exclude={"name": True, "task": set(DATA)}) for t in plan.tracks}
+    tracks = {
+        track.name: _whole(track).model_dump(mode="json", exclude={"name": True, "task": set(DATA)})
+        for track in plan.tracks
+    }
     return dict(_leaves("", values | tracks))
+
+
+def _whole(track: Track) -> Track:
+    methods = {"method": track.method.whole, "reference": track.reference and track.reference.whole}
+    return track.model_copy(update=methods)
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -56,6 +56,18 @@ def test_runs_that_were_only_planned_differ_by_their_plans(tmp_path: Path) -> No
     assert track.reason == f"{made[0].id} has no proposed arm that was measured"
 
 
+@pytest.mark.parametrize("method", ["kd", "attention", "logit_mse"])
+def test_a_plan_of_before_a_setting_differs_by_its_value_alone(tmp_path: Path, method: str) -> None:
+    now = Records(tmp_path, method=method).plan
+    said = now.model_dump(mode="json", by_alias=True)
+    del said["tracks"][0]["method"]["centred"]
+    before = type(now).model_validate(said)
+    assert "centred" not in before.tracks[0].method.model_dump() and diff.plan_changes(before, now) == ()
+    said["tracks"][0]["method"]["centred"] = not now.tracks[0].method.centred
+    [change] = diff.plan_changes(before, type(now).model_validate(said))
+    assert (change.name, change.first, change.second) == ("digits.method.centred", "True", "False")
+
+
 def test_run_without_a_plan_is_not_compared(tmp_path: Path) -> None:
     paths = runs.create(tmp_path, "kd", OPTIONS)
     with pytest.raises(UsageError, match="has no plan yet"):
