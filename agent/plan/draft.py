@@ -1,12 +1,12 @@
 """A plan in the making: values and who set them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from agent.errors import PlanError
 from agent.plan.method import Method
-from agent.plan.plan import Origin, Plan, Training
+from agent.plan.plan import Origin, Plan, Track, Training
 
 TRAINING_FIELDS = tuple(Training.model_fields)
 METHOD_FIELDS = tuple(name for name in Method.model_fields if name != "name")
@@ -36,6 +36,8 @@ class Draft:
 
     values: dict[str, Any]  # any: a tree of plain values, of any field until it is frozen
     origins: dict[str, Origin]
+    recorded: dict[str, Track] = field(default_factory=dict)
+    """Of a replay: each track as it was planned, whose method gives the defaults in the place of its card."""
 
     def put(self, path: str, value: Any, origin: Origin) -> None:
         """Set a dotted path. Raises PlanError when the plan has no such field, or when it is a group of fields."""
@@ -78,6 +80,7 @@ def _meant(name: str) -> str:
 
 def put_recorded(made: Draft, plan: Plan) -> None:
     """Puts a recorded plan's defaults in the place of today's; they stay defaults."""
+    made.recorded = {track.name: track for track in plan.tracks}
     for path, origin in plan.provenance.items():
         place, value = path, _recorded(plan, path)
         for name in SIZE_FIELDS:

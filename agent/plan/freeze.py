@@ -22,10 +22,7 @@ def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[
     """The plan. Without `prepared` rows and models, per track, sizes are the wished ones."""
     names = made.values["tracks"]
     values = {k: made.values[k] for k in ("seeds", "attempts", "budget", "primary_metric", "least_effect", "level")}
-    records = {
-        name: _track(name, kind_of_track(options, name), settings, prepared.get(name), made.origins)
-        for name, settings in names.items()
-    }
+    records = {name: _track(made, name, kind_of_track(options, name), prepared.get(name)) for name in names}
     methods = {settings["method"]["name"] for settings in names.values()}
     transfer, generated = (
         any(record["task"][size] for record in records.values()) for size in ("transfer_rows", "generated_rows")
@@ -53,24 +50,27 @@ def freeze(made: Draft, options: Options, proposal: Proposal, prepared: Mapping[
         raise PlanError(*_first(error, list(records))) from error
 
 
-def _methods(track: str, settings: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
+def _methods(made: Draft, track: str) -> dict[str, Any]:
     """The track's method and that of the reference arms. A method that the scale does not know has its own defaults;
-    beside it, vanilla distillation keeps those of the scale."""
+    beside it, vanilla distillation keeps those of the scale. A replayed one has those of its record."""
+    settings, origins, known = made.values["tracks"][track], made.origins, made.recorded.get(track)
     wanted = settings["method"]
     if wanted["name"] not in cards():
         return {"method": wanted, "reference": None}
     card = cards()[wanted["name"]]
     weight = {"beta": card.weights[wanted["signal"]]} if wanted["signal"] in card.weights else {}
     given = {n: v for n, v in wanted.items() if origins.get(f"tracks.{track}.method.{n}", "default") != "default"}
+    if known and known.method.name == wanted["name"]:
+        reference = known.reference and known.reference.model_dump()
+        return {"method": known.method.model_dump() | given, "reference": reference}
     if card.scaled:
         return {"method": wanted | weight | given, "reference": None}
     own = {**Method(name=OURS).whole.model_dump(), **card.defaults, **weight, **given, "name": wanted["name"]}
     return {"method": own, "reference": {"name": VANILLA} | settings["reference"]}
 
 
-def _track(
-    name: str, kind: str, settings: dict[str, Any], prepared: Prepared | None, origins: dict[str, Origin]
-) -> dict[str, Any]:
+def _track(made: Draft, name: str, kind: str, prepared: Prepared | None) -> dict[str, Any]:
+    settings, origins = made.values["tracks"][name], made.origins
     sizes = settings["sizes"]
     wished = {"train": sizes["train_rows"] or 1, "dev": sizes["dev_rows"], "test": sizes["test_rows"] or 1}  # 0: all
     more = {"transfer": sizes["transfer_rows"], "generated": sizes["generated_rows"]}
@@ -100,7 +100,7 @@ def _track(
     written_by = (prepared.generated if prepared else None) or {}
     found = {size: value for size, value in written_by.items() if size in ("layers", "width")}
     parts["generator"] = settings["generator"] | found if stated else None
-    return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(name, settings, origins)
+    return {"name": name, "task": task, "assistant": assistant(settings)} | parts | _methods(made, name)
 
 
 def _is_stated(field: str, method: dict[str, Any]) -> bool:

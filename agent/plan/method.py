@@ -105,7 +105,7 @@ class Method(_Settings):
     def settings(self) -> dict[str, object]:
         """The settings in `experiment.method`: the method's own, and those that every idea may use."""
         held = {*STATED, *self.card.defaults}
-        return {name: value for name, value in self.model_dump().items() if name in held}
+        return {name: value for name, value in self.whole.model_dump().items() if name in held}
 
 
 STATED = ("name", *shared(), "unused")

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from sandbox.isolation.names import Preference
@@ -44,6 +44,11 @@ class Options:
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
+
+    @property
+    def without_addressees(self) -> "Options":
+        """Of somebody else's run: they choose neither its isolation, nor who is sent our key."""
+        return replace(self, isolation="auto", model="", base_url="")
 
     @property
     def own(self) -> bool:

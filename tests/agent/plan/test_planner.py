@@ -13,6 +13,7 @@ from agent.errors import PlanError, UsageError
 from agent.plan import planner
 from agent.plan.cards import cards
 from agent.plan.defaults import LONGEST_IDEA, check_idea, kind_of, tracks
+from agent.plan.draft import put_recorded
 from agent.plan.freeze import freeze
 from agent.plan.method import STATED
 from agent.plan.options import Options
@@ -34,6 +35,23 @@ def planned(wanted: Options, said: Proposal | None = None) -> Plan:
     draft = planner.draft(wanted)
     planner.merge(draft, said or proposal())
     return freeze(draft, wanted, said or proposal(), {})
+
+
+@pytest.mark.parametrize("method", ["kd", "attention", "wml"])
+def test_a_recorded_plan_gives_the_defaults_of_its_time(method: str) -> None:
+    wanted = options(values={"method.name": method, "epochs": 2})
+    plan = planned(wanted, proposal(method=method, temperature=6))
+    track = plan.tracks[0]
+    then = {name: value * 2 for name, value in track.method.settings.items() if type(value) is float and value < 0.5}
+    arms = track.vanilla.model_copy(update={"temperature": 7.0})
+    method_then = track.method.model_copy(update=then | {"temperature": 6.0})
+    recorded = plan.model_copy(
+        update={"tracks": (track.model_copy(update={"method": method_then, "reference": arms}),)}
+    )
+    draft = planner.draft(wanted)
+    put_recorded(draft, recorded)
+    planner.merge(draft, proposal(method=method, temperature=6))
+    assert freeze(draft, wanted, proposal(method=method, temperature=6), {}).hash == recorded.hash
 
 
 def test_user_wins_over_model_wins_over_default() -> None:
