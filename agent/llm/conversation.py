@@ -194,6 +194,7 @@ class Recorded:
         self._record = Conversation(folder)
         self._by_place = by_place
         self._asked: Counter[str] = Counter()
+        self._given: Counter[str] = Counter()
         self.model = next((e.model for e in self._record.exchanges), "")
         self.metered = any(e.source == "openai" for e in self._record.exchanges)
 
@@ -202,13 +203,15 @@ class Recorded:
         request = Request(self.name, self.model, purpose, tuple(messages))
         occurrence, self._asked[purpose] = self._asked[purpose], self._asked[purpose] + 1
         if reply := self._record.take(request):
+            self._given[purpose] += 1
             return reply
         for exchange in reversed(self._record.same(request)):
             if exchange.error:
                 raise ModelError(exchange.error)
         placed = self._record.usable(purpose) if self._by_place else []
-        if occurrence < len(placed):
-            return Reply(**self._record.body(placed[occurrence].reply or ""))
+        if (place := self._given[purpose]) < len(placed):
+            self._given[purpose] += 1
+            return Reply(**self._record.body(placed[place].reply or ""))
         raise DriftError(
             f"the record has no reply to {purpose} request {occurrence + 1}: {self._difference(request, occurrence)}",
             hint="the prompts, the model or the code under edit are not those of the recorded run",

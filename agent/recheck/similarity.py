@@ -66,6 +66,8 @@ def same_decisions(original: RunPaths, replay: RunPaths) -> Likeness:
         return known.model_copy(update={"verdict": "drift", "reason": f"not as recorded: {', '.join(wrong) or 'code'}"})
     replies = "reply" if known.asked == 1 else "replies"
     reason = f"{known.asked} recorded {replies} led to the same plan, the same commits and the same decisions"
+    if known.reworded:
+        reason += f"; {known.reworded} of the requests are worded differently now and got the reply at their place"
     return known.model_copy(update={"reason": reason})
 
 
@@ -212,7 +214,7 @@ def _environment(original: RunPaths, replay: RunPaths) -> Iterator[Difference]:
     results, again = results_of(original), results_of(replay)
     ours = results.environment if results else {}
     theirs = again.environment if again else environment()
-    for name in theirs:
+    for name in {**theirs, **ours} if again else theirs:
         before, now = (_value(known.get(name)) for known in (ours, theirs))
         if before != now:
             yield Difference(name=name, original=before, replay=now)
@@ -246,7 +248,7 @@ def _code(original: RunPaths, replay: RunPaths) -> str:
     from sandbox.errors import WorkspaceError
     from sandbox.workspace import Workspace
 
-    ours, theirs = (_last_commit(paths) for paths in (original, replay))
+    ours, theirs = (_proposed(paths) for paths in (original, replay))
     if ours == theirs or not ours or not theirs:
         return ""
     try:
@@ -257,9 +259,12 @@ def _code(original: RunPaths, replay: RunPaths) -> str:
     return "".join(unified_diff(before, now, "original/train.py", "replay/train.py"))
 
 
-def _last_commit(paths: RunPaths) -> str:
-    made = [event["data"]["commit"] for event in EventLog(paths.events).read() if event["kind"] == "attempt"]
-    return str(made[-1]) if made else ""
+def _proposed(paths: RunPaths) -> str:
+    """The commit of the attempt that was kept last; of the last one where none was."""
+    said = [(event["kind"], event["data"]) for event in EventLog(paths.events).read()]
+    made = [data["commit"] for kind, data in said if kind == "attempt"]
+    kept = [data["commit"] for kind, data in said if kind == "decided" and data["outcome"] == "kept"]
+    return str([*made, *kept][-1]) if made else ""
 
 
 def _attempts(original: RunPaths, replay: RunPaths) -> Iterator[Decision]:

@@ -226,3 +226,17 @@ def test_reworded_request_gets_the_reply_at_its_place_where_kdagent_has_changed_
         source.complete("edit", reworded)
     with pytest.raises(DriftError, match="no reply to plan request 1"):
         Recorded(tmp_path).complete("plan", reworded)
+
+
+def test_a_request_that_failed_takes_no_place_among_the_replies(tmp_path: Path) -> None:
+    record = Conversation(tmp_path)
+    record.asks(failed := Request("openai", "m", "plan", ASK))
+    record.failed(failed, "refused")
+    for text in ("first", "second"):
+        record.asks(request := Request("openai", "m", "plan", (*ASK, Message("user", text))))
+        record.answered(request, Reply(f"reply to {text}", "m", "stop", 1, 1))
+    source = Recorded(tmp_path, by_place=True)
+    with pytest.raises(ModelError, match="refused"):
+        source.complete("plan", ASK)
+    reworded = [Message("user", "worded differently")]
+    assert [source.complete("plan", reworded).text for _ in range(2)] == ["reply to first", "reply to second"]
