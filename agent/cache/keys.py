@@ -57,9 +57,11 @@ def _files(source: Mapping[str, object]) -> list[tuple[str, int, int]]:
 
 
 def _stamps(root: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of a file, or of every file in a folder."""
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    """Name, size and time of a file, or of every file in a folder, whose folders are labels of images."""
+    if root.is_file():
+        return [(root.name, root.stat().st_size, root.stat().st_mtime_ns)]
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def digest(identity: Any) -> str:

@@ -23,3 +23,13 @@ def test_one_changed_byte_of_a_card_or_of_the_training_code_is_a_different_key(
 
     assert training_code() != code
     assert data_key({"task": {"name": "digits"}}, {"name": "digits"}, []) != key
+
+
+def test_an_image_that_moves_to_another_label_is_a_different_key(tmp_path: Path) -> None:
+    for label, image in (("cats", "1.png"), ("dogs", "2.png")):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / image).write_bytes(image.encode())
+    source = {"name": "own", "data": str(tmp_path)}
+    before = data_key({}, source, [])
+    (tmp_path / "dogs" / "2.png").rename(tmp_path / "cats" / "2.png")
+    assert data_key({}, source, []) != before
