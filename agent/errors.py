@@ -4,6 +4,7 @@ AgentError
 ├── UsageError           2  a flag, an idea, a run id or a setting is wrong
 │   ├── PlanError        2  the plan asks for something that cannot be done
 │   └── DataError        2  the data are missing, unreadable or not what the task needs
+│       └── DataChanged  2  they are not those that the run was planned with
 ├── ModelError           3  the language model failed, or never gave a usable reply
 │   ├── BudgetError      3  the next request would overspend the token budget
 │   ├── NoFurtherEdit    3  the model has no further edit to offer
@@ -12,6 +13,7 @@ AgentError
 │       └── EditError    3  its edit does not apply to train.py
 ├── CredentialsError     4  an endpoint needs a key that is missing or refused
 ├── TrainingError        5  a training process failed
+│   └── OutOfTime        5  the time budget is spent
 ├── NoReplay             7  a run cannot be replayed: something that it takes is missing
 ├── ReviewPending        8  the plan waits for a person's approval
 └── Interrupted        130  Ctrl-C; the run can be resumed
@@ -33,6 +35,10 @@ class PlanError(UsageError):
 
 
 class DataError(UsageError):
+    pass
+
+
+class DataChanged(DataError):
     pass
 
 

@@ -66,7 +66,7 @@ def replay_options(options: "Options", arguments: Namespace, foreign: bool) -> "
     from agent.commands.options import absolute
 
     if foreign:
-        options = replace(options, isolation="auto", data_dir="", data="", own_name="", model="", base_url="")
+        options = replace(options.without_addressees, data_dir="", data="", own_name="")
     return replace(
         options,
         replay=arguments.level,

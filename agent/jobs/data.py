@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.cache import entries
 from agent.cache.keys import data_key
-from agent.errors import DataError
+from agent.errors import DataChanged
 from agent.jobs.checked import Checked
 from agent.jobs.job_files import PrepareJob
 from agent.jobs.runner import Request, Runner, fresh_folder
@@ -37,7 +37,7 @@ class Data:
     def hold(self, prepared: Mapping[str, Prepared]) -> None:
         """Before a run goes on: the rows are those that it was planned with, or are rebuilt.
 
-        Raises DataError where they have changed.
+        Raises DataChanged where they are not, or where that cannot be told.
         """
         for track, known in prepared.items():
             if Path(known.folder) not in self.checked.folders:
@@ -52,11 +52,11 @@ class Data:
             problem = (
                 f"{track}: the run was planned by an earlier kdagent, which did not record how its rows are prepared"
             )
-            raise DataError(problem, "start a new run")
+            raise DataChanged(problem, "start a new run")
         found = self._rows(PrepareJob.model_validate(known.job), Path(known.folder)).files
         if other := sorted(name for name in {*found, *known.files} if found.get(name) != known.files.get(name)):
             problem = f"{track}: the data have changed since the run was planned: {other[0]} in {known.folder} differs"
-            raise DataError(problem, "start a new run")
+            raise DataChanged(problem, "start a new run")
 
     def _rows(self, job: PrepareJob, folder: Path) -> Prepared:
         """The prepared rows that are in the folder, or are put there now."""

@@ -17,7 +17,7 @@ def next_command(paths: RunPaths, *flags: str) -> str:
         record = runs.read(paths)
         options = Options.from_json(record["options"])
         if "imported" in record:
-            return command(*options.words, folder=folder)
+            return command(*options.without_addressees.words, folder=folder)
         if options.replay in ("report", "agent"):
             return command("replay", record["parent"], "--level", options.replay, folder=folder)
     return command("resume", paths.id, *flags, folder=folder)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent import config
 from agent.errors import (
     BudgetError,
+    DataChanged,
     DataError,
     DriftError,
     Interrupted,
@@ -50,6 +51,7 @@ LASTING = (
     PlanError,
     BudgetError,
     OutOfTime,
+    DataChanged,
     DriftError,
     NoReplay,
 )  # they would be repeated if the run continued

@@ -110,6 +110,11 @@ def test_imported_run_leads_to_its_check_and_to_a_run_of_one_s_own(say: Say, pat
         [own] = say(*words, code=2)
         parsed = parser(shlex.split(own)[1:]).parse_args(shlex.split(own)[1:])
         assert (parsed.command, parsed.idea, parsed.runs_dir) == ("run", "kd", str(paths.folder.parent))
+    theirs = {"model": "theirs", "base_url": "https://their.example/v1", "isolation": "process"}
+    made = runs.read(paths)
+    write_whole(paths.run, json.dumps(made | {"options": made["options"] | theirs}))
+    [own] = say("resume", paths.id, code=2)
+    assert "their" not in own and "process" not in own  # nobody sends our key to an address of somebody else's choice
 
 
 def test_waste_is_that_of_the_folder_that_was_looked_at(say: Say, folder: Path) -> None:

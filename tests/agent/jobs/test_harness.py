@@ -16,7 +16,7 @@ from rich.console import Console
 from agent import config
 from agent.cache import entries
 from agent.cache.keys import data_key, teacher_key
-from agent.errors import DataError
+from agent.errors import DataChanged
 from agent.jobs.arm import Arm
 from agent.jobs.harness import Harness
 from agent.jobs.machine import abreast
@@ -221,9 +221,9 @@ def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else
     harness().hold(place.plan, known, train_file)
     assert entries.hashes(teacher).keys() == before.keys()
     known["own"].files["seen/task.json"] = "0" * 64
-    with pytest.raises(DataError, match=r"own: the data have changed since the run was planned: seen/task\.json"):
+    with pytest.raises(DataChanged, match=r"own: the data have changed since the run was planned: seen/task\.json"):
         harness().hold(place.plan, known, train_file)
-    with pytest.raises(DataError, match="own: the run was planned by an earlier kdagent"):
+    with pytest.raises(DataChanged, match="own: the run was planned by an earlier kdagent"):
         harness().hold(place.plan, {"own": place.prepared}, "")
 
 
