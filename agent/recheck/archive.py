@@ -357,6 +357,8 @@ def _check_record(part: RunPaths, name: str) -> None:
     except (TypeError, KeyError, AttributeError) as error:
         raise DataError(f"its run.json cannot be used: {error!r}") from error
     plan_of(part), results_of(part), review.read(part)
+    if part.facts.exists():
+        read_facts(part)
 
 
 def _place(part: RunPaths, target: Path) -> RunPaths:

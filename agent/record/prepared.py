@@ -136,5 +136,7 @@ def _readable(path: Path) -> Iterator[None]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DataError(f"{path} cannot be read: {where}: {first['msg']}", "restore the file") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing", "restore the file") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {error!r:.200}", "restore the file") from error

@@ -464,6 +464,14 @@ def test_honest_forgery_is_taken(elsewhere: Path, tmp_path: Path) -> None:
     assert (found.folder / "a.py").stat().st_mode & 0o777 == 0o644
 
 
+def test_run_whose_facts_no_command_can_read_is_refused(elsewhere: Path, tmp_path: Path) -> None:
+    files = {"run.json": record(), "repository.bundle": bundle(), "facts.json": b"{}"}
+    (tmp_path / "x.tar.gz").write_bytes(honest(files))
+    with pytest.raises(DataError, match=r"facts\.json cannot be read"):
+        archive.unpack(tmp_path / "x.tar.gz", elsewhere)
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("end", [0, 1, 10, 100, 1000, -1, -8, -20])
 def test_archive_that_was_cut_off_is_refused(paths: RunPaths, tmp_path: Path, elsewhere: Path, end: int) -> None:
     archive.export(paths, tmp_path / "run.tar.gz")
