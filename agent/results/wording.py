@@ -35,7 +35,10 @@ BEFORE = {
 }
 """Words of schema 2 → words of schema 1."""
 
-THEIRS = {"plan", "idea", "title", "code", "attempts", "warnings", "source", "isolation", "command"}
+THEIRS = {"plan", "idea", "title", "code", "attempts", "warnings", "source", "isolation", "command"} | {
+    "failures",
+    "notes",
+}
 """Fields in which somebody else wrote the words, or that were recorded as they are."""
 
 

@@ -26,6 +26,14 @@ def test_what_somebody_else_wrote_is_left_alone() -> None:
     assert in_words_of_schema_1(conclude(measured(schema=1, idea=idea))).idea == idea
 
 
+def test_the_error_of_a_trial_is_left_alone() -> None:
+    results = conclude(measured(schema=1))
+    [track] = results.tracks
+    arms = (track.arms[0].model_copy(update={"failures": ("a plain, simple error",)}), *track.arms[1:])
+    before = in_words_of_schema_1(results.model_copy(update={"tracks": (track.model_copy(update={"arms": arms}),)}))
+    assert before.tracks[0].arms[0].failures == ("a plain, simple error",)
+
+
 def test_reports_of_schema_1_are_rendered_as_they_were() -> None:
     assert "times its trials met the test inputs" in render_report(conclude(measured(schema=1)))
     assert "evaluations on the test inputs; one was planned" in render_report(conclude(measured()))
