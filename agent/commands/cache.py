@@ -73,12 +73,16 @@ def _remove(arguments: argparse.Namespace) -> int:
         print("\n".join(map(_line, found)), file=sys.stderr)
         confirm(f"delete {len(found)} entries from the cache {folder}?", arguments.json)
     removed = inventory.free(found)
+    kept = [each for each in found if each not in removed]
     freed = sum(each.bytes for each in removed)
     if arguments.json:
-        print(json.dumps({"schema": 1, "bytes": freed, "removed": [each.to_json() for each in removed]}))
+        told = {"bytes": freed, "removed": [e.to_json() for e in removed], "kept": [e.to_json() for e in kept]}
+        print(json.dumps({"schema": 1} | told))
         return 0
     for each in removed:
         print(f"removed: {_line(each)}")
+    for each in kept:
+        print(f"left alone, a run has just begun to use it: {_line(each)}")
     print(f"freed: {freed / 1e6:.1f} MB ({freed} bytes)")
     return 0
 

@@ -23,6 +23,7 @@ def run(arguments: Namespace) -> int:
     settings = settings_of(arguments)
     found = unused.waste(settings.runs, settings.cache)
     freed = [each for each in found.items if arguments.yes and unused.free(each)]
+    found.kept.extend(f"{each.path}: in use" for each in found.items if arguments.yes and each not in freed)
     listed = freed if arguments.yes else found.items
     if arguments.json:
         items = [{"path": str(each.path), "bytes": each.size, "why": each.why} for each in listed]
