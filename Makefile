@@ -71,7 +71,7 @@ bench-scaling: install # what more rows, attempts, seeds and epochs cost, in tim
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .bench -r benchmarks/requirements.txt
 	touch $@
 
-demo-spread: install # the demo with twenty seeds: whether an arm collapses in one; a quarter of an hour on two idle cores
+demo-spread: install # the demo with twenty seeds: whether an arm collapses in one; an hour where a machine has other work
 	$(BIN)/python -m tests.campaigns.spread $(WRITE)
 
 mutation-test: install # a thousand changes of one character in a record, each to be found by kdagent verify

@@ -1,9 +1,9 @@
 """The command line. Errors become one line, a hint and an exit code; only bugs keep their traceback.
 
-Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something · 2 usage,
+Exit codes: 0 done (a worse student is a result, not an error) · 1 doctor, lint or verify found something, or a
+replay does not match · 2 usage,
 plan or data · 3 language model · 4 credentials · 5 training · 6 a replay drifted from its record · 7 it cannot be
 replayed · 8 waiting for a review · 130 Ctrl-C · 141 the output's reader is gone.
-A replay that does not match ends with 1.
 """
 
 import argparse

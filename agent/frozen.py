@@ -16,13 +16,7 @@ class Record(BaseModel):
         return {name: field.get_default() for name, field in cls.model_fields.items() if not field.is_required()}
 
 
-class Fact(Record):
-    """A frozen record in which every number is finite: what is unknown is absent and says why."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Known(Fact):
+class Known(Record):
     """A value of the environment, or the reason why it is unknown."""
 
     value: str | None = None

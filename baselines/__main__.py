@@ -37,9 +37,10 @@ def main(process: str, *paths: str) -> int:
         try:
             work(job_files.read(process, Path(path)))
         except BaselineError as error:
-            text = json.dumps({"message": error.message, "hint": error.hint})
-            (Path(json.loads(Path(path).read_text())["out"]) / "error.json").write_text(text)
             print(f"{error.message}\n{error.hint}", file=sys.stderr)
+            if out := json.loads(Path(path).read_text()).get("out"):
+                text = json.dumps({"message": error.message, "hint": error.hint})
+                (Path(out) / "error.json").write_text(text)
             return 2
     return 0
 

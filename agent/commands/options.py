@@ -83,7 +83,8 @@ class Foreseen(NamedTuple):
 
 
 def refuse_early(options: Options, settings: config.Settings) -> Foreseen:
-    """Raises errors that can be known before a run exists; returns the isolation that was tried on the way."""
+    """Raises errors that can be known before a run exists; returns what was made on the way:
+    the isolation that was tried, and the draft of the plan."""
     from agent.plan import planner
     from sandbox.isolation.choose import choose
     from sandbox.workspace import Workspace

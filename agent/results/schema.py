@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from agent.frozen import Fact, Known, Record
+from agent.frozen import Known, Record
 from agent.plan.plan import Metric, Origin, Plan
 from agent.results.score import Scores
 
 PROPOSED = "proposed"
 
 
-class Authorship(Fact):
+class Authorship(Record):
     """Who answered the agent's questions."""
 
     name: str
@@ -27,7 +27,7 @@ class Authorship(Fact):
     """Whether a language model took part, live or recorded."""
 
 
-class Isolation(Fact):
+class Isolation(Record):
     backend: str
     level: int
     protects: tuple[str, ...]
@@ -36,13 +36,13 @@ class Isolation(Fact):
     """Probes it withstood when the run began."""
 
 
-class Split(Fact):
+class Split(Record):
     rows: int
     label_counts: dict[str, int]
     """Empty where labels are hidden, or where there are none: generated rows, texts of a corpus to learn from."""
 
 
-class Data(Fact):
+class Data(Record):
     source: str
     revision: str
     hash: str
@@ -53,7 +53,7 @@ class Data(Fact):
     """Result of the search for test rows among the other rows."""
 
 
-class Model(Fact):
+class Model(Record):
     architecture: str
     checkpoint: str
     """Empty: random initial weights."""
@@ -61,7 +61,7 @@ class Model(Fact):
     size_mb: float
 
 
-class Assistant(Fact):
+class Assistant(Record):
     """A model between teacher and student: what it is, and what its training cost beside that of the arms."""
 
     model: Model
@@ -75,7 +75,7 @@ SCHEMA: Literal[2] = 2
 in 2 it lists the seeds at which it was read. The sentences of 1 are in wording.py, its report in report-1.md.j2."""
 
 
-class FieldRow(Fact):
+class FieldRow(Record):
     """One hyperparameter, planned beside executed."""
 
     field: str
@@ -87,7 +87,7 @@ class FieldRow(Fact):
     """In-process: the training process reported it about itself."""
 
 
-class Summary(Fact):
+class Summary(Record):
     """One metric over seeds; spread and interval need two seeds."""
 
     mean: float
@@ -98,19 +98,19 @@ class Summary(Fact):
     n: int
 
 
-class Trial(Fact):
+class Trial(Record):
     seed: int
     scores: dict[str, float]
 
 
-class Latency(Fact):
+class Latency(Record):
     p50_ms: float
     p95_ms: float
     protocol: str
     """Device, threads, batch, warm-up and number of runs."""
 
 
-class ArmResult(Fact):
+class ArmResult(Record):
     name: str
     method: str
     commit: str
@@ -124,7 +124,7 @@ class ArmResult(Fact):
     """Trials that did not finish, and why."""
 
 
-class Published(Fact):
+class Published(Record):
     """A figure somebody else reported. It is never mixed with measured ones."""
 
     task: str
@@ -139,7 +139,7 @@ class Published(Fact):
     """When the source was read."""
 
 
-class TrackResult(Fact):
+class TrackResult(Record):
     name: str
     data: Data
     teacher: Model
@@ -155,7 +155,7 @@ class TrackResult(Fact):
     assistant: Assistant | None = None
 
 
-class Attempt(Fact):
+class Attempt(Record):
     number: int
     commit: str
     summary: str = ""
@@ -171,13 +171,13 @@ class Attempt(Fact):
         return tuple(name for name in cls.model_fields if name != "summary")
 
 
-class Code(Fact):
+class Code(Record):
     original: str
     updated: str
     diff: str
 
 
-class Measured(Fact):
+class Measured(Record):
     """Every observation of a run."""
 
     schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")
@@ -214,7 +214,7 @@ class Measured(Fact):
     model_config = ConfigDict(populate_by_name=True)
 
 
-class Finding(Fact):
+class Finding(Record):
     """The conclusion of one track about the proposed arm."""
 
     track: str

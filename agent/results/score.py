@@ -1,4 +1,4 @@
-"""Scores: one trial's logits measured against the test labels, and how such numbers are written.
+"""Scores: one trial's logits measured against the test labels.
 
 Logits come from a process that ran edited code, labels from the record. Every number of a report starts here.
 """

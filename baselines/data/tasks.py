@@ -1,7 +1,7 @@
 """Tasks: where their rows come from.
 
 Sources, in this order: the embedded tasks; a folder the user names; the local Hugging Face cache; the hub at a pinned
-revision. Nothing is swapped silently: what was used is in `Source.source`, and every oddity in `Source.notes`.
+revision. Nothing is swapped silently: what was used is in `DataSource.source`, and every oddity in `DataSource.notes`.
 """
 
 import hashlib

@@ -96,7 +96,7 @@ def targets(teacher_logits: Tensor, mode: str, student: int = 0) -> Tensor:
     """
     if not 0 <= student < students(mode, len(teacher_logits)):
         raise ValueError(
-            f"mode {mode} has {students(mode, len(teacher_logits))} students, so there is not a number {student}"
+            f"student {student} is not one of the {students(mode, len(teacher_logits))} of mode {mode}, numbered from 0"
         )
     if mode == "1avg-o-1":
         return fp32(teacher_logits).mean(dim=0, keepdim=True)

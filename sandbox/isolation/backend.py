@@ -1,6 +1,6 @@
 """An isolation backend turns a job into a launch and does nothing else; the supervisor starts it.
 
-A new one is a file of this room, its name in names.py, and a row of BACKENDS in choose.py.
+A new one is a file of this room, its name in names.py, a row of BACKENDS in choose.py, and its layer in pyproject.toml.
 """
 
 from collections.abc import Mapping

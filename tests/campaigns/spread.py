@@ -1,6 +1,6 @@
 """How far the demo's arms spread over twenty seeds, and whether one of them ever collapses.
 
-    python -m tests.campaigns.spread [RUN …] [--write]    a quarter of an hour on two idle cores; --write puts the table
+    python -m tests.campaigns.spread [RUN …] [--write]    an hour where a machine has other work; --write puts the table
     into docs/spread.md. RUN: the folder of a finished run of the same command, or of each task, instead of a new one
 
 A seed has collapsed where its accuracy lies more than 10 points, or more than 5 standard deviations of the arm's other

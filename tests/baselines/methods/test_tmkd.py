@@ -180,7 +180,7 @@ def test_each_mode_has_its_students_and_their_teachers():
     assert torch.equal(torch.cat([targets(teacher, "m-o-m", n) for n in range(3)]), teacher)
     with pytest.raises(ValueError, match="'all' is not one of 1-o-1"):
         students("all", 3)
-    with pytest.raises(ValueError, match="there is not a number 1"):
+    with pytest.raises(ValueError, match="student 1 is not one of the 1 of mode"):
         targets(teacher, "m-o-1", student=1)
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.campaigns.cheats [--worn] [--write] [NAME…]
 
-With `--worn` the static check lets pass what it has refused once: what is left is what the layers behind it hold.
+With `--worn` the static check accepts what it has refused once, to show what the other layers stop.
 
 Exit code 1 where a cheat was not caught or an honest author was accused.
 """
