@@ -6,7 +6,7 @@ against its hashes first, and names the run that trained it. A replay takes noth
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,23 @@ class TrialStore:
     """One folder per trial, named by its key."""
     run: str
     """The run that takes and gives."""
+    changed: dict[Path, str] = field(default_factory=dict, init=False)
+    """Kept trials that did not match their hashes, each with its first such file; they are discarded."""
 
     def take(self, identity: Any, place: Path) -> bool:
-        """Puts the trial of that identity into `place`; False where none is kept, or it was changed."""
+        """Puts the trial of that identity into `place`; False where none is kept. One that was changed is discarded."""
         kept = self.folder / digest(identity)
+        if not kept.exists():
+            return False
         try:
             entries.use(kept)
             origin = json.loads((kept / "origin.json").read_text(encoding="utf-8"))
-            if {name: file_hash(kept / name) for name in FILES} != origin["files"]:
-                return False
-        except (OSError, ValueError, KeyError):
+            wrong = [name for name in FILES if file_hash(kept / name) != origin["files"][name]]
+        except (OSError, ValueError, KeyError, TypeError):
+            wrong = ["origin.json"]
+        if wrong:
+            self.changed[kept] = wrong[0]
+            entries.discard(kept)
             return False
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES[:2]:

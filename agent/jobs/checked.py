@@ -19,9 +19,13 @@ class Checked:
         """Discards and reports whatever does not match its hash. The caller has locked the folder."""
         self.folders.add(folder)
         if name := entries.check(folder):
-            told = f"{what} in the cache were rebuilt: {name} did not match its hash"
-            self.remade.append(told)
-            self.progress.say(f"{told} ({folder})")
+            self.tell(what, name, folder)
+
+    def tell(self, what: str, name: str, folder: Path) -> None:
+        """Reports what was discarded for that file."""
+        told = f"{what} in the cache were rebuilt: {name} did not match its hash"
+        self.remade.append(told)
+        self.progress.say(f"{told} ({folder})")
 
     def is_whole(self, folder: Path) -> bool:
         """Whether a finished entry is there, as it was written."""

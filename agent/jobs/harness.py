@@ -85,7 +85,7 @@ class Harness:
         self._data = Data(runner, self._checked)
         self._pacing = Pacing(runner, self._checked)
         self._teachers = Teachers(runner, self._checked)
-        self._trials = Trials(runner, store)
+        self._trials = Trials(runner, self._checked, store)
         self._pilot = Pilot(runner)
         self._prediction = Prediction(runner)
 

@@ -11,6 +11,7 @@ from agent.cache.keys import versions
 from agent.cache.trials import TrialStore
 from agent.errors import Interrupted
 from agent.jobs.arm import Arm, Shard
+from agent.jobs.checked import Checked
 from agent.jobs.outputs import MOST_TRACE, TRACE
 from agent.jobs.probe import MOST_WEIGHTS
 from agent.jobs.runner import Request, Runner, card_devices
@@ -30,6 +31,7 @@ Trial = tuple[str, str, int]
 @dataclass(frozen=True)
 class Trials:
     runner: Runner
+    checked: Checked
     store: TrialStore | None
 
     def train(self, plan: Plan, arms: Sequence[Arm], inputs: Inputs) -> None:
@@ -61,10 +63,13 @@ class Trials:
     # ── trials of other runs ────────────────────────────────────────────────────────────────────────────────────────
 
     def _take(self, identities: dict[Trial, dict[str, Any]]) -> None:
-        for trial, identity in identities.items():
-            place = self.runner.paths.trial(*trial)
+        for (arm, track, seed), identity in identities.items():
+            place = self.runner.paths.trial(arm, track, seed)
             if self.store and not (place / "trial.json").exists():
                 self.store.take(identity, place)
+                while self.store.changed:
+                    folder, name = self.store.changed.popitem()
+                    self.checked.tell(f"{track}: the files of {arm}, seed {seed},", name, folder)
 
     def _give(self, identities: dict[Trial, dict[str, Any]]) -> None:
         for trial, identity in identities.items():

@@ -50,6 +50,7 @@ class References:
             run.events.append("teachers", weights=weights, **run.fresh("trials/teacher/", "trials/assistant/"))
         arms = [self._arm(arm, commits[arm]) for arm in plan.reference_arms]
         run.jobs.train(plan, arms, Inputs(prepared, teachers))
+        run.note_remade()
         note_trials(run, [arm.name for arm in arms])
         return teachers
 

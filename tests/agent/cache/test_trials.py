@@ -41,9 +41,22 @@ def test_trial_is_found_by_its_identity_and_names_the_run_that_trained_it(stock:
 
 @pytest.mark.parametrize("name", FILES)
 def test_trial_that_was_changed_in_the_stock_is_not_taken(stock: TrialStore, tmp_path: Path, name: str) -> None:
-    with (stock.folder / digest(IDENTITY) / name).open("a") as file:
+    kept = stock.folder / digest(IDENTITY)
+    with (kept / name).open("a") as file:
         file.write(" ")
     assert not stock.take(IDENTITY, tmp_path / "taken")
+    assert stock.changed == {kept: name}
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{}", "not JSON"])
+def test_trial_that_was_changed_in_the_stock_makes_room_for_the_one_trained_in_its_place(
+    stock: TrialStore, tmp_path: Path, text: str | None
+) -> None:
+    origin = stock.folder / digest(IDENTITY) / "origin.json"
+    origin.unlink() if text is None else origin.write_text(text)
+    assert not stock.take(IDENTITY, tmp_path / "taken")
+    stock.give(IDENTITY, trial(tmp_path / "again"))
+    assert stock.take(IDENTITY, tmp_path / "taken")
 
 
 @pytest.mark.parametrize("report", [{"status": "failed"}, {"micro": 2}, {"continued": 7}, {"reused": "before"}])
