@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def made(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     asked = ["make", "--silent", *words]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
     return subprocess.run(asked, cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=60)
 
 
