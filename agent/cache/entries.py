@@ -2,7 +2,7 @@
 
     <kind>/<key>/       prepared data, a teacher with its outputs, a finished trial
     <kind>/<key>.lock   locked by the process that fills, checks or removes the folder
-    <kind>/<key>.json   its manifest: the SHA-256 of every file that is read
+    <kind>/<key>.json   its manifest: the SHA-256 of every file that is read, and the jobs that left nothing to do
 
 The manifest lies beside the folder, where no process of an experiment may write. Whatever is in a folder and not in its
 manifest was not finished, or not by us, and goes. A run locks the folder itself, shared, for as long as it may read it.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.record.files import file_hash, write_whole
-from sandbox.folder import remove
+from sandbox.folder import reclaim, remove
 
 READ = (".safetensors", ".json", ".jsonl", ".txt")
 """Ends of the names of files that a process reads; a vocabulary may be plain text."""
@@ -60,10 +60,13 @@ def use(folder: Path) -> None:
 def check(folder: Path) -> str:
     """Leaves what the manifest vouches for; returns the file that condemned all of it, or "". The caller is `alone`.
 
+    All of it is ours again, where whoever filled it died while a job's user owned the files.
     Where a process was cut off before there was a manifest, the hashes that its stages recorded count and, of a
     training that had not ended, its checkpoints, which have manifests of their own.
     """
     known = manifest(folder)
+    if folder.is_dir():
+        reclaim(folder)
     if name := altered(folder):
         discard(folder)
         return name
@@ -79,11 +82,25 @@ def altered(folder: Path) -> str:
     return next((name for name, due in (manifest(folder) or {}).items() if not _is(folder / name, due)), "")
 
 
-def note(folder: Path, about: Mapping[str, object], found_in: Path | None = None) -> None:
-    """Writes the manifest, or adds to it what is new; `found_in` is where the files are, if not in the folder yet."""
+def note(folder: Path, about: Mapping[str, object], found_in: Path | None = None, job: str = "") -> None:
+    """Writes the manifest, or adds to it what is new: files, and the digest of the job that wrote them.
+
+    `found_in` is where the files are, if not in the folder yet.
+    """
     known = {} if found_in else manifest(folder) or {}
     files = hashes(found_in or folder, known)
-    write_whole(_manifest(folder), json.dumps({"schema": 1, "about": about, "files": files}))
+    done = sorted({*_jobs(folder), job} - {""})
+    write_whole(_manifest(folder), json.dumps({"schema": 2, "about": about, "files": files, "jobs": done}))
+
+
+def has_done(folder: Path, job: str) -> bool:
+    """Whether the job has ended here, all that it leaves noted in the manifest."""
+    return job in _jobs(folder)
+
+
+def _jobs(folder: Path) -> set[str]:
+    found = read(_manifest(folder)).get("jobs")
+    return set(map(str, found)) if isinstance(found, list) else set()
 
 
 def hashes(folder: Path, known: dict[str, str] | None = None) -> dict[str, str]:

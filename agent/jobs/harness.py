@@ -23,7 +23,7 @@ from agent.jobs.pilot import Pilot
 from agent.jobs.prediction import Prediction
 from agent.jobs.runner import Runner
 from agent.jobs.shard_job import Inputs
-from agent.jobs.teachers import Teachers, keep_teachers
+from agent.jobs.teachers import Teachers, keep_teachers, teacher_hashes
 from agent.jobs.trials import Trials
 from agent.plan.draft import TrackDraft
 from agent.plan.plan import Plan, Track
@@ -60,10 +60,11 @@ class Jobs(Protocol):
     def teachers(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> dict[str, str]:
         """Each track's teacher folder."""
 
-    def keep_teachers(
-        self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]
-    ) -> dict[str, str]:
-        """Copies the teachers' traces into the run; returns the hash of each one's weights."""
+    def weights(self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]) -> dict[str, str]:
+        """The hash of each track's teacher's weights."""
+
+    def keep_teachers(self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]) -> None:
+        """Copies the teachers' traces into the run."""
 
     def train(self, plan: Plan, arms: Sequence[Arm], inputs: Inputs) -> None:
         """Every trial of the arms."""
@@ -112,10 +113,11 @@ class Harness:
     def teachers(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> dict[str, str]:
         return self._teachers.train(plan, prepared, train_file)
 
-    def keep_teachers(
-        self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]
-    ) -> dict[str, str]:
-        return keep_teachers(self.runner.paths, plan, prepared, teachers)
+    def weights(self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]) -> dict[str, str]:
+        return teacher_hashes(plan, prepared, teachers)
+
+    def keep_teachers(self, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]) -> None:
+        keep_teachers(self.runner.paths, plan, prepared, teachers)
 
     def train(self, plan: Plan, arms: Sequence[Arm], inputs: Inputs) -> None:
         self._trials.train(plan, arms, inputs)

@@ -115,19 +115,21 @@ class Teachers:
         track: Track,
         prepared: Prepared,
     ) -> None:
-        """Trains what the job describes, in a process of its own, unless the cache has it."""
-        who = job.unit.arm
+        """Trains what the job describes, in a process of its own, unless the cache has all that it would leave."""
+        who, asked = job.unit.arm, digest(job.plain() | {"file": train_file})
         with entries.alone(folder):
             self.checked.check(f"{track.name}: the {who}'s files", folder)
             folder.mkdir(exist_ok=True)
             entries.use(folder)
+            if entries.has_done(folder, asked):
+                return
             Path(job.file).parent.mkdir(parents=True, exist_ok=True)
             write_whole(Path(job.file), train_file)
             self.runner.progress.watch(track.name, folder, 1)
             told = job.model_copy(update={"out": str(folder)})
             name, trials = f"{who}-{track.name}", track.method.teachers
             self.runner.run(Request(name, "teacher", [told], folder, read, track, trials))
-            entries.note(folder, _about(track, prepared, who))
+            entries.note(folder, _about(track, prepared, who), job=asked)
 
 
 def _about(track: Track, prepared: Prepared, who: str) -> dict[str, Any]:
@@ -137,11 +139,9 @@ def _about(track: Track, prepared: Prepared, who: str) -> dict[str, Any]:
     return {"track": track.name, "arm": who, "rows": rows, "class": model.class_, "parameters": model.parameters}
 
 
-def keep_teachers(
-    paths: RunPaths, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]
-) -> dict[str, str]:
+def keep_teachers(paths: RunPaths, plan: Plan, prepared: Mapping[str, Prepared], teachers: Mapping[str, str]) -> None:
     """Keeps the trace of each teacher's and assistant's training, and the scores of a teacher's layers where the
-    plan pairs layers by them. Returns the hash of the weights of each track's."""
+    plan pairs layers by them."""
     for track in plan.tracks:
         folder = teachers[track.name]
         places = {paths.teacher(track.name): Path(folder)}
@@ -153,7 +153,6 @@ def keep_teachers(
         if track.method.scored:
             scores = intake.read_json(Path(folder), "critical.json", schema=CRITICAL)
             write_whole(paths.teacher(track.name) / "critical.json", json.dumps(scores))
-    return teacher_hashes(plan, prepared, teachers)
 
 
 def taught_by(track: Track, prepared: Prepared, teacher: str) -> Path:

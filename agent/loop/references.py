@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.jobs.arm import Arm
 from agent.jobs.shard_job import Inputs
 from agent.loop.context import Context, train_file
 from agent.plan.arms import ALONE, ARMS
+from agent.record import hashes
 from agent.record.files import file_hash
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
@@ -45,14 +47,23 @@ class References:
         run, plan, prepared = self.run, self.run.plan, self.run.prepared
         teachers = run.jobs.teachers(plan, prepared, train_file(TEACHERS))
         run.note_remade()
-        weights = run.jobs.keep_teachers(plan, prepared, teachers)
-        if not run.events.count("teachers", weights=weights):
-            run.events.append("teachers", weights=weights, **run.fresh("trials/teacher/", "trials/assistant/"))
+        self._note(teachers)
         arms = [self._arm(arm, commits[arm]) for arm in plan.reference_arms]
         run.jobs.train(plan, arms, Inputs(prepared, teachers))
         run.note_remade()
         note_trials(run, [arm.name for arm in arms])
         return teachers
+
+    def _note(self, teachers: dict[str, str]) -> None:
+        """Once for the same weights, and all files with it: a teacher that left the cache and is trained again gives
+        the same weights, and a trace with other clock readings."""
+        run, plan, prepared = self.run, self.run.plan, self.run.prepared
+        weights, folders = run.jobs.weights(plan, prepared, teachers), ("trials/teacher/", "trials/assistant/")
+        if not run.events.count("teachers", weights=weights):
+            run.jobs.keep_teachers(plan, prepared, teachers)
+            found = {track: Path(folder).name for track, folder in teachers.items()}
+            noted = hashes.notes(run.paths, hashes.record(run.paths, folders))
+            run.events.append("teachers", weights=weights, entries=found, **noted)
 
     def _arm(self, name: str, commit: str) -> Arm:
         plan, arm = self.run.plan, ARMS[name]

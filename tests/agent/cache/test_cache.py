@@ -1,6 +1,7 @@
 """An entry of the cache is as it was written, or it is discarded and rebuilt."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -75,6 +76,30 @@ def test_what_another_plan_adds_extends_the_manifest(folder: Path) -> None:
 def test_file_that_a_later_process_changed_is_not_vouched_for_by_the_manifest_that_it_extends(folder: Path) -> None:
     entries.note(write(folder, **{"logits.safetensors": "of another", "features-1.safetensors": "features"}), ABOUT)
     assert entries.check(folder) == "logits.safetensors"
+
+
+def test_job_that_ended_is_known_beside_others_until_the_entry_is_discarded(folder: Path) -> None:
+    assert not entries.has_done(folder, "first")
+    entries.note(folder, ABOUT, job="first")
+    entries.note(folder, ABOUT, job="second")
+    assert entries.has_done(folder, "first") and entries.has_done(folder, "second")
+    cut(folder / "weights.safetensors")
+    entries.check(folder)
+    assert not entries.has_done(folder, "first")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_a_killed_job_of_another_user_left_is_ours_again(folder: Path, finished: bool) -> None:
+    """Files were lent to the job's user, and whoever lent them was killed."""
+    if not finished:
+        folder.with_suffix(".json").unlink()
+        write(folder, **{"teacher-1/trainer/checkpoint-2/weights.safetensors": "half"})
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 54321, 54321)
+    (folder / "teacher-1").chmod(0)
+    assert entries.check(folder) == ""
+    assert {path.stat().st_uid for path in (folder, *folder.rglob("*"))} == {0}
 
 
 @pytest.mark.parametrize("manifest", [None, "", "{", "[]", '{"schema": 1}', "[" * 100_000])

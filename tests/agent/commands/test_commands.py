@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from agent.record.events import EventLog
 from tests.agent.command import ROOT, TINY, Kdagent
 from tests.sandbox.slow_git import SlowGit
 
@@ -85,8 +87,11 @@ def test_run_whose_git_is_interrupted_with_it_can_be_taken_up_again(
     _, err = process.communicate(timeout=120)
     [folder] = kdagent.runs.iterdir()
     assert (process.returncode, json.loads((folder / "run.json").read_text())["status"]) == (130, "cancelled"), err
-    resumed = kdagent("resume", folder.name)
-    assert resumed.code == 0, resumed.err
+    resumed, log = kdagent.start("resume", folder.name), EventLog(folder / "events.jsonl")
+    while not log.count("teachers") and resumed.poll() is None:
+        time.sleep(0.05)
+    resumed.send_signal(signal.SIGTERM)  # what comes now is no longer about git
+    assert resumed.wait(timeout=120) == 130 and log.count("teachers") == 1
 
 
 def test_sizes_and_label_noise_have_flags_of_their_own(kdagent: Kdagent) -> None:

@@ -205,6 +205,9 @@ def test_run_that_goes_on_makes_again_what_was_harmed_meanwhile_and_nothing_else
     assert before and {"weights.safetensors", "logits.safetensors", "teacher.json", "trace.jsonl"} <= before.keys()
     (whole := harness()).hold(place.plan, known, train_file)
     assert whole.remade == []
+    place.paths.outcome("teacher-own").unlink()
+    assert harness().teachers(place.plan, known, train_file) == {"own": str(teacher)}
+    assert not place.paths.outcome("teacher-own").exists()  # no process was started over a finished entry
     for path in (rows, teacher / "logits.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     (mended := harness()).hold(place.plan, known, train_file)
@@ -243,8 +246,8 @@ def test_only_the_ideas_students_learn_from_the_assistant_which_lies_beside_its_
     assert json.loads((assistant / "teacher.json").read_text())["spec"]["width"] == 24
     other = track.model_copy(update={"method": track.method.model_copy(update={"alpha": 0.25})})
     assert taught_by(other, known["own"], teachers["own"]) != assistant
-    weights = harness.keep_teachers(plan, known, teachers)
-    assert weights != teacher_hashes(place.plan, known, teachers)
+    harness.keep_teachers(plan, known, teachers)
+    assert harness.weights(plan, known, teachers) != teacher_hashes(place.plan, known, teachers)
     assert (place.paths.assistant("own") / "trace.jsonl").exists()
     for name, assisted, folder in (("vanilla_kd", False, teachers["own"]), ("attempt-1", True, str(assistant))):
         harness.train(plan, [replace(place.arm, name=name, assisted=assisted)], Inputs(known, teachers))

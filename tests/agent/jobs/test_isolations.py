@@ -20,7 +20,7 @@ def test_run_with_cached_layers_ends_with_its_report(name: str) -> None:
         place = Path(folder)
         place.chmod(0o755)  # a job that runs as another user must come through
         kdagent = Kdagent(place / "runs", place / "cache")
-        said = kdagent("run", "last 3 layers", *TINY, "--isolation", name, "--yes")
+        said = kdagent("run", "last 3 layers", *TINY, "--seeds", "1", "--isolation", name, "--yes")
         assert said.code == 0, said.err
         kept = {path.name for path in (place / "cache" / "teachers").glob("*/*.safetensors")}
         assert {"weights.safetensors", "logits.safetensors", "features-3.safetensors"} <= kept

@@ -79,7 +79,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
     later.mkdir(parents=True)
     record = {"schema": 1, "id": later.name, "status": "planned", "created": "", "options": {"idea": "kd"}}
     (later / "run.json").write_text(json.dumps(record))
-    begun = [kdagent.start("run", f"soft labels, {which}", *TINY, "--plan-only") for which in ("one", "two")]
+    tiny = (*TINY, "--seeds", "1", "--plan-only")
+    begun = [kdagent.start("run", f"soft labels, {which}", *tiny) for which in ("one", "two")]
     ended = [(process, *process.communicate(timeout=300)) for process in begun]
     said = [Said(process.returncode, out.decode(), err.decode()) for process, out, err in ended]
     return Together(kdagent, said, [paths for paths in runs.every(kdagent.runs) if paths.id != later.name])

@@ -14,7 +14,7 @@ from tests.baselines.lab import SPEC, TRAINING, Lab, process
 TEXT = {"kind": "text", "labels": ["a", "b"], "vocabulary": 40, "padding": 0, "input_size": 12}
 IMAGE = {"kind": "image", "labels": ["a", "b"], "channels": 3, "input_size": 8}
 OWN = {
-    "text": (TEXT, {"architecture": "distilbert", "layers": 2, "dropout": 0.0}),
+    "text": (TEXT, {"architecture": "distilbert", "layers": 1, "dropout": 0.0}),
     "image": (IMAGE, {"architecture": "resnet", "layers": 1, "blocks": [1], "stem": "cifar", "width": 8}),
 }
 pytestmark = pytest.mark.slow
