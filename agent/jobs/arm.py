@@ -38,6 +38,8 @@ class Shard:
     checkpoints: int = 0
     micro: int = 1
     """Into how many micro-batches each batch is split, because memory ran out before."""
+    tried: int = 1
+    """For which time its trials are trained, because they were killed from outside before."""
 
     @classmethod
     def of(cls, track: Track, work: Sequence[tuple[Arm, int]], steps: int, checkpoints: int = 0) -> "Shard":

@@ -13,7 +13,7 @@ TRIAL = record(
         "arm": text(100),
         "seed": integer(0, 1 << 32),
         "status": choice("ok", "failed"),
-        "kind?": choice("diverged", "memory", "disk", "crash"),
+        "kind?": choice("diverged", "memory", "disk", "space", "killed", "crash"),
         "initial?": digest(),
         "continued?": _COUNT,
         "build_seconds?": _SECONDS,

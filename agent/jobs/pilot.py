@@ -1,14 +1,14 @@
 """The probe process: it sees what a trial sees, for a few steps, and gives back the weights of every variant."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.errors import Interrupted
 from agent.jobs.arm import Arm, Shard
 from agent.jobs.job_files import ProbeJob
 from agent.jobs.probe import AS_IS, measure
-from agent.jobs.runner import Request, Runner, fresh_folder
+from agent.jobs.runner import MOST_TRIES, Request, Runner, fresh_folder
 from agent.jobs.shard_job import Inputs, shard_job, stopped_by, trial_report
 from agent.plan.plan import Plan
 from agent.record.files import write_whole
@@ -37,7 +37,13 @@ class Pilot:
         (out / track).mkdir()
         outcome = self._probe(name, shard, inputs, out)
         report, smaller = trial_report(out / track, arm.name, AS_IS, outcome), shard.smaller
-        if smaller and "memory" in (outcome.status, stopped_by(report, outcome)):
+        stopped = stopped_by(report, outcome)
+        if stopped == "space":
+            self.runner.check_space(name)
+        if (stopped == "killed" or _killed(out / track, arm.name, outcome)) and shard.tried < MOST_TRIES:
+            self.runner.progress.say(f"{name} was killed from outside and is started again")
+            return self._run(replace(shard, tried=shard.tried + 1), inputs)
+        if smaller and "memory" in (outcome.status, stopped):
             return self._run(smaller, inputs)
         if report.get("status") != "ok":
             return f"{track}: {report.get('error', outcome.status)}\n{report.get('traceback', '')}"
@@ -66,6 +72,12 @@ class Pilot:
         write_whole(place, found.model_dump_json(by_alias=True))
         remove(out)
         return without_effect(shard, found)
+
+
+def _killed(out: Path, arm: str, outcome: Outcome) -> bool:
+    """Whether any variant was killed from outside."""
+    variants = sorted(each.name for each in (out / arm).glob("*/") if (each / "trial.json").exists())
+    return any(trial_report(out, arm, name, outcome).get("kind") == "killed" for name in variants)
 
 
 def without_paths(problem: str, *folders: Path) -> str:

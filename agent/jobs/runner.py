@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from agent.plan.read import plan_of
 from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from agent.record.printed import command
+from agent.record.runs import LEAST_FREE
 from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import remove
@@ -34,6 +36,8 @@ from sandbox.isolation.supervisor import Outcome
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST_TRIES = 3
+"""How often a process is started that somebody else kills."""
 ProcessName = Literal["prepare", "pace", "teacher", "trial", "probe", "predict"]
 
 
@@ -77,18 +81,22 @@ class Runner:
         Raises Interrupted when it was stopped, DataError for a failure that it explains, TrainingError otherwise.
         """
         place = self.paths.jobs / asked.name
-        outcome = supervisor.run(
-            self._job(asked, place, self._write_jobs(asked, place)),
-            self.backend if asked.track else Process(),
-            self._limits(asked),
-            self.paths.logs / f"{asked.name}.log",
-            self.cancelled,
-        )
-        self._note(asked, outcome)
+        job = self._job(asked, place, self._write_jobs(asked, place))
+        outcome = self._supervised(asked, job)
+        for _ in range(1, MOST_TRIES if asked.must_work and asked.track else 1):
+            if outcome.killed:
+                self.progress.say(f"{asked.name} was killed from outside ({outcome.returncode}) and is started again")
+                outcome = self._supervised(asked, job)
         if asked.must_work and outcome.status == "cancelled":
             raise Interrupted(f"stopped while {asked.process} was running")
         if asked.must_work and outcome.status != "ok":
             self._explain(asked, outcome)
+        return outcome
+
+    def _supervised(self, asked: Request, job: Job) -> Outcome:
+        backend, log = self.backend if asked.track else Process(), self.paths.logs / f"{asked.name}.log"
+        outcome = supervisor.run(job, backend, self._limits(asked), log, self.cancelled)
+        self._note(asked, outcome)
         return outcome
 
     def _write_jobs(self, asked: Request, place: Path) -> list[Path]:
@@ -141,6 +149,13 @@ class Runner:
             raise OutOfTime(problem, f"allow more in a new plan: {more}")
         last = outcome.tail.strip().splitlines()[-1:] or ["it printed nothing"]
         raise TrainingError(f"{process} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
+
+    def check_space(self, what: str) -> None:
+        """After a process found no space: raises DataError where that is the machine's doing, not its own."""
+        free = shutil.disk_usage(self.paths.folder).free
+        if free < LEAST_FREE:
+            problem = f"disk full: {what} could not write its files, {free >> 20} MB are free"
+            raise DataError(problem, "free some space and resume the run")
 
     # ── several side by side ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -86,7 +86,8 @@ def trial_report(out: Path, arm: str, seed: int | str, outcome: Outcome) -> dict
     except IntakeRejected as error:
         limit = outcome.status not in ("ok", "error")
         why = {"kind": outcome.status, "error": outcome.status} if limit else {"error": error.message}
-        failed = {"schema": 1, "arm": arm, "seed": seed, "status": "failed", "kind": "rejected"}
+        kind = "killed" if outcome.killed else "rejected"
+        failed = {"schema": 1, "arm": arm, "seed": seed, "status": "failed", "kind": kind}
         return failed | why | {"traceback": outcome.tail}
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from agent.cache.keys import versions
 from agent.cache.trials import TrialStore
-from agent.errors import Interrupted
+from agent.errors import Interrupted, TrainingError
 from agent.jobs.arm import Arm, Shard
 from agent.jobs.checked import Checked
 from agent.jobs.outputs import MOST_TRACE, TRACE
 from agent.jobs.probe import MOST_WEIGHTS
-from agent.jobs.runner import Request, Runner, card_devices
+from agent.jobs.runner import MOST_TRIES, Request, Runner, card_devices
 from agent.jobs.shard_job import Inputs, shard_job, stopped_by, trial_report
 from agent.plan.plan import Plan, Track
 from agent.record.files import file_hash, write_whole
@@ -116,7 +116,8 @@ class Trials:
         return [(arm, seed) for arm, seed in shard.work if not (place(arm.name, track, seed) / "trial.json").exists()]
 
     def _train(self, name: str, shards: list[Shard], inputs: Inputs) -> None:
-        """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps."""
+        """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps. Those that
+        somebody else killed are trained again as they were."""
         out = self.runner.paths.scratch / name
         jobs = [shard_job(self.runner.paths, name, shard, inputs, out) for shard in shards]
         if out.exists() and self._same_jobs(name, [job.model_dump(mode="json") for job in jobs]):
@@ -129,8 +130,8 @@ class Trials:
         read = sorted({path for shard in shards for path in inputs.readable(shard)})
         trials = sum(len(shard.work) for shard in shards)
         outcome = self.runner.run(Request(name, "trial", jobs, out, read, shards[0].track, trials, must_work=False))
-        taken = (self._take_in_shard(shard, out / shard.track.name, outcome) for shard in shards)
-        again = [shard for shard in taken if shard]
+        taken = [self._take_in_shard(shard, out / shard.track.name, outcome) for shard in shards]
+        again = [shard for left in taken for shard in left]
         if outcome.status == "cancelled":
             raise Interrupted("stopped while training; finished trials are kept")
         remove(out)
@@ -148,31 +149,48 @@ class Trials:
         plain = all(place.is_dir() and not place.is_symlink() for place in places if os.path.lexists(place))
         return plain and all(_deciding(job) <= told.get(job["out"], set()) for job in jobs)
 
-    def _take_in_shard(self, shard: Shard, out: Path, outcome: Outcome) -> Shard | None:
-        """Takes in the trials of the shard; of one that was stopped, those that had finished. Returns the rest."""
-        smaller, work = shard.smaller, []
+    def _take_in_shard(self, shard: Shard, out: Path, outcome: Outcome) -> list[Shard]:
+        """Takes in the trials of the shard; of one that was stopped, those that had finished. Returns the rest.
+
+        Raises DataError where the disk is full.
+        """
+        smaller, split, killed = shard.smaller, list[tuple[Arm, int]](), list[tuple[Arm, int]]()
         for arm, seed in shard.work:
             report = trial_report(out, arm.name, seed, outcome)
-            if smaller and stopped_by(report, outcome) == "memory":
-                work.append((arm, seed))
+            stopped = stopped_by(report, outcome)
+            if stopped == "space":
+                self.runner.check_space(f"{arm.name}, seed {seed},")
+            if smaller and stopped == "memory":
+                split.append((arm, seed))
+            elif stopped == "killed" and shard.tried < MOST_TRIES:
+                self.runner.progress.say(f"{shard.track.name}: {arm.name}, seed {seed}, was killed from outside")
+                killed.append((arm, seed))
             elif report.get("kind") != "cancelled":
-                self._take_in(shard, out, arm.name, seed, report)
-        return replace(smaller, work=work) if smaller and work else None
+                self._take_in(shard, out, arm, seed, report)
+        again = [replace(shard, work=killed, tried=shard.tried + 1)] if killed else []
+        return again + ([replace(smaller, work=split)] if smaller and split else [])
 
-    def _take_in(self, shard: Shard, out: Path, arm: str, seed: int, report: dict[str, Any]) -> None:
-        """Move one trial's files into the record, or record why they are missing. trial.json comes last."""
-        place = self.runner.paths.trial(arm, shard.track.name, seed)
+    def _take_in(self, shard: Shard, out: Path, arm: Arm, seed: int, report: dict[str, Any]) -> None:
+        """Move one trial's files into the record, or record why they are missing. trial.json comes last.
+
+        Raises TrainingError where one of ours is killed again and again, which is not a result.
+        """
+        if arm.ours and report.get("kind") == "killed":
+            problem = f"{shard.track.name}: {arm.name}, seed {seed}, was killed from outside {shard.tried} times"
+            raise TrainingError(problem, "see what ends processes on this machine: too little memory, a batch system")
+        place = self.runner.paths.trial(arm.name, shard.track.name, seed)
         place.mkdir(parents=True, exist_ok=True)
         try:
-            intake.read_lines(out, f"{arm}/{seed}/trace.jsonl", MOST_TRACE, TRACE)
-            intake.copy(out, f"{arm}/{seed}/trace.jsonl", place / "trace.jsonl", MOST_TRACE)
+            intake.read_lines(out, f"{arm.name}/{seed}/trace.jsonl", MOST_TRACE, TRACE)
+            intake.copy(out, f"{arm.name}/{seed}/trace.jsonl", place / "trace.jsonl", MOST_TRACE)
             if report.get("status") == "ok":
                 name = "weights.safetensors"
-                intake.read_tensors(out, f"{arm}/{seed}/{name}", MOST_WEIGHTS, target=place / name)
+                intake.read_tensors(out, f"{arm.name}/{seed}/{name}", MOST_WEIGHTS, target=place / name)
         except IntakeRejected as error:
             if report.get("status") == "ok":
                 report = report | {"status": "failed", "kind": "rejected", "error": error.message}
-        write_whole(place / "trial.json", json.dumps(report | {"micro": shard.micro}))
+        tried = {"tried": shard.tried} if shard.tried > 1 else {}
+        write_whole(place / "trial.json", json.dumps(report | {"micro": shard.micro} | tried))
 
 
 def card_need(track: Track, teacher: str) -> int:

@@ -99,7 +99,7 @@ def _run_fields(record: RunRecord, tracks: Sequence[TrackResult], seconds: float
 
 def deviations(record: RunRecord) -> tuple[str, ...]:
     """Cache entries that were rebuilt, trials of other runs, trials split into micro-batches, and trials that
-    continued from a checkpoint."""
+    were killed from outside or continued from a checkpoint."""
     found = [str(said["what"]) for said in record.said("made again")]
     reused = dict[tuple[str, str], dict[str, None]]()
     for path in sorted(record.paths.folder.glob("trials/*/*/*/trial.json")):
@@ -108,6 +108,8 @@ def deviations(record: RunRecord) -> tuple[str, ...]:
             reused.setdefault((track, origin), {})[arm] = None
         if step := report.get("continued"):
             found.append(f"{track}: {arm} seed {seed} was cut off and continued from its checkpoint at step {step}")
+        if (tried := report.get("tried", 1)) > 1:
+            found.append(f"{track}: {arm} seed {seed} was killed from outside and trained again, {tried - 1} times")
         if (micro := report.get("micro", 1)) > 1:
             size = record.plan.track(track).training.batch_size
             split = f"{micro} micro-batches of {size // micro} rows"

@@ -35,7 +35,7 @@ def probe(job: ProbeJob) -> None:
             lambda _, unit=unit, seed=seed, out=out: _start(job, unit, seed, out / START), out / START / "trace.jsonl"
         )
         for variant in variants:
-            if run(job | {"checkpoints": 0}, unit | {"ablate": variant}, seed, out / variant) != "ok":
+            if run(job | {"checkpoints": 0}, unit | {"ablate": variant}, seed, out / variant):
                 break
         (out / "probe.json").write_text(json.dumps({"schema": 1, "variants": variants}))
 

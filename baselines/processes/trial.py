@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import shutil
+import signal
 import time
 import traceback
 from pathlib import Path
@@ -28,6 +29,9 @@ from baselines.training.experiment import Experiment
 from baselines.training.forked import apart
 from baselines.training.trainfile import import_file, save
 
+KILLERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+"""Signals by which somebody else ends a trial: a system whose memory runs out, a person."""
+
 
 def trials(job: TrialJob) -> None:
     """job: out, seen, labels, teacher, steps, checkpoints, threads, units [{arm, file, model, training, method, teacher
@@ -38,21 +42,22 @@ def trials(job: TrialJob) -> None:
         for unit in job["units"]:
             for seed in unit["seeds"]:
                 folder = Path(job["out"]) / unit["arm"] / str(seed)
-                if not _finished(folder) and run(job, unit, seed, folder) != "ok":
+                if not _finished(folder) and run(job, unit, seed, folder) not in ("", "killed"):
                     break  # the other seeds of this arm would fail the same way
 
 
 def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
-    """One trial. A failure of the edited code is a result, kept with its traceback; returns the status."""
+    """One trial. A failure of the edited code is a result, kept with its traceback; returns its kind, "" for none."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trial.json").unlink(missing_ok=True)
     code = apart(lambda trace: _run(job, unit, seed, folder, trace), folder / "trace.jsonl")
     if not (folder / "trial.json").exists():
         what = f"signal {-code}" if code < 0 else f"exit code {code}"
-        error = {"status": "failed", "kind": "crash", "error": f"the trial's process ended with {what}"}
+        why = "killed" if -code in KILLERS else "crash"
+        error = {"status": "failed", "kind": why, "error": f"the trial's process ended with {what}"}
         _write(folder, {"schema": 1, "arm": unit["arm"], "seed": seed, "seconds": 0.0, "traceback": ""} | error)
     shutil.rmtree(folder / "trainer", ignore_errors=True)
-    return json.loads((folder / "trial.json").read_text())["status"]
+    return json.loads((folder / "trial.json").read_text()).get("kind", "")
 
 
 def _finished(folder: Path) -> bool:
@@ -83,12 +88,16 @@ def _run(job: dict, unit: dict, seed: int, folder: Path, trace: TextIO) -> None:
 
 
 def kind(error: BaseException) -> str:
-    """The reason why a trial stopped: "diverged", "memory", "disk" or "crash"."""
+    """The reason why a trial stopped: "diverged", "memory", "disk" for a limit, "space" for a full disk, or "crash"."""
     if isinstance(error, FloatingPointError):
         return "diverged"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "space"
+    if "No usable temporary directory" in str(error) or "No space left on device" in str(error):
+        return "space"  # the second: libraries in C++ raise errors of their own
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return "disk"
     return "crash"
 

@@ -1,6 +1,7 @@
 """Runs one job to its end: drains its output, watches its limits, and leaves none of its processes behind."""
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ from sandbox.isolation.output import Output
 from sandbox.isolation.process_tree import process_of
 
 _TICK = 0.2
+KILLERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Outcome:
     log: Path
     tail: str
     """The last 40 lines of the log that are not empty, control characters escaped."""
+
+    @property
+    def killed(self) -> bool:
+        """Whether somebody else ended it, as a system does whose memory runs out: no limit and no error of its own."""
+        number = -self.returncode if self.returncode < 0 else self.returncode - 128
+        return self.status == "error" and number in KILLERS
 
 
 def run(job: Job, backend: Backend, limits: Limits, log: Path, cancelled: threading.Event | None = None) -> Outcome:

@@ -16,7 +16,7 @@ from rich.console import Console
 from agent import config
 from agent.cache import entries
 from agent.cache.keys import data_key, teacher_key
-from agent.errors import DataChanged
+from agent.errors import DataChanged, TrainingError
 from agent.jobs.arm import Arm
 from agent.jobs.harness import Harness
 from agent.jobs.machine import abreast
@@ -40,11 +40,12 @@ from sandbox.workspace import Workspace
 from tests.baselines.lab import METHOD, SIZES, TEMPLATES, TRAINING, Lab, here, sha256
 
 SIGNATURE = "def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):\n"
-WAITS = f"""{SIGNATURE}        mark = self.experiment.out.parent / "cut"
+WAITS = f"""{SIGNATURE}        mark = self.experiment.out.parents[4] / "cut"  # of the run, so that it waits once
         if (self.experiment.seed, self.state.global_step) == (2, 8) and not mark.exists():
             mark.write_text(str(os.getpgid(0)))
             signal.pause()
 """
+DIES = "import os\n\nos.kill(os.getpid(), 9)\n\n\n"
 IMPORTS = ("from transformers import Trainer", "import os\nimport signal\n\nfrom transformers import Trainer")
 pytestmark = pytest.mark.slow
 
@@ -101,15 +102,18 @@ class Place:
             self.train()
             os._exit(0)
         deadline, done = time.monotonic() + 120, self.paths.trial("kd", "own", 1) / "trial.json"
-        while not (marks := [*self.paths.scratch.glob("*/own/kd/cut")]) or not self._is_done(done, marks[0]):
+        while not self.waiting or not (done.exists() or [*self.paths.scratch.glob("*/own/kd/1/trial.json")]):
             assert time.monotonic() < deadline and os.waitpid(child, os.WNOHANG) == (0, 0)
             time.sleep(0.05)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        os.killpg(int(marks[0].read_text()), signal.SIGKILL)
+        os.killpg(self.waiting, signal.SIGKILL)
 
-    def _is_done(self, taken_in: Path, mark: Path) -> bool:
-        return taken_in.exists() or (mark.parent / "1" / "trial.json").exists()
+    @property
+    def waiting(self) -> int:
+        """The process of the trial that waits, 0 where none does yet."""
+        mark = self.paths.folder / "cut"
+        return int(mark.read_text() or 0) if mark.exists() else 0
 
 
 def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_is_wiped(tmp_path: Path) -> None:
@@ -133,6 +137,45 @@ def test_a_trial_goes_on_where_its_harness_was_killed_and_what_another_job_left_
     assert list(place.paths.scratch.iterdir()) == []
     said = "own: kd seed 2 was cut off and continued from its checkpoint at step 6"
     assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == (said,)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_trial_that_somebody_kills_is_trained_again_and_that_is_on_record(tmp_path: Path, whole: bool) -> None:
+    """As the system does whose memory runs out: it takes the largest process."""
+    place = Place(tmp_path)
+
+    def kill() -> None:
+        while not (shard := place.waiting):
+            time.sleep(0.05)
+        trial = int(Path(f"/proc/{shard}/task/{shard}/children").read_text().split()[0])
+        os.kill(shard if whole else trial, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    place.train()
+    killer.join()
+    reports = {seed: json.loads((place.paths.trial("kd", "own", seed) / "trial.json").read_text()) for seed in (1, 2)}
+    assert {seed: (said["status"], said.get("tried")) for seed, said in reports.items()} == {
+        1: ("ok", None),
+        2: ("ok", 2),
+    }
+    said = "own: kd seed 2 was killed from outside and trained again, 1 times"
+    assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == (said,)
+
+
+def test_a_trial_that_is_killed_each_time_is_the_author_s_and_one_of_ours_stops_the_run(tmp_path: Path) -> None:
+    """Edited code may kill itself: that must not keep a run from its end."""
+    place = Place(tmp_path, waits=False)
+    file = place.lab.train_file(tmp_path / "killed", "kd", ("def train(experiment)", f"{DIES}def train(experiment)"))
+    commit = Workspace.open(place.paths.repository).commit("killed", Path(file).read_text(), "An arm")
+    place.arm = replace(place.arm, commit=commit.id, name="attempt-1")
+    place.train()
+    report = json.loads((place.paths.trial("attempt-1", "own", 1) / "trial.json").read_text())
+    assert (report["status"], report["kind"], report["tried"]) == ("failed", "killed", 3)
+    place.arm = replace(place.arm, name="vanilla_kd", ours=True)
+    with pytest.raises(TrainingError, match="own: vanilla_kd, seed 1, was killed from outside 3 times"):
+        place.train()
+    assert not (place.paths.trial("vanilla_kd", "own", 1) / "trial.json").exists()
 
 
 @pytest.mark.parametrize(

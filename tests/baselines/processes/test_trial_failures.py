@@ -178,11 +178,14 @@ def test_no_trial_inherits_what_an_earlier_one_left_in_memory(text, train, tmp_p
     [
         ("raise MemoryError", "memory", "MemoryError"),
         ('raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")', "memory", "can't allocate memory"),
-        ("raise OSError(28, 'No space left on device')", "disk", "No space left"),
+        ("raise OSError(28, 'No space left on device')", "space", "No space left"),
+        ("raise FileNotFoundError(2, 'No usable temporary directory found')", "space", "No usable temporary"),
+        ("raise OSError(27, 'File too large')", "disk", "File too large"),
+        ("import os; os.kill(os.getpid(), 9)", "killed", "ended with signal 9"),
+        ("import os; os.kill(os.getpid(), 10)", "crash", "ended with signal 10"),
         ("raise FloatingPointError('the loss is nan')", "diverged", "the loss is nan"),
         ("raise ValueError('no')", "crash", "ValueError: no"),
         ("import os; os._exit(7)", "crash", "the trial's process ended with exit code 7"),
-        ("import os; os.kill(os.getpid(), 9)", "crash", "the trial's process ended with signal 9"),
     ],
 )
 def test_each_way_to_fail_has_its_own_name_in_the_report(text, train, tmp_path, code, kind, error):
