@@ -74,6 +74,10 @@ class TrainingError(AgentError):
     exit_code = 5
 
 
+class CacheChanged(TrainingError):
+    """An entry of the cache changed while a process was reading it: nothing that process left counts."""
+
+
 class OutOfTime(TrainingError):
     pass
 

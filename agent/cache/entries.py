@@ -79,7 +79,12 @@ def check(folder: Path) -> str:
 
 def altered(folder: Path) -> str:
     """The first file that does not match the manifest, or ""."""
-    return next((name for name, due in (manifest(folder) or {}).items() if not _is(folder / name, due)), "")
+    return first_other(folder, manifest(folder) or {})
+
+
+def first_other(folder: Path, files: Mapping[str, str]) -> str:
+    """The first of these files that does not have the hash given for it, or ""."""
+    return next((name for name, due in files.items() if not _is(folder / name, due)), "")
 
 
 def note(folder: Path, about: Mapping[str, object], found_in: Path | None = None, job: str = "") -> None:

@@ -56,10 +56,14 @@ class _Run:
 
 
 def inventory(folder: Path, runs_folder: Path) -> list[Entry]:
-    """Every entry of the cache in `folder`. Raises UsageError where there is none."""
+    """Every entry of the cache in `folder`, with the runs that name it, in whichever folder they are.
+
+    Raises UsageError where there is none.
+    """
     if not folder.is_dir():
         raise UsageError(f"there is no cache at {folder}", "the first run makes it; KDAGENT_CACHE names another folder")
-    known, found = list(_runs(runs_folder)), list[Entry]()
+    folders = dict.fromkeys((runs_folder.resolve(), *(each.resolve() for each in unused.users(folder))))
+    known, found = [run for each in folders for run in _runs(each)], list[Entry]()
     for name, kind in KINDS.items():
         for path in _sources(folder / name) if kind == "source" else unused.inside(folder / name):
             with suppress(FileNotFoundError):  # removed at this moment

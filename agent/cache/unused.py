@@ -1,5 +1,7 @@
 """Files that nothing needs any more: leftovers of runs, and cache entries that no existing run uses."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,10 +10,13 @@ from pathlib import Path
 from agent.cache import entries
 from agent.errors import UsageError
 from agent.record import runs
+from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from sandbox.folder import measure
 
 KEY = re.compile(rb"[0-9a-f]{32}")
+USERS = "runs"
+"""Folder of the cache that registers the folders of runs which use it."""
 HIDDEN = (".import-", ".removed-")
 """Runs half made and half removed, by the beginning of their names."""
 
@@ -33,9 +38,25 @@ class Waste:
     """Entries that were left alone, and why."""
 
 
+def register(cache_folder: Path, runs_folder: Path) -> None:
+    """Notes beside the cache that runs in this folder use it, so that nobody frees what they name."""
+    path = cache_folder / USERS / f"{hashlib.sha256(str(runs_folder).encode()).hexdigest()[:32]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({"schema": 1, "runs": str(runs_folder)}))
+
+
+def users(cache_folder: Path) -> dict[Path, Path]:
+    """Folder of runs → the file that registers it."""
+    files = sorted((cache_folder / USERS).glob("*.json"))
+    return {Path(str(known)): file for file in files if (known := entries.read(file).get("runs"))}
+
+
 def waste(folder: Path, cache_folder: Path) -> Waste:
-    """Everything that can go. The cache is left alone while any run may still be about to name an entry."""
-    found, needed = Waste(), set[str]()
+    """Everything that can go. The cache is left alone while any run, in whichever folder, may still be about to name
+    an entry."""
+    found = Waste()
+    needed = _needed_elsewhere(folder, cache_folder, found)
     for paths in runs.every(folder):
         try:
             with runs.still(paths):
@@ -46,9 +67,31 @@ def waste(folder: Path, cache_folder: Path) -> Waste:
             found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
     found.items += [_item(each, "left by an import or a removal", RunPaths(each).lock) for each in _hidden(folder)]
     if not found.kept:
-        why = f"no run in {folder} refers to it"
+        why = "no run refers to it"
         found.items += [_item(each, why, entries.lock(each), each) for each in _unneeded(cache_folder, needed)]
     return found
+
+
+def _needed_elsewhere(folder: Path, cache_folder: Path, found: Waste) -> set[str]:
+    """The entries that runs in other folders name."""
+    needed = set[str]()
+    for other, file in users(cache_folder).items():
+        if not other.is_dir():
+            found.kept.append(f"the cache, for its runs folder {other} is missing (gone for good? delete {file})")
+        elif other.resolve() != folder.resolve():
+            for paths in runs.every(other):
+                needed |= _named(paths, found)
+    return needed
+
+
+def _named(paths: RunPaths, found: Waste) -> set[str]:
+    """The entries that a run names; one that is at work may be about to name more."""
+    try:
+        with runs.still(paths):
+            return keys(paths)
+    except (UsageError, OSError) as error:
+        found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
+        return set()
 
 
 def free(item: Item) -> bool:

@@ -40,8 +40,7 @@ class Data:
         Raises DataChanged where they are not, or where that cannot be told.
         """
         for track, known in prepared.items():
-            if Path(known.folder) not in self.checked.folders:
-                self._hold(track, known)
+            self._hold(track, known)
 
     def _prepare(self, settings: TrackDraft, source: dict[str, object]) -> Prepared:
         job = prepare_job(settings, source)

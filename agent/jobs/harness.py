@@ -29,6 +29,7 @@ from agent.plan.draft import TrackDraft
 from agent.plan.plan import Plan, Track
 from agent.record.pace import Pace
 from agent.record.prepared import Prepared
+from sandbox.folder import remove
 
 
 class Jobs(Protocol):
@@ -106,9 +107,13 @@ class Harness:
         keep_labels(self.runner.paths, prepared)
 
     def hold(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> None:
+        before = len(self.remade)
         self._data.hold(prepared)
         if train_file:
             self._teachers.hold(plan, prepared, train_file)
+        if len(self.remade) > before:  # whoever was cut off may have left a checkpoint of what was changed
+            for left in self.runner.paths.scratch.iterdir():
+                remove(left) if left.is_dir() else left.unlink()
 
     def teachers(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> dict[str, str]:
         return self._teachers.train(plan, prepared, train_file)

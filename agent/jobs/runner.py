@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from agent.cache import entries
 from agent.config import EMBEDDED, Settings
-from agent.errors import DataError, Interrupted, OutOfTime, TrainingError
+from agent.errors import CacheChanged, DataError, Interrupted, OutOfTime, TrainingError
+from agent.jobs.checked import Noted, confirm, noted
 from agent.jobs.job_files import JobFile
 from agent.jobs.machine import abreast, has_card
 from agent.jobs.outputs import ERROR
@@ -78,15 +80,18 @@ class Runner:
     def run(self, asked: Request) -> Outcome:
         """Runs the process to its end. Outside the sandbox runs the prepare process alone, since it may need the hub.
 
-        Raises Interrupted when it was stopped, DataError for a failure that it explains, TrainingError otherwise.
+        Raises Interrupted when it was stopped, DataError for a failure that it explains, CacheChanged where what it
+        read was changed meanwhile, TrainingError otherwise.
         """
         place = self.paths.jobs / asked.name
         job = self._job(asked, place, self._write_jobs(asked, place))
+        known = noted(asked.read, self.settings.cache)
         outcome = self._supervised(asked, job)
         for _ in range(1, MOST_TRIES if asked.must_work and asked.track else 1):
             if outcome.killed:
                 self.progress.say(f"{asked.name} was killed from outside ({outcome.returncode}) and is started again")
                 outcome = self._supervised(asked, job)
+        self._confirm(asked, known, outcome)
         if asked.must_work and outcome.status == "cancelled":
             raise Interrupted(f"stopped while {asked.process} was running")
         if asked.must_work and outcome.status != "ok":
@@ -98,6 +103,16 @@ class Runner:
         outcome = supervisor.run(job, backend, self._limits(asked), log, self.cancelled)
         self._note(asked, outcome)
         return outcome
+
+    def _confirm(self, asked: Request, known: Noted, outcome: Outcome) -> None:
+        """What came from an entry of the cache that was changed goes, also where the process was stopped: it may have
+        left a checkpoint."""
+        try:
+            confirm(known)
+        except CacheChanged:
+            entries.discard(asked.out)
+            if outcome.status != "cancelled":
+                raise
 
     def _write_jobs(self, asked: Request, place: Path) -> list[Path]:
         place.mkdir(parents=True, exist_ok=True)

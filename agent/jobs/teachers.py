@@ -49,12 +49,12 @@ class Teachers:
             self.train(plan, prepared, train_file)
 
     def _folders(self, plan: Plan, prepared: Mapping[str, Prepared], train_file: str) -> set[Path]:
-        """The folder of every teacher and every assistant that this process has not checked."""
+        """The folder of every teacher and every assistant."""
         found = set[Path]()
         for track in plan.tracks:
             teacher = self._place(track, prepared[track.name], train_file)
             found |= {teacher, taught_by(track, prepared[track.name], str(teacher))}
-        return found - self.checked.folders
+        return found
 
     def _place(self, track: Track, prepared: Prepared, train_file: str) -> Path:
         return self.runner.settings.cache / "teachers" / teacher_key(track, prepared, train_file)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agent.cache import entries
 from agent.cache.keys import versions
 from agent.cache.trials import TrialStore
 from agent.errors import Interrupted, TrainingError
@@ -17,7 +18,7 @@ from agent.jobs.probe import MOST_WEIGHTS
 from agent.jobs.runner import MOST_TRIES, Request, Runner, card_devices
 from agent.jobs.shard_job import Inputs, shard_job, stopped_by, trial_report
 from agent.plan.plan import Plan, Track
-from agent.record.files import file_hash, write_whole
+from agent.record.files import write_whole
 from sandbox import intake
 from sandbox.errors import IntakeRejected
 from sandbox.folder import reclaim, remove
@@ -80,7 +81,7 @@ class Trials:
         """Everything that each trial of a reference arm follows from; of the settings those that its train.py names."""
         workspace, known = Workspace.open(self.runner.paths.repository), versions()
         sources = {arm.commit: workspace.read(arm.commit) for shard in shards for arm, _ in shard.work}
-        taught = {name: file_hash(Path(folder) / "weights.safetensors") for name, folder in inputs.teachers.items()}
+        taught = {name: _answers(Path(folder)) for name, folder in inputs.teachers.items()}
         cards, found = card_devices(), dict[Trial, dict[str, Any]]()
         for shard in shards:
             track, own = shard.track, inputs.prepared[shard.track.name]
@@ -92,7 +93,7 @@ class Trials:
                     "model": own.models["student"].spec,
                     "training": track.training.model_dump(),
                     "method": {name: value for name, value in settings.items() if f"method.{name}" in source},
-                    "teacher": taught[track.name] if arm.teacher else "",
+                    "teacher": taught[track.name] if arm.teacher else {},
                     "data": [own.files, arm.reveal_transfer, arm.generated],
                     "seed": seed,
                     "steps": [shard.steps, shard.checkpoints],
@@ -191,6 +192,12 @@ class Trials:
                 report = report | {"status": "failed", "kind": "rejected", "error": error.message}
         tried = {"tried": shard.tried} if shard.tried > 1 else {}
         write_whole(place / "trial.json", json.dumps(report | {"micro": shard.micro} | tried))
+
+
+def _answers(teacher: Path) -> dict[str, str]:
+    """What a reference arm may read of its teacher: the hashes of its weights and of its answers to the rows."""
+    kept = ("weights.safetensors", "logits.safetensors", "likelihoods.safetensors")
+    return {name: found for name, found in (entries.manifest(teacher) or {}).items() if name in kept}
 
 
 def card_need(track: Track, teacher: str) -> int:

@@ -55,14 +55,14 @@ class Attempts:
     def pilot(self, attempt: int, commit: str, teachers: dict[str, str]) -> str:
         """A few steps on every track; why they failed, or ""."""
         run, arm = self.run, self._arm(attempt, commit)
-        problem = run.jobs.pilot(run.plan, arm, run.inputs(teachers), PILOT_STEPS)
+        problem = run.whole(lambda: run.jobs.pilot(run.plan, arm, run.inputs(teachers), PILOT_STEPS))
         run.events.once("piloted", number=attempt, commit=commit, problem=problem)
         return problem
 
     def train(self, attempt: int, commit: str, teachers: dict[str, str]) -> None:
-        arm = self._arm(attempt, commit)
-        self.run.jobs.train(self.run.plan, [arm], self.run.inputs(teachers))
-        note_trials(self.run, [arm.name])
+        run, arm = self.run, self._arm(attempt, commit)
+        run.whole(lambda: run.jobs.train(run.plan, [arm], run.inputs(teachers)))
+        note_trials(run, [arm.name])
 
     def _arm(self, attempt: int, commit: str) -> Arm:
         plan = self.run.plan
@@ -71,7 +71,8 @@ class Attempts:
         return Arm(attempt_name(attempt), commit, methods, teacher=taught, assisted=True, generated=True)
 
     def predict_dev(self, attempt: int, teachers: dict[str, str]) -> None:
-        self.run.jobs.predict(self.run.plan, [attempt_name(attempt)], self.run.inputs(teachers), "dev")
+        run = self.run
+        run.whole(lambda: run.jobs.predict(run.plan, [attempt_name(attempt)], run.inputs(teachers), "dev"))
 
     def score_dev(self, attempt: int) -> float | None:
         """Mean primary metric on dev rows over tracks and seeds; None when a trial failed."""

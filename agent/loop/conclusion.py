@@ -33,7 +33,7 @@ class Conclusion:
         assistant = ["assistant"] if any(track.assistant for track in plan.tracks) else []
         arms = ["teacher", *assistant, *plan.reference_arms, *([attempt_name(kept)] if kept else [])]
         new = [arm for arm in arms if not run.events.count("test predicted", arm=arm)]
-        run.jobs.predict(plan, new, run.inputs(teachers), "test")
+        run.whole(lambda: run.jobs.predict(plan, new, run.inputs(teachers), "test"))
         for arm in new:
             run.events.append("test predicted", arm=arm, **run.fresh(f"trials/{arm}/"))
         if not run.events.count("measured"):

@@ -7,14 +7,12 @@ from pathlib import Path
 
 from agent.jobs.arm import Arm
 from agent.jobs.shard_job import Inputs
-from agent.loop.context import Context, train_file
+from agent.loop.context import TEACHERS, Context, train_file
 from agent.plan.arms import ALONE, ARMS
 from agent.record import hashes
 from agent.record.files import file_hash
 from sandbox.folder import remove
 from sandbox.workspace import Workspace
-
-TEACHERS = ALONE.file  # the train.py that trains them
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,11 @@ class References:
     def train(self, commits: dict[str, str]) -> dict[str, str]:
         """Teachers and every reference arm. Returns the teachers' folders."""
         run, plan, prepared = self.run, self.run.plan, self.run.prepared
-        teachers = run.jobs.teachers(plan, prepared, train_file(TEACHERS))
+        teachers = run.whole(lambda: run.jobs.teachers(plan, prepared, train_file(TEACHERS)))
         run.note_remade()
         self._note(teachers)
         arms = [self._arm(arm, commits[arm]) for arm in plan.reference_arms]
-        run.jobs.train(plan, arms, Inputs(prepared, teachers))
+        run.whole(lambda: run.jobs.train(plan, arms, Inputs(prepared, teachers)))
         run.note_remade()
         note_trials(run, [arm.name for arm in arms])
         return teachers
@@ -73,11 +71,8 @@ class References:
 
     def hold(self) -> None:
         """Before a run continues: the cache still has what an earlier process of it took."""
-        run = self.run
-        if run.events.count("measured"):
-            return  # it takes no more
-        run.jobs.hold(run.plan, run.prepared, train_file(TEACHERS) if run.events.count("teachers") else "")
-        run.note_remade()
+        if not self.run.events.count("measured"):  # else it takes no more
+            self.run.hold()
 
 
 def note_trials(run: Context, arms: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent import config
+from agent.cache import unused
 from agent.errors import (
     BudgetError,
     DataChanged,
@@ -90,6 +91,7 @@ class Session:
     def _begin(self) -> None:
         from agent.jobs.machine import packages
 
+        unused.register(self.settings.cache, self.paths.folder.parent)
         hashes.resume(self.paths)
         runs.update(self.paths, status="running", reason="")
         if not self.paths.packages.exists():

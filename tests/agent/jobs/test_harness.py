@@ -16,7 +16,7 @@ from rich.console import Console
 from agent import config
 from agent.cache import entries
 from agent.cache.keys import data_key, teacher_key
-from agent.errors import DataChanged, TrainingError
+from agent.errors import CacheChanged, DataChanged, TrainingError
 from agent.jobs.arm import Arm
 from agent.jobs.harness import Harness
 from agent.jobs.machine import abreast
@@ -45,8 +45,12 @@ WAITS = f"""{SIGNATURE}        mark = self.experiment.out.parents[4] / "cut"  # 
             mark.write_text(str(os.getpgid(0)))
             signal.pause()
 """
+HOLDS = WAITS.replace("signal.pause()", "while mark.read_text():\n                time.sleep(0.05)")
 DIES = "import os\n\nos.kill(os.getpid(), 9)\n\n\n"
-IMPORTS = ("from transformers import Trainer", "import os\nimport signal\n\nfrom transformers import Trainer")
+IMPORTS = (
+    "from transformers import Trainer",
+    "import os\nimport signal\nimport time\n\nfrom transformers import Trainer",
+)
 pytestmark = pytest.mark.slow
 
 
@@ -57,13 +61,18 @@ class Place:
         self.lab = lab = Lab(root / "lab", "text")
         here("prepare", lab.prepare_job())
         here("teacher", lab.teacher_job())
-        self.file = lab.train_file(root / "file", "kd", *([IMPORTS, (SIGNATURE, WAITS)] if waits else []))
+        self.edits = [IMPORTS, (SIGNATURE, WAITS)] if waits else []
         self.paths: RunPaths = runs.create(root / "runs", "kd", {})
         self.prepared = read_prepared(lab.data / "facts.json").model_copy(update={"folder": str(lab.data)})
         self.plan = self._plan()
         write_whole(self.paths.plan, self.plan.model_dump_json(by_alias=True))
-        commit = Workspace.create(self.paths.repository).commit("kd", Path(self.file).read_text(), "An arm")
-        self.arm = Arm("kd", commit.id, {"own": METHOD}, teacher=True)
+        Workspace.create(self.paths.repository)
+        self.arm = Arm("kd", self.commit("kd", self.edits), {"own": METHOD}, teacher=True)
+
+    def commit(self, name: str, edits: list[tuple[str, str]]) -> str:
+        """Of kd.py with these edits."""
+        file = Path(self.lab.train_file(self.paths.folder.parent / f"file-{name}-{len(edits)}", "kd", *edits))
+        return Workspace.open(self.paths.repository).commit(name, file.read_text(), "An arm").id
 
     def _plan(self) -> Plan:
         training = Training.model_validate(TRAINING | {"epochs": 2})
@@ -163,12 +172,44 @@ def test_a_trial_that_somebody_kills_is_trained_again_and_that_is_on_record(tmp_
     assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == (said,)
 
 
+def test_nothing_counts_that_came_from_an_entry_which_changed_while_it_was_read(tmp_path: Path) -> None:
+    """One bit of the teacher's answers, flipped under a trial that is at work."""
+    place = Place(tmp_path)
+    place.arm = replace(place.arm, commit=place.commit("kd", [IMPORTS, (SIGNATURE, HOLDS)]))
+    job = {name: value for name, value in place.lab.prepare_job().items() if name != "out"}
+    known, harness = {"own": place.noted(job=job)}, place.harness(tmp_path / "cache")
+    entries.note(place.lab.data, {"track": "own"})
+    train_file = (TEMPLATES / "student_only.py").read_text()
+    teachers = harness.teachers(place.plan, known, train_file)
+    logits, inputs = Path(teachers["own"]) / "logits.safetensors", Inputs(known, teachers)
+
+    def flip() -> None:
+        while not place.waiting:
+            time.sleep(0.05)
+        first, *others = logits.read_bytes()
+        logits.write_bytes(bytes([first, *others[:-1], others[-1] ^ 1]))
+        (place.paths.folder / "cut").write_text("")
+
+    flipper = threading.Thread(target=flip)
+    flipper.start()
+    with pytest.raises(CacheChanged, match=r"logits\.safetensors in .* changed while a process was reading it"):
+        harness.train(place.plan, [place.arm], inputs)
+    flipper.join()
+    assert not place.paths.trial("kd", "own", 2).exists() and not [*place.paths.scratch.glob("*/own/kd/2")]
+    harness.hold(place.plan, known, train_file)
+    assert [said.split(" in the cache")[0] for said in harness.remade] == ["own: the teacher's files"]
+    harness.train(place.plan, [place.arm], inputs)
+    undisturbed = place.lab.unit("kd", method=METHOD | {"name": "kd"}, seeds=[2])
+    here("trial", place.lab.trial_job(undisturbed, steps=12, teacher=teachers["own"], out=str(tmp_path / "alone")))
+    weights = [place.paths.trial("kd", "own", 2) / "weights.safetensors", tmp_path / "alone/kd/2/weights.safetensors"]
+    assert sha256(weights[0]) == sha256(weights[1])
+
+
 def test_a_trial_that_is_killed_each_time_is_the_author_s_and_one_of_ours_stops_the_run(tmp_path: Path) -> None:
     """Edited code may kill itself: that must not keep a run from its end."""
     place = Place(tmp_path, waits=False)
-    file = place.lab.train_file(tmp_path / "killed", "kd", ("def train(experiment)", f"{DIES}def train(experiment)"))
-    commit = Workspace.open(place.paths.repository).commit("killed", Path(file).read_text(), "An arm")
-    place.arm = replace(place.arm, commit=commit.id, name="attempt-1")
+    dies = [("def train(experiment)", f"{DIES}def train(experiment)")]
+    place.arm = replace(place.arm, commit=place.commit("dies", dies), name="attempt-1")
     place.train()
     report = json.loads((place.paths.trial("attempt-1", "own", 1) / "trial.json").read_text())
     assert (report["status"], report["kind"], report["tried"]) == ("failed", "killed", 3)

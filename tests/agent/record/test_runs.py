@@ -386,6 +386,25 @@ def test_gc_leaves_the_scratch_of_a_run_that_has_just_gone_on(stocked: Path) -> 
     assert item.path.exists() and unused.free(item) and not item.path.exists()
 
 
+def test_gc_in_one_folder_leaves_what_a_run_in_another_names(
+    stocked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    unused.register(stocked, stocked.parent / "runs")
+    assert main(["gc", "--runs-dir", str(other), "--yes"]) == 0
+    assert left(stocked) == {"data", "teacher"}
+    (stocked.parent / "runs").rename(tmp_path / "moved")
+    [file] = unused.users(stocked).values()
+    assert main(["gc", "--runs-dir", str(other), "--yes"]) == 0
+    assert (
+        left(stocked) == {"data", "teacher"} and f"is missing (gone for good? delete {file})" in capsys.readouterr().out
+    )
+    file.unlink()
+    assert main(["gc", "--runs-dir", str(other), "--yes"]) == 0
+    assert left(stocked) == set()
+
+
 @pytest.mark.parametrize("unknown", ["in use", "unreadable"])
 def test_gc_leaves_the_cache_alone_while_it_cannot_know_what_is_needed(
     stocked: Path, unknown: str, capsys: pytest.CaptureFixture[str]
