@@ -19,7 +19,7 @@ from agent.results.conclude import conclude
 from agent.results.executed import run_fields
 from agent.results.published import PUBLISHED
 from agent.results.run_record import RunRecord
-from agent.results.schema import SCHEMA, Attempt, Authorship, Code, FieldRow, Isolation, Measured, Results, TrackResult
+from agent.results.schema import Attempt, Authorship, Code, FieldRow, Isolation, Measured, Results, TrackResult
 from agent.results.track_record import TrackRecord
 from agent.results.wording import in_words_of_schema_1
 from sandbox.workspace import Workspace
@@ -31,7 +31,7 @@ AttemptOutcome = Literal["kept", "discarded", "rejected"]
 def derive(record: RunRecord) -> Results:
     """All measurements, and the conclusions that follow from them, in the words of the record's time."""
     results = conclude(_measured(record))
-    return results if record.schema == SCHEMA else in_words_of_schema_1(results)
+    return results if record.schema > 1 else in_words_of_schema_1(results)
 
 
 def _measured(record: RunRecord) -> Measured:

@@ -27,7 +27,7 @@ def fields(evidence: Evidence, schema: int = SCHEMA) -> tuple[FieldRow, ...]:
     rows.append(sheet.row("seeds", str(list(evidence.plan.seeds)), _list(_first(r, "seed") for r in proposed)))
     rows.append(sheet.row("threads", track.threads, _same(_first(r, "threads") for r in proposed)))
     rows.append(sheet.row("student.dropout", "as built", _same(r.executed("dropout") for r in proposed)))
-    rows += [*_rows_seen(sheet, evidence)]
+    rows += [*_rows_seen(sheet, evidence, schema)]
     if track.teacher_steps:
         rows += [*_training(sheet, "teacher_training", track.teacher_training, track.teacher_steps, teacher)]
     else:
@@ -145,14 +145,14 @@ def _read(seeds: Sequence[int], reads: Sequence[int]) -> str:
     return "not read at any seed" if len(missed) == len(seeds) else f"not read at {', '.join(missed)}"
 
 
-def _rows_seen(sheet: _Sheet, evidence: Evidence) -> Iterator[FieldRow]:
+def _rows_seen(sheet: _Sheet, evidence: Evidence, schema: int) -> Iterator[FieldRow]:
     track, records = evidence.track, evidence.proposed
     for split, planned in _due(track).items():
         chosen = split == "train" and planned < track.task.train_rows
         field = f"task.{split}_rows" + ", those kept" * chosen
         yield sheet.row(field, planned, _same(_distinct(record, split, track) for record in records))
     expected = samples(track, 1)
-    yield sheet.row("samples", expected, _same(_samples(record, track) for record in records))
+    yield sheet.row("samples", expected, _same(_samples(record, track, schema) for record in records))
     if track.task.views > 1:
         yield sheet.row("views", track.task.views, _same(record.ended("views") for record in records))
     largest = _same(record.ended("largest") for record in records)
@@ -180,14 +180,19 @@ def _distinct(record: TrialRecord, split: str, track: Track) -> int | None:
     return planned if left_over else int(seen[split])
 
 
-def _samples(record: TrialRecord, track: Track) -> int | None:
-    """Rows the student was shown in training; the one batch that may be fetched ahead is not counted."""
+def _samples(record: TrialRecord, track: Track, schema: int) -> int | None:
+    """Rows the student was shown in training; the one batch that may be fetched ahead is not counted.
+
+    Every arm of the library shows each row of a batch once: an edit that shows it more has learned from more than the
+    others. Schemas 1 and 2 looked for too few alone.
+    """
     shown, fetched, due = record.ended("forward_rows"), record.ended("samples"), samples(track, record.micro)
     if not isinstance(shown, int) or not isinstance(fetched, int):
         return None
-    if shown < due or fetched > due + track.training.batch_size * track.training.accumulation:
+    most = due + track.training.batch_size * track.training.accumulation
+    if shown < due or fetched > most:
         return shown if shown < due else fetched
-    return samples(track, 1)
+    return shown if schema > 2 and shown > most else samples(track, 1)
 
 
 def batches(track: Track, micro: int) -> int:

@@ -13,7 +13,7 @@ from agent.plan.plan import HIGHER_IS_BETTER
 from agent.plan.prose import filled
 from agent.render import render
 from agent.results.conclude import figure_interval
-from agent.results.schema import JUDGED, SCHEMA, Results, Summary
+from agent.results.schema import JUDGED, Results, Summary
 
 if TYPE_CHECKING:
     from agent.results.schema import Review
@@ -29,7 +29,7 @@ def write_report(folder: Path, results: Results) -> Path:
 def render_report(results: Results, reviews: "Sequence[Review]" = ()) -> str:
     """The report in Markdown, in the words of its schema. Every text but code is escaped; code stands in fences."""
     return render(
-        "report/report.md.j2" if results.schema_ == SCHEMA else "report/report-1.md.j2",
+        "report/report.md.j2" if results.schema_ > 1 else "report/report-1.md.j2",
         results=escaped(results.model_copy(update={"plan": filled(results.plan)})),
         reviews=escaped(tuple(reviews)),
         arms=ARMS,

@@ -70,7 +70,7 @@ class Assistant(Record):
     seconds: float
 
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 """Of results.json. In 1 the executed cell of a method's setting was the plan's own value wherever train.py had read it;
 in 2 it lists the seeds at which it was read. The sentences of 1 are in wording.py, its report in report-1.md.j2."""
 
@@ -180,7 +180,7 @@ class Code(Record):
 class Measured(Record):
     """Every observation of a run."""
 
-    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1, 2, 3] = Field(SCHEMA, alias="schema")
     run: str
     status: Literal["complete", "partial", "failed", "cancelled"]
     status_reason: str

@@ -79,6 +79,7 @@ def test_setting_is_read_again_where_a_trial_goes_on(records: Records, rate: flo
         ("training.schedule", {"schedule": "0.5 instead of 0.1 at update 3"}, "0.5 instead of 0.1 at update 3"),
         ("samples", {"forward_rows": 7}, "7"),
         ("samples", {"samples": 10**6}, "1000000"),
+        ("samples", {"forward_rows": 20086}, "20086"),
         ("task.transfer_rows", {"distinct": {"train": 50, "transfer": 0}}, "0"),
         ("input_size", {"largest": 9}, "9"),
     ],
@@ -88,6 +89,13 @@ def test_what_one_trial_ended_with_deviates(records: Records, field: str, end: A
         records.write("proposed", seed, end=end)
     found = records.rows[field]
     assert found.status == "DEVIATED" and executed in found.executed
+
+
+def test_rows_shown_too_often_are_judged_as_they_were_when_a_record_was_made(records: Records) -> None:
+    for seed in (0, 1):
+        records.write("proposed", seed, end={"forward_rows": 20086})
+    judged = {schema: {row.field: row.status for row in fields(records.evidence, schema)} for schema in (2, 3)}
+    assert {schema: rows["samples"] for schema, rows in judged.items()} == {2: "MATCH", 3: "DEVIATED"}
 
 
 @pytest.mark.parametrize(

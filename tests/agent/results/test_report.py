@@ -315,7 +315,7 @@ def test_what_follows_can_be_derived_again_from_what_was_measured(results):
 def test_an_unknown_schema_or_a_number_that_is_none_is_refused(results):
     stored = results.model_dump(by_alias=True)
     with pytest.raises(pydantic.ValidationError, match="schema"):
-        Results.model_validate({**stored, "schema": 3})
+        Results.model_validate({**stored, "schema": 4})
     with pytest.raises(pydantic.ValidationError, match="finite"):
         Latency(p50_ms=float("nan"), p95_ms=1, protocol="")
 
