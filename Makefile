@@ -14,7 +14,7 @@ ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
   $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)): known are $(KNOWN))
 endif
 
-.PHONY: install run test quick check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test clean
+.PHONY: install run test quick check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test troubles clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -79,6 +79,9 @@ mutation-test: install # a thousand changes of one character in a record, each t
 
 replay-test: install # a demo run replayed at each level, and trained again from a second clone in another folder
 	$(BIN)/python -m tests.campaigns.replay $(WRITE)
+
+troubles: install # runs killed at random moments, and stopped, damaged and tidied in random order: ARGS="--count 300" [WRITE=--write]
+	$(BIN)/python -m tests.campaigns.troubles $(ARGS) $(WRITE)
 
 kill-test: install # a run killed at every event and inside every long step, and resumed to the same end
 	$(BIN)/python -m tests.campaigns.kill $(WRITE)

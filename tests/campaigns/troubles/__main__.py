@@ -2,9 +2,9 @@
 
 kills: one SIGKILL at a moment that is uniform in time, to the whole group, to kdagent alone or to one process, under
 each isolation level, as root and as a user, over a warm and a cold cache. sequences: one to five of kill, stop,
-`cache rm`, `gc`, a flipped bit in the cache, a comment, export with import. Both: the run goes on to its report with
-the weights of an undisturbed one, an unrelated run with the same cache works after it, and `verify` finds nothing at
-any stop. --write puts the table into docs/replay.md.
+`cache rm`, `gc`, a bit flipped in the cache before or under a process, a comment, export with import. Both: the run
+goes on to its report with the weights of an undisturbed one, an unrelated run with the same cache works after it, and
+`verify` finds nothing at any stop. --write puts the table into docs/replay.md.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
         for kind in (asked.only,) if asked.only else ("kills", "sequences"):
             for number in range(asked.count):
                 every = circumstances()
-                about = every[number % len(every)]
+                about = every[5 * number % len(every)]  # so that a few are of all kinds
                 world = played(place, place / "first", about, kind, asked.seed + number)
                 found = weights(world.paths) if world.ended else due
                 if other := [name for name, digest in due.items() if found.get(name) != digest]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.cache import entries
 from agent.recheck.verify import verify
 from agent.record import runs
 from agent.record.events import EventLog
@@ -146,6 +147,17 @@ class World:
             self.done.append(f"damage {file.relative_to(self.home)}")
             flip(file, self.draw)
 
+    def damage_at_work(self) -> None:
+        """The same, in what is finished, while the run is at work."""
+        process = self.start(*self.forth())
+        self._wait(process)
+        files = [entry / name for entry in (self.home / "cache").glob("*/*/") for name in entries.manifest(entry) or {}]
+        if files := [file for file in files if file.exists() and file.stat().st_size]:
+            file = self.draw.choice(sorted(files))
+            self.done.append(f"damage {file.relative_to(self.home)} at work")
+            flip(file, self.draw)
+        self._end(process, (0,))
+
     def review(self) -> None:
         if (self.home / "runs").exists() and self.paths.plan.exists():
             self.done.append("comment")
@@ -218,7 +230,8 @@ def weights(paths: RunPaths) -> dict[str, str]:
 
 
 ACTIONS: tuple[Callable[[World], None], ...] = (
-    *(World.kill, World.kill, World.stop, World.cache_rm, World.gc, World.damage, World.review, World.pass_on),
+    *(World.kill, World.kill, World.stop, World.cache_rm, World.gc),
+    *(World.damage, World.damage_at_work, World.review, World.pass_on),
 )
 
 
