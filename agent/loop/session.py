@@ -208,6 +208,8 @@ class Session:
             print(note)
         if results:
             print(f"\n{results.verdict}: {results.conclusion}")
+            if checks := results.on_its_word:
+                print(f"on the word of the process that trained: {len(checks)} checks ({', '.join(checks)})")
         print(f"run: {self.paths.id}")
         print(f"report: {self.paths.report}" if self.paths.report.exists() else f"plan: {self.paths.plan}")
 

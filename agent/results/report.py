@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.figures import UNITS, figure
+from agent.figures import UNITS, count, figure
 from agent.frozen import Record
 from agent.plan.arms import ARMS
 from agent.plan.plan import HIGHER_IS_BETTER
@@ -38,6 +38,7 @@ def render_report(results: Results, reviews: "Sequence[Review]" = ()) -> str:
         metrics=(*JUDGED, "nll"),
         higher_is_better=HIGHER_IS_BETTER,
         figure=figure,
+        count=count,
         show=show,
         spread=spread,
         interval=figure_interval,

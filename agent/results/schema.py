@@ -235,6 +235,14 @@ class Results(Measured):
     conclusion: str
     limitations: tuple[str, ...]
 
+    @property
+    def on_its_word(self) -> tuple[str, ...]:
+        """Checks behind a claim that passed on the word of the process that trained; early schemas did not say."""
+        if self.schema_ < 3 or self.verdict not in ("better", "worse"):
+            return ()
+        checks = [check for track in self.tracks for check in track.guards if check.where == "in-process"]
+        return tuple(dict.fromkeys(check.name for check in checks if check.outcome == "pass"))
+
 
 def summaries(trials: Sequence[Scores]) -> dict[str, Summary]:
     """Every metric of one arm over its seeds."""

@@ -506,3 +506,15 @@ def test_an_assistant_is_listed_with_what_it_cost_and_only_where_there_is_one():
 def test_commit_of_kdagent_stands_beside_its_version(known, told):
     environment = {"kdagent": known} if known else {}
     assert f"created 2026-01-02T03:04:05Z by {told}" in render_report(conclude(measured(environment=environment)))
+
+
+def test_a_claim_names_beside_the_verdict_what_rests_on_the_trainings_own_word(results):
+    """Not in a footnote; not for records of before, whose reports are as they were."""
+    claims = results.model_copy(update={"verdict": "better"})
+    said = re.search(
+        r"rests on the word of the process that trained it, for \d+ checks?: (.*)\.", render_report(claims)
+    )
+    named = {check.name for check in results.tracks[0].guards if (check.where, check.outcome) == ("in-process", "pass")}
+    assert said and named and named <= set(said[1].split(", "))
+    for silent in (claims.model_copy(update={"schema_": 2}), results.model_copy(update={"verdict": "inconclusive"})):
+        assert silent.on_its_word == () and "on the word of the process" not in render_report(silent)
