@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sandbox.printable import printable
+from sandbox.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,10 +69,6 @@ def _kind() -> type["Console"]:
         def render(self, *what: Any, **more: Any) -> Iterable[Segment]:
             """Also what did not come as a text; the styles and movements of rich are not part of a segment's text."""
             for segment in super().render(*what, **more):
-                yield segment if segment.control else segment._replace(text=_lines(segment.text))
+                yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
 
     return Screen
-
-
-def _lines(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))
