@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sandbox.printable import printable, printable_lines
 
@@ -37,9 +37,9 @@ def ask(question: str) -> str:
     return input(printable(question))
 
 
-def screen(error: bool = False) -> "Console":
+def screen(error: bool = False, file: IO[str] | None = None) -> "Console":
     """For tables and live progress: every text that is not a renderable of our own is shown as it is written."""
-    return _kind()(stderr=error, markup=False, emoji=False, highlight=False)
+    return _kind()(stderr=error, file=file, markup=False, emoji=False, highlight=False)
 
 
 def tell(console: "Console", *lines: str) -> None:

@@ -18,7 +18,7 @@ from agent import terminal
 
 AGENT = Path(__file__).parents[2] / "agent"
 INSTEAD = "print with agent/terminal.py: say, complain, say_json, ask, tell, or cell in a table on its screen"
-TABLES = {"agent/commands/show.py", "agent/plan/table.py"}
+TABLES = {"agent/commands/show.py", "agent/plan/table.py", "agent/recheck/readable.py"}
 """Files that print a table of rich, whose foreign texts are cells."""
 HOSTILE = ("\x1b]0;x\x07", "\x9b31m", "\x7f", "\r", "\x08", "\u202e", "\u2066", "\u200b", "\u2028", "\x85", "\ud800")
 MARKUP = ("[red]x[/red]", "[/nothing]", "[link=http://x]y[/link]", ":skull:")
