@@ -70,6 +70,8 @@ def _reading(paths: RunPaths, name: str) -> Iterator[None]:
         yield
     except KdagentError as error:
         raise DataError(f"its {name} cannot be used: {_inside(paths, error.message)}", error.hint) from error
+    except ValidationError as error:
+        raise DataError(f"its {name} cannot be used: {_first(error)}") from error
     except Exception as error:
         problem = f"{type(error).__name__}: {_inside(paths, str(error))}"
         raise DataError(f"its {name} cannot be used: {problem:.300}") from error
@@ -87,10 +89,7 @@ def _run(paths: RunPaths, run: str) -> None:
     same = check_idea(options.idea) == options.idea and record["id"] == run
     if not same or record["status"] not in get_args(runs.RunStatus):
         raise DataError("its run.json is not that of this run")
-    try:
-        TypeAdapter(Options).validate_python(asdict(options))
-    except ValidationError as error:
-        raise DataError(_first(error)) from error
+    TypeAdapter(Options).validate_python(asdict(options))
     options.command.encode()
 
 
@@ -121,7 +120,7 @@ def _conversation(paths: RunPaths) -> None:
     for exchange in talk.exchanges:
         Body.model_validate(talk.body(exchange.request))
         if exchange.reply:
-            reply = TypeAdapter(Reply).validate_python(talk.body(exchange.reply), strict=True)
+            reply = TypeAdapter(Reply).validate_json(json.dumps(talk.body(exchange.reply)), strict=True)
             reply.text.encode()
 
 
