@@ -29,7 +29,7 @@ def complain(*lines: object) -> None:
 
 def say_json(document: object) -> None:
     """One JSON document in ASCII; it is parsed again, so that its texts are as they are."""
-    sys.stdout.write(json.dumps(document).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(json.dumps(document) + "\n")
 
 
 def ask(question: str) -> str:

@@ -37,7 +37,7 @@ from agent.recheck.bundle import Bundled
 from agent.record import runs
 from agent.record.events import EventLog, now
 from agent.record.files import file_hash
-from agent.record.paths import RunPaths
+from agent.record.paths import STEP, RunPaths
 from agent.record.prepared import Prepared, read_facts
 from sandbox.errors import WorkspaceError
 from sandbox.folder import measure, remove
@@ -59,8 +59,6 @@ SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".log", ".safetensors", ".h
 """Suffixes of the files of a record; none of them is ever unpickled or run."""
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]{0,127}"
 """The name of a run."""
-STEP = r"\w[\w.+=,@-]{0,127}"
-"""One step of a path in it: a track is called as the user's file is, in the letters of any language."""
 MOST_MANIFEST = 32 << 20
 MOST_FILES = 100_000
 MOST_BYTES = 64 << 30

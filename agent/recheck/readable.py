@@ -23,7 +23,7 @@ from agent.plan.table import plan_table
 from agent.record import hashes, runs
 from agent.record.events import EventLog
 from agent.record.files import parsed
-from agent.record.paths import RunPaths
+from agent.record.paths import RunPaths, step
 from agent.record.prepared import read_facts
 from agent.results import review
 from agent.results.read import results_of
@@ -102,7 +102,9 @@ def _plan(paths: RunPaths) -> None:
     """As it is shown, with the facts that belong to it."""
     shown = screen(file=StringIO())
     if plan := plan_of(paths):
-        plan.hash.encode(), plan.canonical().encode()
+        plan.canonical().encode()
+        for track in plan.tracks:
+            step(track.name)
         if paths.facts.exists():
             plan_table(shown, plan, read_facts(paths))
 
@@ -128,6 +130,8 @@ def _facts(paths: RunPaths) -> None:
     if paths.facts.exists():
         facts = read_facts(paths)
         facts.text().encode()
+        for track in facts.tracks:
+            step(track)
 
 
 def _reviews(paths: RunPaths) -> None:
