@@ -7,7 +7,6 @@ replayed · 8 waiting for a review · 130 Ctrl-C · 141 the output's reader is g
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,9 @@ from typing import NoReturn
 from agent import __version__
 from agent.commands import table
 from agent.errors import UsageError
+from agent.terminal import complain, say_json
 from sandbox.errors import KdagentError
+from sandbox.printable import printable
 
 ABOUT = "Turns an idea about knowledge distillation into a checked experiment report."
 LAYOUT = argparse.RawDescriptionHelpFormatter
@@ -78,15 +79,14 @@ def _fail(error: KdagentError, as_json: bool) -> int:
     message, hint = _line(error.message), _line(error.hint)
     if as_json:
         said = {"code": error.exit_code, "message": message, "hint": hint}
-        print(json.dumps({"schema": 1, "error": said}))
-    print(f"kdagent: {message}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
+        say_json({"schema": 1, "error": said})
+    complain(f"kdagent: {message}", *[f"hint: {hint}"] * bool(hint))
     return error.exit_code
 
 
 def _line(text: str) -> str:
-    """On one line, with control characters as visible text: a message may quote what somebody else wrote."""
-    visible = (c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in text)
-    return " ".join("".join(visible).split())
+    """On one line, also in JSON: a message may quote what somebody else wrote."""
+    return printable(" ".join(text.split()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Prompts and reports from the Jinja files in templates/. A missing value is an error, never an empty string."""
+"""Prompts and reports from the Jinja files in templates/. A missing value is an error, never an empty string.
+
+What somebody else wrote stands in a prompt only between fences, in a report there or escaped (agent/results/report.py).
+"""
 
 import json
 import re
@@ -6,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agent.config import ROOT
+from sandbox.printable import printable_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,7 +24,9 @@ def render(name: str, **values: Any) -> str:
 
 
 def fence(text: str, language: str = "") -> str:
-    """The text between code fences longer than any run of backticks inside it."""
+    """The text between code fences longer than any run of backticks inside it, each of its lines a line that is seen:
+    control characters and marks of direction are visible text."""
+    text = printable_lines(text)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
     return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"
@@ -44,4 +50,6 @@ def _environment() -> "Environment":
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    """JSON in which what is not seen is escaped, and only that."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)

@@ -90,6 +90,21 @@ def record(fields: Mapping[str, Check]) -> Check:
     return complaint
 
 
+def holding(fields: Mapping[str, Check]) -> Check:
+    """An object with these keys, whatever else it has. A key that ends in `?` may be missing."""
+    checks = {name.removesuffix("?"): check for name, check in fields.items()}
+    needed = [name for name in fields if not name.endswith("?")]
+
+    def complaint(value: Any) -> str:
+        if not isinstance(value, dict):
+            return f"is {_shown(value)}, not an object"
+        if missing := next((name for name in needed if name not in value), ""):
+            return f"has no {missing!r}"
+        return _first({name: value[name] for name in checks if name in value}, checks.__getitem__)
+
+    return complaint
+
+
 def tagged(key: str, kinds: Mapping[str, Check]) -> Check:
     """An object whose `key` selects the check that it must pass."""
     known = choice(*kinds)

@@ -1,13 +1,12 @@
 """`kdagent cache`: list or delete entries of the cache."""
 
 import argparse
-import json
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import common
+from agent.terminal import complain, say, say_json
 
 if TYPE_CHECKING:
     from agent.cache.inventory import Entry
@@ -46,13 +45,13 @@ def _list(arguments: argparse.Namespace) -> int:
     total = sum(each.bytes for each in found)
     if arguments.json:
         known = {"cache": str(folder), "bytes": total, "entries": [each.to_json() for each in found]}
-        print(json.dumps({"schema": 1} | known))
+        say_json({"schema": 1} | known)
         return 0
     for each in found:
-        print(_line(each))
+        say(_line(each))
     size = f"{total / 1e6:.1f} MB"
     remove = command("cache", "rm", "KEY", folder=settings.runs)
-    print(f"{len(found)} in {folder}, {size}; delete with `{remove}`; a run rebuilds what it needs")
+    say(f"{len(found)} in {folder}, {size}; delete with `{remove}`; a run rebuilds what it needs")
     return 0
 
 
@@ -70,30 +69,28 @@ def _remove(arguments: argparse.Namespace) -> int:
     elif arguments.older is not None:
         found = inventory.idle(found, arguments.older)
     if found and not arguments.yes:
-        print("\n".join(map(_line, found)), file=sys.stderr)
+        complain(*map(_line, found))
         confirm(f"delete {len(found)} entries from the cache {folder}?", arguments.json)
     removed = inventory.free(found)
     kept = [each for each in found if each not in removed]
     freed = sum(each.bytes for each in removed)
     if arguments.json:
         told = {"bytes": freed, "removed": [e.to_json() for e in removed], "kept": [e.to_json() for e in kept]}
-        print(json.dumps({"schema": 1} | told))
+        say_json({"schema": 1} | told)
         return 0
     for each in removed:
-        print(f"removed: {_line(each)}")
+        say(f"removed: {_line(each)}")
     for each in kept:
-        print(f"left alone, a run has just begun to use it: {_line(each)}")
-    print(f"freed: {freed / 1e6:.1f} MB ({freed} bytes)")
+        say(f"left alone, a run has just begun to use it: {_line(each)}")
+    say(f"freed: {freed / 1e6:.1f} MB ({freed} bytes)")
     return 0
 
 
 def _line(entry: "Entry") -> str:
-    from sandbox.printable import printable
-
     needed = f"; named by {', '.join(entry.runs[:2])}" if entry.runs else ""
     more = f" and {len(entry.runs) - 2} more" if len(entry.runs) > 2 else ""
     start = f"{entry.kind:<8}{entry.key[:12]:<13}{entry.bytes / 1e6:9.1f} MB  {entry.used[:16].replace('T', ' ')}"
-    return printable(f"{start}  {entry.about}{needed}{more}")
+    return f"{start}  {entry.about}{needed}{more}"
 
 
 COMMAND = Command("list (`cache ls`) or delete (`cache rm`) cache entries", arguments, run)

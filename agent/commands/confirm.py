@@ -4,6 +4,7 @@ import sys
 from contextlib import suppress
 
 from agent.errors import UsageError
+from agent.terminal import ask
 
 
 def confirm(question: str, as_json: bool) -> None:
@@ -11,6 +12,6 @@ def confirm(question: str, as_json: bool) -> None:
     answer = ""
     if not as_json and sys.stdin and sys.stdin.isatty():
         with suppress(EOFError):
-            answer = input(f"{question} [y/N] ")
+            answer = ask(f"{question} [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was deleted", "--yes deletes without asking")

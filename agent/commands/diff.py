@@ -1,10 +1,10 @@
 """`kdagent diff`: the differences between two runs."""
 
-import json
 from argparse import ArgumentParser, Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import RUN, common
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -17,11 +17,10 @@ def run(arguments: Namespace) -> int:
     from agent.commands.settings import settings_of
     from agent.recheck import diff
     from agent.record import runs
-    from sandbox.printable import printable
 
     folder = settings_of(arguments).runs
     found = diff.between(runs.find(folder, arguments.first), runs.find(folder, arguments.second))
-    print(json.dumps(found.to_json()) if arguments.json else "\n".join(map(printable, found.lines())))
+    say_json(found.to_json()) if arguments.json else say(*found.lines())
     return 0
 
 

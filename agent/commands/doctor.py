@@ -1,10 +1,10 @@
 """`kdagent doctor`: check this machine; 1 when something that every run needs is missing."""
 
-import json
 from argparse import ArgumentParser, Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import common, text
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -22,11 +22,11 @@ def run(arguments: Namespace) -> int:
     settings = settings_of(arguments)
     found = list(findings(settings, arguments.data_dir or "", arguments.base_url or settings.base_url))
     if arguments.json:
-        print(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in found]}))
+        say_json({"schema": 1, "findings": [asdict(finding) for finding in found]})
     else:
         for finding in found:
             fix = f"  → {finding.fix}" if finding.fix else ""
-            print(f"{finding.status:<8}{finding.name:<12}{finding.detail}{fix}")
+            say(f"{finding.status:<8}{finding.name:<12}{finding.detail}{fix}")
     return int(any(finding.status == "missing" for finding in found))
 
 

@@ -1,10 +1,10 @@
 """`kdagent export`: a run as one file."""
 
-import json
 from argparse import ArgumentParser, Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import one_run
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
     with runs.still(paths):
         archive.export(paths, target, weights=arguments.weights, data=arguments.data)
     facts = {"schema": 1, "run": paths.id, "file": str(target), "bytes": target.stat().st_size}
-    print(json.dumps(facts | {"sha256": file_hash(target)}) if arguments.json else target)
+    say_json(facts | {"sha256": file_hash(target)}) if arguments.json else say(target)
     return 0
 
 

@@ -1,10 +1,10 @@
 """`kdagent gc`: list files that nothing needs any more; delete them with --yes."""
 
-import json
 from argparse import ArgumentParser, Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import common
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -18,7 +18,6 @@ def run(arguments: Namespace) -> int:
     from agent.cache import unused
     from agent.commands.settings import settings_of
     from agent.record.printed import command
-    from sandbox.printable import printable
 
     settings = settings_of(arguments)
     found = unused.waste(settings.runs, settings.cache)
@@ -27,15 +26,15 @@ def run(arguments: Namespace) -> int:
     listed = freed if arguments.yes else found.items
     if arguments.json:
         items = [{"path": str(each.path), "bytes": each.size, "why": each.why} for each in listed]
-        print(json.dumps({"schema": 1, "freed": arguments.yes, "items": items, "kept": found.kept}))
+        say_json({"schema": 1, "freed": arguments.yes, "items": items, "kept": found.kept})
         return 0
     for each in listed:
-        print(printable(f"{each.size / 1e6:10.1f} MB  {each.path}  ({each.why})"))
+        say(f"{each.size / 1e6:10.1f} MB  {each.path}  ({each.why})")
     for reason in found.kept:
-        print(f"left alone: {reason}")
+        say(f"left alone: {reason}")
     total = f"{sum(each.size for each in listed) / 1e6:.1f} MB"
     again = command("gc", "--yes", folder=settings.runs)
-    print(f"freed: {total}" if arguments.yes else f"would free: {total}; delete with {again}")
+    say(f"freed: {total}" if arguments.yes else f"would free: {total}; delete with {again}")
     return 0
 
 

@@ -1,10 +1,10 @@
 """`kdagent import`: a run from somebody's file."""
 
-import json
 from argparse import ArgumentParser, Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import common
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -25,10 +25,10 @@ def run(arguments: Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     paths = archive.unpack(Path(arguments.file), folder)
     if arguments.json:
-        print(json.dumps({"schema": 1, "run": runs.read(paths)}))
+        say_json({"schema": 1, "run": runs.read(paths)})
     else:
         check = command("verify", paths.id, folder=folder)
-        print(f"imported {paths.id}; none of its code was run, and it has not been checked yet: {check}")
+        say(f"imported {paths.id}; none of its code was run, and it has not been checked yet: {check}")
     return 0
 
 

@@ -1,12 +1,12 @@
 """`kdagent lint`: contradictions in reported metrics; 1 when there are any."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import common, text
 from agent.errors import UsageError
+from agent.terminal import say, say_json
 
 if TYPE_CHECKING:
     from agent.plan.plan import Plan
@@ -32,11 +32,11 @@ def run(arguments: Namespace) -> int:
     described = [(each.name, dict(facts(each))) for each in evaluations]
     if arguments.json:
         known = [{"about": name, "facts": sentences} for name, sentences in described]
-        print(json.dumps({"schema": 1, "evaluations": known, "findings": [asdict(each) for each in found]}))
+        say_json({"schema": 1, "evaluations": known, "findings": [asdict(each) for each in found]})
     else:
         for name, sentences in described:
-            print("\n".join([name, *(f"  {fact:<9} {sentence}" for fact, sentence in sentences.items())]))
-        print("\n".join(f"{each.level} {each.about}: {each.message}" for each in found) or "nothing is wrong")
+            say(name, *(f"  {fact:<9} {sentence}" for fact, sentence in sentences.items()))
+        say(*[f"{each.level} {each.about}: {each.message}" for each in found] or ["nothing is wrong"])
     return int(any(each.level == "E" for each in found))
 
 

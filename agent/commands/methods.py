@@ -7,6 +7,7 @@ from typing import Any
 from agent.commands.command import Command
 from agent.commands.common import common
 from agent.errors import UsageError
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -23,15 +24,15 @@ def run(arguments: Namespace) -> int:
         name = _shown(arguments.words, [*found])
         found = {name: found[name] | {"settings": method_settings(name), "measured": _measured(name)}}
     if arguments.json:
-        print(json.dumps({"schema": 1, "methods": found}))
+        say_json({"schema": 1, "methods": found})
     elif arguments.words:
         from agent.render import render
 
-        print(render("methods/card.txt.j2", method=name, card=found[name]), end="")
+        say(*render("methods/card.txt.j2", method=name, card=found[name]).splitlines())
     else:
-        print("".join(f"{name:<14} {card['title']}\n" for name, card in found.items()), end="")
+        say(*(f"{name:<14} {card['title']}" for name, card in found.items()))
         show = command("methods", "show", "NAME")
-        print(f"`{show}`: formula, source, needs, cost, cautions, and what was measured here")
+        say(f"`{show}`: formula, source, needs, cost, cautions, and what was measured here")
     return 0
 
 

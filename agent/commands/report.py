@@ -1,12 +1,12 @@
 """`kdagent report`: render a run's report again from results.json."""
 
-import json
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import one_run
 from agent.errors import UsageError
+from agent.terminal import say, say_json
 
 if TYPE_CHECKING:
     from agent.record.paths import RunPaths
@@ -36,9 +36,9 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"run {paths.id} is {runs.read(paths)['status']}: it has no results yet", hint(paths))
     review.write(paths)
     if arguments.json:
-        print(json.dumps({"schema": 1, "run": paths.id, "report": str(paths.report)}))
+        say_json({"schema": 1, "run": paths.id, "report": str(paths.report)})
     else:
-        print(paths.report)
+        say(paths.report)
     return 0
 
 

@@ -1,12 +1,12 @@
 """`kdagent review`: show reviews of a plan or a report, make one, or amend a plan; 8 while a review is pending."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import one_run, setting, text
 from agent.errors import ReviewPending, UsageError
+from agent.terminal import say, say_json
 
 if TYPE_CHECKING:
     from agent import config
@@ -57,17 +57,16 @@ def _add(paths: "RunPaths", decision: "Decision", comment: str, author: str) -> 
 def _say_reviews(paths: "RunPaths", as_json: bool) -> None:
     from agent.record import runs
     from agent.results import review
-    from sandbox.printable import printable
 
     (about, _), pending, known = review.under_review(paths), not review.decided(paths), review.read(paths)
     if as_json:
         facts = {"run": runs.read(paths), "about": about, "pending": pending}
-        print(json.dumps({"schema": 1} | facts | {"reviews": [each.model_dump() for each in known]}))
+        say_json({"schema": 1} | facts | {"reviews": [each.model_dump() for each in known]})
         return
     for each in known:
         comment = " ".join(each.text.split())
-        print(printable(f"{each.time}  {each.about:<7}{each.decision:<8} {each.author}: {comment}"))
-    print(_review_next(paths, about, pending))
+        say(f"{each.time}  {each.about:<7}{each.decision:<8} {each.author}: {comment}")
+    say(_review_next(paths, about, pending))
 
 
 def _review_next(paths: "RunPaths", about: str, pending: bool) -> str:

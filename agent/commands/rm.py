@@ -1,11 +1,10 @@
 """`kdagent rm`: delete runs, after listing them."""
 
-import json
-import sys
 from argparse import ArgumentParser, Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import RUN, common
+from agent.terminal import complain, say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -23,11 +22,11 @@ def run(arguments: Namespace) -> int:
     folder = settings_of(arguments).runs
     found = list(dict.fromkeys(runs.find(folder, name) for name in arguments.run))
     if not arguments.yes:
-        print("\n".join(line(runs.listed(paths)) for paths in found), file=sys.stderr)
+        complain(*(line(runs.listed(paths)) for paths in found))
         confirm(f"delete {len(found)} of the runs in {folder}?", arguments.json)
     runs.remove(found)
     removed = [paths.id for paths in found]
-    print(json.dumps({"schema": 1, "removed": removed}) if arguments.json else f"removed: {', '.join(removed)}")
+    say_json({"schema": 1, "removed": removed}) if arguments.json else say(f"removed: {', '.join(removed)}")
     return 0
 
 

@@ -2,10 +2,10 @@
 
 import argparse
 import re
-import sys
 
 from agent.commands.command import Command
 from agent.commands.common import common, seconds, setting, tag, text
+from agent.terminal import complain
 from sandbox.isolation.names import ISOLATION
 
 EXAMPLES = """examples:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     foreseen = refuse_early(options, settings)
     paths = runs.create(settings.runs, options.idea, options.to_json(), tags=dict.fromkeys(arguments.tag))
     if (last := next(runs.every(settings.runs))) != paths:
-        print(f"kdagent: this clock is behind that of {last.id}: @last names that run, not {paths.id}", file=sys.stderr)
+        complain(f"kdagent: this clock is behind that of {last.id}: @last names that run, not {paths.id}")
     return Session(paths, options, settings, arguments.json, *foreseen).go()
 
 

@@ -1,11 +1,11 @@
 """`kdagent runs`: list the runs."""
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import common, seconds, text
+from agent.terminal import say, say_json
 
 if TYPE_CHECKING:
     from agent.record.runs import RunInfo
@@ -46,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     known = [runs.listed(paths) for paths in runs.every(folder)]
     found = [record for record in known if _wanted(record, arguments)]
     if arguments.json:
-        print(json.dumps({"schema": 1, "runs": found}))
+        say_json({"schema": 1, "runs": found})
         return 0
     for record in found:
-        print(line(record))
+        say(line(record))
     if not found:
         start = command("run", "efficient KD for small models", "--yes", folder=folder)
-        print(f"no run matches ({len(known)} in all)" if known else f"no runs yet; start one: {start}")
+        say(f"no run matches ({len(known)} in all)" if known else f"no runs yet; start one: {start}")
     return 0
 
 
@@ -70,12 +70,9 @@ def _wanted(record: "RunInfo", arguments: argparse.Namespace) -> bool:
 
 def line(record: "RunInfo") -> str:
     """A run on one line; of an imported one anybody may have written it."""
-    from sandbox.printable import printable
-
     marks = [f"#{tag}" for tag in record.get("tags", ())] + ["(imported)"] * ("imported" in record)
     idea = str(record["options"].get("idea", ""))[:60]
-    shown = f"{record['id']}  {record['status']:<16}{record.get('verdict', ''):<14}{' '.join([idea, *marks])}"
-    return shown if shown.isprintable() else printable(shown)
+    return f"{record['id']}  {record['status']:<16}{record.get('verdict', ''):<14}{' '.join([idea, *marks])}"
 
 
 COMMAND = Command("list the runs", arguments, run)

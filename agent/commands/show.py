@@ -1,15 +1,13 @@
 """`kdagent show`: the plan and the results of a run."""
 
-import json
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from agent.commands.command import Command
 from agent.commands.common import one_run
+from agent.terminal import say, say_json, screen
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from agent.record.paths import RunPaths
     from agent.record.runs import RunInfo
     from agent.results.schema import Results
@@ -26,47 +24,30 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         known = {"plan": plan, "results": results}
         dumped = {name: found and found.model_dump(mode="json", by_alias=True) for name, found in known.items()}
-        print(json.dumps({"schema": 1, "run": record} | dumped))
+        say_json({"schema": 1, "run": record} | dumped)
     else:
         _show(paths, record, results)
     return 0
 
 
 def _show(paths: "RunPaths", record: "RunInfo", results: "Results | None") -> None:
-    from rich.console import Console
-
     from agent.plan.read import plan_of
-    from agent.plan.table import plan_table, say
+    from agent.plan.table import plan_table
     from agent.record.prepared import read_facts
+    from agent.results.table import scores_tables
 
-    console = Console()
+    console = screen()
     reason = f" ({record['reason']})" if record.get("reason") else ""
-    say(console, f"run {paths.id}: {record['status']}{reason}\nidea: {record['options']['idea']}")
+    say(f"run {paths.id}: {record['status']}{reason}", f"idea: {record['options'].get('idea', '')}")
     if imported := record.get("imported"):
-        say(console, f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
+        say(f"imported {imported['time']} from an archive of sha256 {imported['archive']}")
     if plan := plan_of(paths):
         plan_table(console, plan, read_facts(paths))
     if results:
-        _scores(console, results)
-        say(console, f"\n{results.verdict}: {results.conclusion}\nreport: {paths.report}")
-
-
-def _scores(console: "Console", results: "Results") -> None:
-    from rich.table import Table
-
-    from agent.plan.table import plain
-
-    metric = results.plan.primary_metric
-    for track in results.tracks:
-        title = plain(f"\n{track.name}: {metric} on the test rows")
-        table = Table("arm", "mean", "sd", "n", title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        table.add_row("teacher", f"{track.teacher_scores[metric]:.4f}", "", "1")
-        if track.assistant:
-            table.add_row("assistant", f"{track.assistant.scores[metric]:.4f}", "", "1")
-        for arm in track.arms:
-            if summary := arm.summaries.get(metric):
-                table.add_row(plain(arm.name), f"{summary.mean:.4f}", f"{summary.sd or 0:.4f}", str(summary.n))
-        console.print(table)
+        for table in scores_tables(results):
+            say("")
+            console.print(table)
+        say("", f"{results.verdict}: {results.conclusion}", f"report: {paths.report}")
 
 
 COMMAND = Command("show a run's plan and results", one_run, run)

@@ -1,10 +1,10 @@
 """`kdagent tag`: tag a run, or remove tags from it."""
 
-import json
 from argparse import ArgumentParser, Namespace
 
 from agent.commands import common
 from agent.commands.command import Command
+from agent.terminal import say, say_json
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> int:
         kept = [name for name in had if name not in arguments.tag]
         runs.update(paths, tags=kept if arguments.remove else list(dict.fromkeys([*had, *arguments.tag])))
     record = runs.read(paths)
-    print(json.dumps({"schema": 1, "run": record}) if arguments.json else line(record))
+    say_json({"schema": 1, "run": record}) if arguments.json else say(line(record))
     return 0
 
 

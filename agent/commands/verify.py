@@ -1,11 +1,11 @@
 """`kdagent verify`: check a run, or a copy of its folder anywhere, against its own record; 1 when something differs."""
 
-import json
 from argparse import Namespace
 
 from agent.commands.command import Command
 from agent.commands.common import one_run
 from agent.errors import UsageError
+from agent.terminal import say, say_json
 
 
 def run(arguments: Namespace) -> int:
@@ -16,7 +16,6 @@ def run(arguments: Namespace) -> int:
     from agent.recheck.verify import verify
     from agent.record import runs
     from agent.record.paths import RunPaths
-    from sandbox.printable import printable
 
     copied = Path(arguments.run).absolute()
     paths = (
@@ -26,10 +25,9 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"run {paths.id} is in use by another kdagent process", "wait for it, or stop it first")
     found = verify(paths)
     if arguments.json:
-        print(json.dumps({"schema": 1, "verified": not found.findings} | asdict(found)))
+        say_json({"schema": 1, "verified": not found.findings} | asdict(found))
     else:
-        for line in (*found.findings, *(f"not checked: {note}" for note in found.notes), found.verdict):
-            print(printable(str(line)))
+        say(*found.findings, *(f"not checked: {note}" for note in found.notes), found.verdict)
     return int(bool(found.findings))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from agent.record.clock import Clock
+from agent.terminal import cell, tell
 
 HEARTBEAT = 30.0  # seconds between two lines where nobody watches
 TAIL = 4096  # bytes of a trace that are read; its writer is not trusted to keep lines short
@@ -43,15 +43,15 @@ class Progress:
             done.set()
             shower.join()
             if not self.quiet:
-                self.console.print(f"{name}: {time.monotonic() - started:.1f} s", highlight=False, markup=False)
+                tell(self.console, f"{name}: {time.monotonic() - started:.1f} s")
 
     def watch(self, track: str, folder: Path, trials: int) -> None:
         """Follow the traces that `trials` trials write under `folder`."""
         self._watched.setdefault(track, []).append((folder, trials))
 
-    def say(self, text: str) -> None:
+    def say(self, *lines: str) -> None:
         if not self.quiet:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            tell(self.console, *lines)
 
     def _show(self, name: str, started: float, done: threading.Event) -> None:
         if self.quiet:
@@ -70,7 +70,7 @@ class Progress:
         for heading in ("track", "trial", "step", "loss", "left"):
             table.add_column(heading)
         for row in self._rows():
-            table.add_row(*map(Text, row))  # no markup: a trial names its own folders
+            table.add_row(*map(cell, row))  # a trial names its own folders
         return table
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -88,7 +88,6 @@ class Progress:
         step, of, seconds = line.get("step", 0), line.get("of", 0), line.get("seconds", 0.0)
         left = seconds / step * of * (trials - finished) - seconds if step else 0.0
         trial = f"{where.parent} seed {where.name}" if where.parts else "teacher"
-        trial = "".join(sign if sign.isprintable() else "?" for sign in trial)
         return (
             track,
             f"{trial} ({finished} of {trials} done)",

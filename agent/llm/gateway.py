@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from agent.errors import AgentError, BudgetError, CredentialsError, ModelError, ReplyError, UsageError
 from agent.llm.conversation import Conversation, Message, Reply, Request
+from sandbox.printable import printable_lines
 
 if TYPE_CHECKING:
     from openai import APIError
@@ -90,7 +91,7 @@ class Gateway:
             try:
                 return parse(_whole(reply))
             except ReplyError as error:
-                reason = "\n".join(filter(None, [error.message, error.hint]))
+                reason = printable_lines("\n".join(filter(None, [error.message, error.hint])))
                 thread += [Message("assistant", reply.text), Message("user", reason)]
         failure = f"{purpose}: no usable reply in {rounds} rounds; finally: {' '.join(reason.split())}"
         self.conversation.spoiled(self._request(purpose, messages), failure)

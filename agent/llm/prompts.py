@@ -43,10 +43,12 @@ def plan_text(idea: str, facts: Mapping[str, Any]) -> str:
 
 
 def edit_prompt(plan: Plan, source: str, attempt: int, tried: Sequence[Tried], problem: str = "") -> list[Message]:
-    """Asks for an edit of `source`; `problem` is why the last one of this attempt could not train."""
+    """Asks for an edit of `source`; `problem` is why the last one of this attempt could not train: a traceback, or
+    findings, which quote the edit."""
     text = render(
         "prompts/edit.md.j2",
         plan=plan,
+        prose=f"{plan.title}\n\nObjective: {plan.objective}\nHypothesis: {plan.hypothesis}",
         method=plan.tracks[0].method,
         compiled=any(track.training.compiled for track in plan.tracks),
         stated=tuple(shared()),

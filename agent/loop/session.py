@@ -1,6 +1,5 @@
 """A run driven to its next stop: locked by one process, stoppable, with a true status whatever happens."""
 
-import json
 import signal
 import sys
 import threading
@@ -34,6 +33,7 @@ from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from agent.record.printed import command
 from agent.results.read import results_of
+from agent.terminal import ask, say, say_json, screen
 from sandbox.errors import KdagentError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Session:
         if not self.as_json and sys.stdin and sys.stdin.isatty():
             # Ctrl-C ends it at once: nothing runs that would have to stop first
             with _on_signal(signal.default_int_handler), suppress(EOFError):
-                answer = input("train this plan? [y/N] ").strip().lower()
+                answer = ask("train this plan? [y/N] ").strip().lower()
         if answer in ("y", "yes"):
             return "at the terminal"
         raise ReviewPending("the plan waits for approval")
@@ -168,9 +168,9 @@ class Session:
         progress, budget = console_progress(self.as_json, clock), self._budget()
         backend = self.backend or choose(self.options.isolation)
         weak = "" if backend.level else " (edited code runs with your rights: it can reach files and network)"
-        gaps = "".join(f"\n  not covered: {gap}" for gap in backend.not_protected)
-        known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}{gaps}"
-        progress.say(f"run {self.paths.id}\nisolation: {known}")
+        gaps = [f"  not covered: {gap}" for gap in backend.not_protected]
+        known = f"{backend.name}, level {backend.level}, self-test {backend.selftest}{weak}"
+        progress.say(f"run {self.paths.id}", f"isolation: {known}", *gaps)
         store = None if self.options.replay else TrialStore(self.settings.cache / "trials", self.paths.id)
         runner = Runner(self.paths, self.settings, backend, progress, cancelled, budget.seconds)
         gateway = Gateway(self.source, Conversation(self.paths.conversation), budget.tokens)
@@ -202,24 +202,22 @@ class Session:
         if self.as_json:
             said = results.model_dump(mode="json", by_alias=True) if results else None
             known = {"run": runs.read(self.paths), "report": str(self.paths.report), "results": said}
-            print(json.dumps({"schema": 1} | known))
+            say_json({"schema": 1} | known)
             return
         if note:
-            print(note)
+            say(note)
         if results:
-            print(f"\n{results.verdict}: {results.conclusion}")
+            say("", f"{results.verdict}: {results.conclusion}")
             if checks := results.on_its_word:
-                print(f"on the word of the process that trained: {len(checks)} checks ({', '.join(checks)})")
-        print(f"run: {self.paths.id}")
-        print(f"report: {self.paths.report}" if self.paths.report.exists() else f"plan: {self.paths.plan}")
+                say(f"on the word of the process that trained: {len(checks)} checks ({', '.join(checks)})")
+        say(f"run: {self.paths.id}")
+        say(f"report: {self.paths.report}" if self.paths.report.exists() else f"plan: {self.paths.plan}")
 
 
 def console_progress(quiet: bool, clock: Clock) -> "Progress":
-    from rich.console import Console
-
     from agent.jobs.progress import Progress
 
-    return Progress(Console(stderr=quiet), clock, quiet=quiet)
+    return Progress(screen(error=quiet), clock, quiet=quiet)
 
 
 @contextmanager

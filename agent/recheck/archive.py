@@ -25,24 +25,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import GzipFile
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from agent import __version__
 from agent.errors import DataError, UsageError
 from agent.frozen import Record
-from agent.plan.defaults import check_idea
-from agent.plan.options import Options
-from agent.plan.read import plan_of
+from agent.recheck import readable
 from agent.recheck.bundle import Bundled
 from agent.record import runs
 from agent.record.events import EventLog, now
 from agent.record.files import file_hash
-from agent.record.paths import RunPaths
+from agent.record.paths import STEP, RunPaths
 from agent.record.prepared import Prepared, read_facts
-from agent.results import review
-from agent.results.read import results_of
 from sandbox.errors import WorkspaceError
 from sandbox.folder import measure, remove
 
@@ -63,8 +59,6 @@ SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".log", ".safetensors", ".h
 """Suffixes of the files of a record; none of them is ever unpickled or run."""
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]{0,127}"
 """The name of a run."""
-STEP = r"\w[\w.+=,@-]{0,127}"
-"""One step of a path in it: a track is called as the user's file is, in the letters of any language."""
 MOST_MANIFEST = 32 << 20
 MOST_FILES = 100_000
 MOST_BYTES = 64 << 30
@@ -157,7 +151,7 @@ def _revisions(paths: RunPaths) -> dict[str, dict[str, str]]:
     trained = [event["data"]["weights"] for event in EventLog(paths.events).read() if event["kind"] == "teachers"]
     for track, known in _prepared(paths).items():
         data = {key: str(getattr(known, key)) for key in ("source", "revision", "hash", "encoded")}
-        models = {f"{who}_revision": str(model.spec["revision"]) for who, model in known.models.items()}
+        models = {f"{who}_revision": str(model.spec.get("revision", "")) for who, model in known.models.items()}
         teacher = {"teacher_weights": trained[-1].get(track, "")} if trained else {}
         found[track] = data | models | teacher
     return found
@@ -204,7 +198,7 @@ def unpack(file: Path, folder: Path) -> RunPaths:
                 manifest = _read_manifest(stream, folder)
                 _extract(stream, manifest, part.folder)
             _build_repository(part)
-            _check_record(part, manifest.run)
+            readable.check(part, manifest.run)
         runs.update(part, imported={"time": now(), "archive": file_hash(file)})
         part.folder.chmod(0o755)
         return _place(part, folder / manifest.run)
@@ -342,23 +336,6 @@ def _build_repository(part: RunPaths) -> None:
     if bundle.exists():
         Bundled.unbundle(bundle, part.repository)
         bundle.unlink()
-
-
-def _check_record(part: RunPaths, name: str) -> None:
-    """Raises DataError unless the commands that look at runs can open it."""
-    try:
-        record = runs.read(part)
-        options = Options.from_json(record["options"])
-        same = check_idea(options.idea) == options.idea and record["id"] == name
-        if not same or record["status"] not in get_args(runs.RunStatus):
-            raise DataError("its run.json is not that of this run")
-    except UsageError as error:
-        raise DataError(f"its run.json cannot be used: {error.message}", error.hint) from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"its run.json cannot be used: {error!r}") from error
-    plan_of(part), results_of(part), review.read(part)
-    if part.facts.exists():
-        read_facts(part)
 
 
 def _place(part: RunPaths, target: Path) -> RunPaths:

@@ -17,6 +17,7 @@ from agent.results.compare import compare, judge
 from agent.results.conclude import difference
 from agent.results.read import results_of
 from agent.results.report import show
+from agent.results.run_record import tensor
 from agent.results.schema import Comparison, Results
 from agent.results.score import Scores, score
 
@@ -215,11 +216,9 @@ def _logits(paths: RunPaths, attempt: int, track: str, seed: int) -> Any:
 
 
 def _scores(paths: RunPaths, plan: Plan, results: Results | None, track: str) -> list[Scores]:
-    from safetensors.numpy import load_file
-
-    labels = load_file(paths.label_file(track, "test"))["labels"]
+    labels = tensor(paths.label_file(track, "test"), "labels")
     files = (_logits(paths, _kept(results), track, seed) for seed in plan.seeds)
-    return [score(load_file(path)["logits"], labels) for path in files]
+    return [score(tensor(path, "logits"), labels) for path in files]
 
 
 def _dumped(comparisons: tuple[Comparison, ...]) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ class RecordedJobs:
         made = dict[str, str]()
         for event in self._events("workspace", "attempt"):
             data = event["data"]
-            made |= data.get("commits") or {attempt_name(data["number"]): data["commit"]}
+            made |= data.get("commits") or {attempt_name(data.get("number", 0)): data.get("commit", "")}
         if made.get(arm.name) != arm.commit:
             raise DriftError(
                 f"{arm.name} is commit {arm.commit[:12]}, the record has {made.get(arm.name, 'none')[:12]}"

@@ -33,8 +33,8 @@ from agent.results import review
 from agent.results.derive import code_hash
 from agent.results.read import results_of
 from agent.results.report import escaped, render_report, show
+from agent.terminal import say, say_json
 from sandbox.folder import remove
-from sandbox.printable import printable
 
 if TYPE_CHECKING:
     import threading
@@ -203,10 +203,10 @@ def _kept(made: Replay) -> Iterator[None]:
 def compared(made: Session, found: Likeness) -> int:
     keep(made.paths, found)
     if made.as_json:
-        print(found.model_dump_json(by_alias=True))
+        say_json(found.model_dump(mode="json", by_alias=True))
     else:
-        print(printable(f"replay of {found.original}, level {found.level}: {word(found)}. {found.reason}"))
-        print(f"replay report: {made.paths.replay_report}")
+        say(f"replay of {found.original}, level {found.level}: {word(found)}. {found.reason}")
+        say(f"replay report: {made.paths.replay_report}")
     return found.exit_code
 
 

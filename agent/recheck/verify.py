@@ -23,7 +23,7 @@ from agent.errors import DataError, UsageError
 from agent.figures import count
 from agent.recheck import audit
 from agent.recheck.audit import Discrepancy
-from agent.record import hashes, runs
+from agent.record import hashes, runs, shapes
 from agent.record.events import SCHEMA, Event, event_hash, event_line
 from agent.record.paths import RunPaths
 from agent.record.runs import RunInfo
@@ -166,6 +166,8 @@ def _event(line: bytes, before: list[Event]) -> tuple[Event, tuple[str, str] | N
             return event, (f"{wrong} {event[wrong]}", f"{due[wrong]}, which follows from its content")
         if event_line(event) != line + b"\n" or not isinstance(event["data"], dict):
             return event, ("a different spelling of the event", event_line(event).decode()[:80])
+        if event.get("schema") == SCHEMA and (problem := shapes.problem(event)):
+            return event, (f"an event that {problem}"[:200], "an event")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Event(schema=0, seq=0, time="", kind="", data={}, previous="", hash=""), ("not an event", "an event")
     return event, None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from agent.errors import DataError
+from agent.record import shapes
 
 SCHEMA = 2
 Kind = Literal[
@@ -93,12 +94,16 @@ class EventLog:
 def parse(line: bytes, where: str) -> Event:
     """The event of a line. Raises DataError."""
     try:
-        found = json.loads(line)
+        found, why = json.loads(line), ""
     except ValueError:
-        found = None
+        found, why = None, ""
+    except RecursionError as error:
+        found, why = None, f": {error}"
     keys = {"schema", "seq", "kind", "data", "previous", "hash"}
     if not isinstance(found, dict) or not found.keys() >= keys or not isinstance(found["data"], dict):
-        raise DataError(f"{where} is not a valid event", "the file was changed by hand: restore it")
+        raise DataError(f"{where} is not a valid event{why}", "the file was changed by hand: restore it")
+    if wrong := shapes.problem(found):
+        raise DataError(f"{where} is not a valid event: {wrong}", "the file was changed by hand: restore it")
     event: Event = found  # type: ignore[assignment]  # its shape was looked at above
     if event["schema"] not in (1, SCHEMA):
         raise DataError(f"{where} has schema {event['schema']}, known are 1 and {SCHEMA}", "use a newer kdagent")

@@ -1,7 +1,20 @@
 """Every file of a run, by name. Nobody else joins strings."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from agent.errors import DataError
+
+STEP = r"\w[\w.+=,@-]{0,127}"
+"""One step of a path in a run: a track is called as the user's file is, in the letters of any language."""
+
+
+def step(name: str) -> str:
+    """A name that a record gives, as part of a path. Raises DataError for one that could lead elsewhere."""
+    if not re.fullmatch(STEP, name):
+        raise DataError(f"{name!r:.80} cannot be the name of a file", "the record was changed: restore it")
+    return name
 
 
 class Inside:
@@ -55,29 +68,29 @@ class RunPaths:
 
     def data(self, track: str) -> Path:
         """The prepared rows, where an archive brought them."""
-        return self.folder / "data" / track
+        return self.folder / "data" / step(track)
 
     def label_file(self, track: str, split: str) -> Path:
-        return self.labels / track / f"{split}.safetensors"
+        return self.labels / step(track) / f"{split}.safetensors"
 
     def trial(self, arm: str, track: str, seed: int) -> Path:
-        return self.folder / "trials" / arm / track / str(seed)
+        return self.folder / "trials" / step(arm) / step(track) / str(seed)
 
     def probe(self, arm: str, track: str) -> Path:
         """What shuffling the teacher's outputs changed in a few steps of an arm."""
-        return self.folder / "trials" / arm / track / "probe.json"
+        return self.folder / "trials" / step(arm) / step(track) / "probe.json"
 
     def outcome(self, job: str) -> Path:
         """How a process ended: status, seconds, memory."""
-        return self.jobs / job / "outcome.json"
+        return self.jobs / step(job) / "outcome.json"
 
     def teacher(self, track: str) -> Path:
         """The teacher's trace and predictions; its weights stay in the cache."""
-        return self.folder / "trials" / "teacher" / track
+        return self.folder / "trials" / "teacher" / step(track)
 
     def assistant(self, track: str) -> Path:
         """The same of the assistant that stands between teacher and student, where there is one."""
-        return self.folder / "trials" / "assistant" / track
+        return self.folder / "trials" / "assistant" / step(track)
 
 
 def attempt_name(attempt: int) -> str:

@@ -138,5 +138,5 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {where}: {first['msg']}", "restore the file") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing", "restore the file") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error!r:.200}", "restore the file") from error

@@ -21,12 +21,21 @@ from agent.record.files import write_whole
 from agent.record.paths import RunPaths
 from agent.record.printed import command
 from sandbox.folder import remove as remove_folder
+from sandbox.schema import holding, integer, items, text
 
 RunStatus = Literal["planned", "awaiting_review", "running", "succeeded", "partial", "failed", "cancelled"]
 ENDED: dict[str, RunStatus] = {"complete": "succeeded", "partial": "partial", "failed": "failed"}
 """Status in results.json of a run that came to its end → status in run.json."""
 LEAST_FREE = 512 << 20  # bytes; less than this and a run would die half way
-SHAPE = {"id": str, "status": str, "created": str, "options": dict, "verdict": str, "tags": list, "tracks": list}
+SHAPE = holding(
+    {
+        "schema": integer(1, 1),
+        **dict.fromkeys(("id", "status", "created", "reason?", "parent?", "verdict?"), text(1 << 20)),
+        **dict.fromkeys(("tags?", "tracks?"), items(text(1 << 10), 10_000)),
+        "options": holding({}),
+        "imported?": holding({"time": text(100), "archive": text(100)}),
+    }
+)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
 
@@ -111,8 +120,7 @@ def read(paths: RunPaths) -> RunInfo:
     """run.json. Raises UsageError when this version cannot read it."""
     try:
         record: RunInfo = json.loads(paths.run.read_text())
-        shaped = all(isinstance(record.get(name, kind()), kind) for name, kind in SHAPE.items())
-        if record["schema"] == 1 and shaped and record.keys() >= {"id", "status", "options", "created"}:
+        if not SHAPE(record):
             return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PermissionError, FileNotFoundError):
         pass

@@ -12,7 +12,9 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from agent.errors import UsageError
+from pydantic import ValidationError
+
+from agent.errors import DataError, UsageError
 from agent.plan.plan import Plan
 from agent.plan.proposal import Proposal
 from agent.plan.read import plan_of
@@ -29,7 +31,11 @@ from agent.results.schema import LONGEST, About, Decision, Review, Reviews
 def read(paths: RunPaths) -> tuple[Review, ...]:
     """Every review, in order."""
     said = (event["data"] for event in EventLog(paths.events).read() if event["kind"] == "reviewed")
-    return tuple(Review(**{name: data[name] for name in Review.model_fields}) for data in said)
+    try:
+        return tuple(Review(**{name: data[name] for name in Review.model_fields}) for data in said)
+    except ValidationError as error:
+        problem = f"{paths.events} has a review that cannot be read: {error.errors()[0]['msg']}"
+        raise DataError(problem, "restore the file") from error
 
 
 def add(paths: RunPaths, decision: Decision, text: str, author: str) -> Review:

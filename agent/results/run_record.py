@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from agent.errors import DataError
 from agent.plan.options import Options
 from agent.plan.plan import Plan, Track
 from agent.record import runs
@@ -103,9 +104,14 @@ class RunRecord:
 
 
 def tensor(path: Path, name: str) -> Any:
+    """Raises DataError for a file that has none of that name."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return load_file(path)[name]
+    try:
+        return load_file(path)[name]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: it has no {name}: {error}", "restore the file") from error
 
 
 def shape(path: Path, name: str) -> tuple[int, ...]:

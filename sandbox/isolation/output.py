@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import BinaryIO
 
-from sandbox.printable import printable
+from sandbox.printable import printable_lines
 
 _TAIL_LINES = 40
 _TAIL_BYTES = 16 << 10
@@ -72,4 +72,4 @@ def _tail(log: BinaryIO) -> str:
     """The last lines that are not empty."""
     log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
     lines = [line for line in re.split(r"[\r\n]+", log.read().decode(errors="replace")) if line]
-    return "\n".join(map(printable, lines[-_TAIL_LINES:]))
+    return printable_lines("\n".join(lines[-_TAIL_LINES:]))

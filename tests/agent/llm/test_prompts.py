@@ -18,7 +18,7 @@ from agent import config
 from agent.jobs.pilot import without_paths
 from agent.jobs.runner import Runner
 from agent.llm.conversation import Conversation, Request
-from agent.llm.prompts import Tried, edit_prompt, plan_prompt
+from agent.llm.prompts import Tried, edit_prompt, plan_prompt, plan_text
 from agent.llm.recipes import Recipes
 from agent.llm.reply import parse_proposal
 from agent.loop.context import Context
@@ -93,6 +93,31 @@ def test_a_crash_reads_the_same_wherever_it_happened(tmp_path: Path, name: str) 
     assert 'File "train.py", line 5, in train' in said
     assert 'File "json/__init__.py"' in said
     assert str(tmp_path) not in said and sys.prefix not in said
+
+
+HOSTILE = st.text(st.sampled_from("`~#>- \n\r\t\x1b\x9b\x7f\u202e\u2066\u200b\u2028ab"), max_size=30).map("Q{}Q".format)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(problem=HOSTILE, prose=HOSTILE, source=HOSTILE)
+def test_foreign_text_stands_between_fences_that_it_cannot_close(
+    tmp_path: Path, problem: str, prose: str, source: str
+) -> None:
+    wanted = context(tmp_path, "soft labels").options
+    plan = freeze(planner.draft(wanted), wanted, proposal(), {})
+    plan = plan.model_copy(update=dict.fromkeys(("idea", "title", "objective", "hypothesis"), prose))
+    asked = edit_prompt(plan, source, 2, [Tried(1, "rejected", None)], problem)[1].content
+    asked += plan_text(prose, {"tracks": [prose], prose: 1})
+    assert all(sign.isprintable() or sign in "\n\t" for sign in asked)
+    fence, outside = "", list[str]()
+    for line in asked.split("\n"):
+        ticks = re.fullmatch(r" {0,3}(`{3,})(.*)", line)
+        if not fence:
+            outside.append(line)
+            fence = ticks[1] if ticks else ""
+        elif ticks and not ticks[2].strip() and len(ticks[1]) >= len(fence):
+            fence = ""
+    assert not fence and "Q" not in "".join(outside).replace("REQUEST", "")
 
 
 @pytest.mark.slow

@@ -205,7 +205,10 @@ def test_earlier_attempts_are_in_the_edit_prompt():
     prompt = edit_prompt(plan, "pass", 3, tried)[1].content
     assert "- attempt 1: refused: it imports os\n- attempt 2: kept; score on the dev rows 0.91\n" in prompt
     again = edit_prompt(plan, "pass", 3, tried, "train.py:1: nothing is trained")[1].content
-    assert "0.91\n- attempt 3: failed before it could train:\ntrain.py:1: nothing is trained\n\n# Your task" in again
+    assert (
+        "0.91\n- attempt 3: failed before it could train:\n\n```\ntrain.py:1: nothing is trained\n```\n\n# Your"
+        in again
+    )
     assert "# Earlier attempts" not in edit_prompt(plan, "pass", 1, [])[1].content
 
 
