@@ -38,7 +38,7 @@ KINDS: Mapping[str, Mapping[str, Check]] = {
     "made again": {"what": WORD},
     "stopped": {"status": WORD, "reason": WORD},
     "resumed": {"altered": items(WORD, MOST)},
-    "measured": {"code?": WORD, "training_code?": WORD, "results?": integer(1, 2)},
+    "measured": {"code?": WORD, "training_code?": WORD, "results?": COUNT},
 }
 
 
