@@ -1,5 +1,6 @@
 """A quick part of the campaign, on a recorded run that needs no training."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,17 @@ from agent.recheck.archive import export
 from tests.campaigns.archives import commands
 from tests.campaigns.archives.__main__ import looked_at, mutated
 from tests.campaigns.archives.floods import fields, flooded
-from tests.campaigns.archives.mutations import CHARACTERS, EVERYTHING, Content, read
+from tests.campaigns.archives.mutations import (
+    CHARACTERS,
+    EVERYTHING,
+    Content,
+    Place,
+    parsed,
+    read,
+    sealed,
+    without,
+    written,
+)
 from tests.campaigns.records.__main__ import PLAYED
 from tests.campaigns.records.record import unpack
 
@@ -45,6 +56,28 @@ def test_half_a_character_is_refused_in_one_line(honest: tuple[str, Content], tm
     seen = commands.Seen()
     assert not looked_at(seen, run, flooded(content, CHARACTERS["half a character"]), tmp_path / "here")
     assert (seen.tracebacks, seen.raw) == ([], {}) and seen.said[0].startswith("kdagent: ")
+
+
+ODD = {
+    "facts.json": [("tracks", "digits", "models"), ("tracks", "digits", "rows"), ("warnings",), ("tracks", "digits")],
+    "plan.json": [("provenance", "tracks.digits.training.epochs"), ("tracks", 0, "task")],
+    "results.json": [("tracks", 0, "arms", 0, "summaries", "accuracy"), ("tracks", 0, "teacher_scores", "f1")],
+    "run.json": [("options", "tasks"), ("created",), ("status",)],
+    "events.jsonl": [(1, "data", "author"), (3, "data", "weights"), (0, "data")],
+}
+"""File → the path of a value that some command cannot do without."""
+
+
+@pytest.mark.parametrize(("file", "place"), [(file, place) for file, places in ODD.items() for place in places])
+def test_file_that_a_command_could_not_read_is_refused_by_its_name(
+    file: str, place: Place, honest: tuple[str, Content], tmp_path: Path
+) -> None:
+    run, content = honest
+    changed = sealed(content | {file: written(without(parsed(content[file], file), place), file)})
+    seen = commands.Seen()
+    assert not looked_at(seen, run, changed, tmp_path / "here")
+    assert (seen.tracebacks, seen.raw) == ([], {})
+    assert re.match(rf"kdagent: \S+: its ({file}|plan\.json) ", seen.said[0]) and seen.said[0].count("kdagent") == 1
 
 
 @pytest.mark.long
