@@ -14,7 +14,7 @@ ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
   $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)): known are $(KNOWN))
 endif
 
-.PHONY: install run test quick check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test troubles clean
+.PHONY: install run test quick check bench bench-whole bench-precision bench-compile bench-scaling probes isolation-cost cheats effects recorded examples demo-spread mutation-test replay-test kill-test troubles archive-test clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml
@@ -85,6 +85,9 @@ troubles: install # runs killed at random moments, and stopped, damaged and tidi
 
 kill-test: install # a run killed at every event and inside every long step, and resumed to the same end
 	$(BIN)/python -m tests.campaigns.kill $(WRITE)
+
+archive-test: install # archives of a finished run changed by somebody hostile, imported and read by every command: RUN=folder
+	$(BIN)/python -m tests.campaigns.archives $(RUN)
 
 check: install
 	$(BIN)/ruff check .
