@@ -7,7 +7,7 @@ ARGS ?=
 BIN := .venv/bin
 QUICK := tests/agent/cache tests/agent/llm tests/agent/metrics tests/agent/plan tests/agent/record tests/agent/results tests/sandbox/checks tests/test_words.py
 
-KNOWN := IDEA ARGS DATA WRITE WORN PYTHON HOME SHELL OMP_NUM_THREADS OPENAI_API_KEY XDG_CACHE_HOME KDAGENT_API_KEY \
+KNOWN := IDEA ARGS DATA RUN WRITE WORN PYTHON HOME SHELL OMP_NUM_THREADS OPENAI_API_KEY XDG_CACHE_HOME KDAGENT_API_KEY \
   KDAGENT_BASE_URL KDAGENT_CACHE KDAGENT_MODEL KDAGENT_RUNS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
