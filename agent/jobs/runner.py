@@ -158,12 +158,17 @@ class Runner:
             raise DataError(left["message"], left.get("hint", ""))
         if "No space left on device" in outcome.tail:
             raise DataError(f"disk full: {process} could not write its files", "free some space and resume the run")
-        if outcome.status == "timeout" and self.remaining <= 0:
+        if outcome.status == "timeout":
+            self.check_time()
+        last = outcome.tail.strip().splitlines()[-1:] or ["it printed nothing"]
+        raise TrainingError(f"{process} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
+
+    def check_time(self) -> None:
+        """Raises OutOfTime where the run's budget is spent: what cannot be compared without is not begun then."""
+        if self.remaining <= 0:
             problem = f"time budget: {self.progress.clock.spent:.0f} s are spent, {self.seconds:g} s were planned"
             more = command("review", self.paths.id, "--edit", "budget.seconds=N", folder=self.paths.folder.parent)
             raise OutOfTime(problem, f"allow more in a new plan: {more}")
-        last = outcome.tail.strip().splitlines()[-1:] or ["it printed nothing"]
-        raise TrainingError(f"{process} ended with {outcome.status}: {last[0][:300]}", f"the whole log: {outcome.log}")
 
     def check_space(self, what: str) -> None:
         """After a process found no space: raises DataError where that is the machine's doing, not its own."""

@@ -119,6 +119,8 @@ class Trials:
     def _train(self, name: str, shards: list[Shard], inputs: Inputs) -> None:
         """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps. Those that
         somebody else killed are trained again as they were."""
+        if all(arm.ours for shard in shards for arm, _ in shard.work):
+            self.runner.check_time()
         out = self.runner.paths.scratch / name
         jobs = [shard_job(self.runner.paths, name, shard, inputs, out) for shard in shards]
         if out.exists() and self._same_jobs(name, [job.model_dump(mode="json") for job in jobs]):

@@ -63,15 +63,14 @@ class Trace:
 
 
 class Forwards:
-    """Counts what a student is shown while it trains, and whatever else it might learn from or count into its
-    statistics."""
+    """Counts what a student is shown while it trains."""
 
     def __init__(self, student: nn.Module) -> None:
         self.calls = self.rows = 0
         student.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, student: nn.Module, args: tuple, kwargs: dict) -> None:
-        if student.training or torch.is_grad_enabled():
+        if student.training:
             batch = next(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
             self.calls, self.rows = self.calls + 1, self.rows + len(batch)
 

@@ -163,7 +163,9 @@ def test_replay_that_takes_seconds_is_not_resumed(kdagent: Kdagent, original: Ru
 
 
 def test_imported_run_is_trained_only_when_that_is_asked_for(kdagent: Kdagent, original: RunPaths) -> None:
-    record = json.loads(original.run.read_text()) | {"imported": "2026-01-01T00:00:00+00:00"}
+    record = json.loads(original.run.read_text()) | {
+        "imported": {"time": "2026-01-01T00:00:00+00:00", "archive": "0" * 64}
+    }
     original.run.write_text(json.dumps(record, indent=1))
     said = kdagent("replay", original.id)
     assert said.code == 2 and "was imported, and level full runs its train.py" in said.err

@@ -310,10 +310,10 @@ def test_commit_after_its_trials_is_found(paths: RunPaths) -> None:
 
 @pytest.mark.slow
 def test_event_that_holds_no_sense_is_a_finding_and_no_crash(paths: RunPaths) -> None:
-    rewrite(paths, altered("decided", dev_score="much"))
-    assert said(paths)
     rewrite(paths, altered("measured", environment=[]))
     assert any("results.json: an error (" in line for line in said(paths))
+    rewrite(paths, altered("decided", dev_score="much"))
+    assert any("an event that 'data' 'dev_score' is 'much'" in line for line in said(paths))
 
 
 # ── records of other versions, and records in use ───────────────────────────────────────────────────────────────────

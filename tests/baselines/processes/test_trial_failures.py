@@ -102,11 +102,9 @@ DISHONEST = {
         "        inputs = {name: value[:8] for name, value in inputs.items()}",
         lambda end: end["forward_rows"] == 8 * STEPS and end["samples"] >= 16 * STEPS,
     ),
-    "each batch twice, once as if it were looked at": (
+    "each batch twice": (
         "def compute_loss(self, model, inputs, **kwargs):\n"
-        "        model.eval()\n"
-        "        model(**{name: inputs[name] for name in ('input_ids', 'attention_mask', 'labels')}).loss.backward()\n"
-        "        model.train()",
+        "        model(**{name: inputs[name] for name in ('input_ids', 'attention_mask', 'labels')}).loss.backward()",
         lambda end: end["forward_rows"] == 2 * 16 * STEPS and end["samples"] >= 16 * STEPS,
     ),
     "a larger norm on the way": (
