@@ -33,6 +33,7 @@ from agent.results.table import scores_tables
 from agent.terminal import screen
 from sandbox.errors import KdagentError
 
+SPLITS = ("train", "transfer", "dev", "test")
 DEEPEST = 100
 """Lists in lists and objects in objects of a file that a run wrote."""
 
@@ -130,8 +131,10 @@ def _facts(paths: RunPaths) -> None:
     if paths.facts.exists():
         facts = read_facts(paths)
         facts.text().encode()
-        for track in facts.tracks:
+        for track, known in facts.tracks.items():
             step(track)
+            if missing := {*SPLITS} - known.rows.keys() or {"teacher", "student"} - known.models.keys():
+                raise DataError(f"tracks.{track} lacks {' and '.join(sorted(missing))}")
 
 
 def _reviews(paths: RunPaths) -> None:
@@ -156,8 +159,9 @@ READERS: dict[str, Callable[[RunPaths], None]] = {
 
 
 def _object(path: Path) -> None:
-    """Every JSON file of a record is an object, and no deeper than a run writes one."""
+    """Every JSON file of a record is an object, whose texts can be written, and no deeper than a run writes one."""
     found = json.loads(path.read_bytes())
+    json.dumps(found, ensure_ascii=False).encode()
     if not isinstance(found, dict):
         raise DataError(f"{path} is not a JSON object")
     if _depth(found) > DEEPEST:

@@ -122,11 +122,18 @@ class Rehearse(Replay):
         """It is the recorded one."""
 
     def _advance(self, steps: "Steps") -> None:
+        """Raises NoReplay where an imported record leads to an error of any kind: nothing but the record is read."""
         from agent.loop import graph
 
-        graph.advance(steps, self.paths.state)
-        review.add(self.paths, "approve", "as recorded", review.author())
-        graph.advance(steps, self.paths.state)
+        try:
+            graph.advance(steps, self.paths.state)
+            review.add(self.paths, "approve", "as recorded", review.author())
+            graph.advance(steps, self.paths.state)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            if "imported" not in runs.read(self.original):
+                raise
+            problem = f"run {self.original.id} cannot be played again: {type(error).__name__}: {error}"
+            raise NoReplay(problem[:300], "verify it; get it again from whoever made it") from error
 
     def _stopped(self) -> int:
         runs.update(self.paths, status="succeeded", reason="")

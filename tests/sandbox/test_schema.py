@@ -8,6 +8,7 @@ from sandbox.schema import (
     choice,
     digest,
     either,
+    holding,
     integer,
     items,
     mapping,
@@ -76,3 +77,11 @@ def test_what_is_wanted_passes(check: Callable[[Any], str], value: Any) -> None:
 )
 def test_what_is_not_wanted_is_said(check: Callable[[Any], str], value: Any, complaint: str) -> None:
     assert check(value).startswith(complaint)
+
+
+def test_object_may_have_more_than_is_asked_of_it() -> None:
+    check = holding({"arm": text(5), "seed?": integer(0, 9)})
+    assert check({"arm": "kd", "more": [1]}) == "" and check({"arm": "kd", "seed": 3}) == ""
+    assert check({"seed": 3}) == "has no 'arm'"
+    assert check({"arm": "kd", "seed": "3"}) == "'seed' is '3', not a whole number from 0 to 9"
+    assert check([]) == "is a list of 0, not an object"

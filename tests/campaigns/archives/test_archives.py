@@ -59,7 +59,13 @@ def test_half_a_character_is_refused_in_one_line(honest: tuple[str, Content], tm
 
 
 ODD = {
-    "facts.json": [("tracks", "digits", "models"), ("tracks", "digits", "rows"), ("warnings",), ("tracks", "digits")],
+    "facts.json": [
+        ("tracks", "digits", "models"),
+        ("tracks", "digits", "rows", "test"),
+        ("tracks", "digits", "rows"),
+        ("warnings",),
+        ("tracks", "digits"),
+    ],
     "plan.json": [("provenance", "tracks.digits.training.epochs"), ("tracks", 0, "task")],
     "results.json": [("tracks", 0, "arms", 0, "summaries", "accuracy"), ("tracks", 0, "teacher_scores", "f1")],
     "run.json": [("options", "tasks"), ("created",), ("status",)],
