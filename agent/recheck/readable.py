@@ -28,7 +28,7 @@ from agent.record.prepared import read_facts
 from agent.results import review
 from agent.results.read import results_of
 from agent.results.report import render_report
-from agent.results.schema import Reviews
+from agent.results.schema import Attempt, Reviews
 from agent.results.table import scores_tables
 from agent.terminal import screen
 from sandbox.errors import KdagentError
@@ -97,6 +97,9 @@ def _run(paths: RunPaths, run: str) -> None:
 def _log(paths: RunPaths) -> None:
     events = EventLog(paths.events).read()
     hashes.noted(events), hashes.closing(events), review.read(paths)
+    for event in events:
+        if event["kind"] == "decided":
+            Attempt(**{name: event["data"][name] for name in Attempt.decided_fields()})
 
 
 def _plan(paths: RunPaths) -> None:

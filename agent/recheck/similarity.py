@@ -262,7 +262,7 @@ def _code(original: RunPaths, replay: RunPaths) -> str:
 def _proposed(paths: RunPaths) -> str:
     """The commit of the attempt that was kept last; of the last one where none was."""
     said = [(event["kind"], event["data"]) for event in EventLog(paths.events).read()]
-    made = [data["commit"] for kind, data in said if kind == "attempt"]
+    made = [data.get("commit", "") for kind, data in said if kind == "attempt"]
     kept = [data["commit"] for kind, data in said if kind == "decided" and data["outcome"] == "kept"]
     return str([*made, *kept][-1]) if made else ""
 

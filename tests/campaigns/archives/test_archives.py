@@ -69,7 +69,7 @@ ODD = {
     "plan.json": [("provenance", "tracks.digits.training.epochs"), ("tracks", 0, "task")],
     "results.json": [("tracks", 0, "arms", 0, "summaries", "accuracy"), ("tracks", 0, "teacher_scores", "f1")],
     "run.json": [("options", "tasks"), ("created",), ("status",)],
-    "events.jsonl": [(1, "data", "author"), (3, "data", "weights"), (0, "data")],
+    "events.jsonl": [(1, "data", "author"), (3, "data", "weights"), (-10, "data", "outcome"), (0, "data")],
 }
 """File → the path of a value that some command cannot do without."""
 
