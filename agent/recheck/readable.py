@@ -20,7 +20,7 @@ from agent.plan.defaults import check_idea
 from agent.plan.options import Options
 from agent.plan.read import plan_of
 from agent.plan.table import plan_table
-from agent.record import hashes, runs
+from agent.record import hashes, runs, shapes
 from agent.record.events import EventLog
 from agent.record.files import parsed
 from agent.record.paths import RunPaths, step
@@ -96,6 +96,9 @@ def _run(paths: RunPaths, run: str) -> None:
 
 def _log(paths: RunPaths) -> None:
     events = EventLog(paths.events).read()
+    for number, event in enumerate(events, 1):
+        if wrong := shapes.problem(event):
+            raise DataError(f"line {number}: {wrong}")
     hashes.noted(events), hashes.closing(events), review.read(paths)
     for event in events:
         if event["kind"] == "decided":
