@@ -5,12 +5,13 @@ No link is followed, no other file system entered, and one folder is open at a t
 
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import LaunchError
+from sandbox.users import job_ids
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 512  # what st_blocks counts in, whatever the file system
@@ -60,21 +61,21 @@ def lent(folder: Path, owner: int | None) -> Iterator[None]:
     """
     try:
         if owner is not None:
-            _hand_over(folder, os.getuid(), owner, owner)
+            _hand_over(folder, (os.getuid(),), owner, owner)
         yield
     finally:
         if owner is not None:
-            _hand_over(folder, owner, os.getuid(), os.getgid())
+            _hand_over(folder, (owner,), os.getuid(), os.getgid())
         if os.getuid() == 0:
             _open_up(folder)
 
 
 def reclaim(folder: Path) -> None:
-    """All in `folder` is ours again, where whoever had lent it did not live to see the job end.
-
-    Raises LaunchError when we may not take it.
+    """What a job's user still has in `folder` is ours again, where whoever had lent it did not live to see the job end.
+    What other people have there stays theirs: a cache may be shared. Raises LaunchError when we may not take it.
     """
-    _hand_over(folder, None, os.getuid(), os.getgid())
+    if os.getuid() == 0:  # nobody else lends
+        _hand_over(folder, job_ids(), os.getuid(), os.getgid(), lent_out=False)
 
 
 def remove(folder: Path) -> None:
@@ -88,15 +89,13 @@ def remove(folder: Path) -> None:
         os.rmdir(folder)
 
 
-def _hand_over(folder: Path, giver: int | None, owner: int, group: int) -> None:
-    """What belongs to `giver`, or to anybody else, goes to `owner`."""
+def _hand_over(folder: Path, givers: Container[int], owner: int, group: int, lent_out: bool = True) -> None:
+    """What belongs to any of `givers` goes to `owner`; so does a folder that is lent, whoever has it."""
     try:
         for parent, name, entry in _walk(folder):
-            if entry.st_uid == (entry.st_uid if giver is None else giver) != owner and (
-                entry.st_nlink == 1 or stat.S_ISDIR(entry.st_mode)
-            ):
+            if entry.st_uid in givers and (entry.st_nlink == 1 or stat.S_ISDIR(entry.st_mode)):
                 os.chown(name, owner, group, dir_fd=parent, follow_symlinks=False)
-        if os.lstat(folder).st_uid != owner:
+        if (whose := os.lstat(folder).st_uid) in givers or (lent_out and whose != owner):
             os.chown(folder, owner, group, follow_symlinks=False)
     except FileNotFoundError:  # deleted by the job
         return

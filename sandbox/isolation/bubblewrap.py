@@ -11,6 +11,7 @@ from typing import ClassVar
 from sandbox.errors import IsolationUnavailable, LaunchError
 from sandbox.isolation import child_setup, seccomp
 from sandbox.isolation.job import Job, Launch, Limits
+from sandbox.users import unused_uid
 
 _PRLIMIT, _SETPRIV = "/usr/bin/prlimit", "/usr/bin/setpriv"
 _GIB = 1 << 30
@@ -75,7 +76,7 @@ class Bubblewrap:
         """
         child_setup.check_paths(job)
         variables = child_setup.environment(job, temporary=Path("/tmp"))
-        uid = child_setup.unused_uid()
+        uid = unused_uid()
         if uid is not None:
             _check_readable(job)
         argv = (

@@ -1,10 +1,8 @@
 """The setup of every child under any backend: a clean environment, checked paths, limits that the kernel enforces."""
 
 import math
-import os
 import re
 import resource
-import secrets
 import site
 import sys
 from collections.abc import Iterable
@@ -122,21 +120,6 @@ def device_nodes(job: Job) -> tuple[Path, ...]:
     if any(path.name.startswith("renderD") for path in job.devices):
         found.add(Path("/dev/kfd"))
     return tuple(sorted(path for path in found if path.exists()))
-
-
-def unused_uid() -> int | None:
-    """A user id for one job, from a range given to nobody; None where we are not root or there is no other id.
-
-    Source of the range: systemd, "Users, Groups, UIDs and GIDs", 1879048192 to 2147483647. A container that maps few
-    ids has none of these: there it is one of the last, below `nobody`.
-    """
-    if os.geteuid() or sys.platform != "linux":
-        return None
-    with open("/proc/self/uid_map") as lines:
-        known = max(int(first) + int(count) for first, _, count in map(str.split, lines))
-    if known >= 1 << 31:
-        return (0x7000_0000) + secrets.randbelow(1 << 28)
-    return known - 1000 - secrets.randbelow(4000) if known > 10_000 else None
 
 
 def closed_to_others(paths: Iterable[Path], parents: bool) -> Path | None:

@@ -10,6 +10,7 @@ from sandbox.errors import IsolationUnavailable, LaunchError
 from sandbox.isolation import child_setup, confine, seccomp
 from sandbox.isolation.job import Job, Launch, Limits
 from sandbox.isolation.process import launcher
+from sandbox.users import unused_uid
 
 _PROC = ("cpuinfo", "meminfo", "stat", "sys/vm/overcommit_memory", "self/maps")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -69,7 +70,7 @@ class Landlock:
         """
         child_setup.check_paths(job)
         _check_nesting(job)
-        uid = child_setup.unused_uid()
+        uid = unused_uid()
         policy = {
             "limits": child_setup.kernel_limits(job, limits),
             "rules": [*_rules(job)],

@@ -10,6 +10,7 @@ import pytest
 
 from agent.cache import entries
 from agent.record.paths import RunPaths
+from sandbox.users import unused_uid
 from tests.agent.command import TINY, Kdagent
 from tests.agent.gates import Gates
 from tests.baselines.lab import sha256
@@ -95,8 +96,10 @@ def test_what_a_killed_job_of_another_user_left_is_ours_again(folder: Path, fini
     if not finished:
         folder.with_suffix(".json").unlink()
         write(folder, **{"teacher-1/trainer/checkpoint-2/weights.safetensors": "half"})
+    user = unused_uid() or 0
+    assert user
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, 54321, 54321)
+        os.chown(path, user, user)
     (folder / "teacher-1").chmod(0)
     assert entries.check(folder) == ""
     assert {path.stat().st_uid for path in (folder, *folder.rglob("*"))} == {0}
