@@ -58,13 +58,10 @@ def waste(folder: Path, cache_folder: Path) -> Waste:
     found = Waste()
     needed = _needed_elsewhere(folder, cache_folder, found)
     for paths in runs.every(folder):
-        try:
-            with runs.still(paths):
-                runs.read(paths)
-                needed |= keys(paths)
-                found.items += [_item(each, f"scratch of {paths.id}", paths.lock) for each in inside(paths.scratch)]
-        except (UsageError, OSError) as error:
-            found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
+        named = _named(paths, found)
+        needed |= named or set()
+        if named is not None:
+            found.items += [_item(each, f"scratch of {paths.id}", paths.lock) for each in inside(paths.scratch)]
     found.items += [_item(each, "left by an import or a removal", RunPaths(each).lock) for each in _hidden(folder)]
     if not found.kept:
         why = "no run refers to it"
@@ -80,18 +77,19 @@ def _needed_elsewhere(folder: Path, cache_folder: Path, found: Waste) -> set[str
             found.kept.append(f"the cache, for its runs folder {other} is missing (gone for good? delete {file})")
         elif other.resolve() != folder.resolve():
             for paths in runs.every(other):
-                needed |= _named(paths, found)
+                needed |= _named(paths, found) or set()
     return needed
 
 
-def _named(paths: RunPaths, found: Waste) -> set[str]:
-    """The entries that a run names; one that is at work may be about to name more."""
+def _named(paths: RunPaths, found: Waste) -> set[str] | None:
+    """The entries that a run names; None where that cannot be known: one that is at work may be about to name more."""
     try:
         with runs.still(paths):
+            runs.read(paths)
             return keys(paths)
     except (UsageError, OSError) as error:
         found.kept.append(f"the cache, for {getattr(error, 'message', error)}")
-        return set()
+        return None
 
 
 def free(item: Item) -> bool:

@@ -8,7 +8,7 @@ from agent.cache import entries
 from agent.errors import CacheChanged
 from agent.jobs.progress import Progress
 
-Noted = Mapping[Path, Mapping[str, str]]
+Vouched = Mapping[Path, Mapping[str, str]]
 """Per entry of the cache: files, and the SHA-256 that its manifest has of each."""
 
 
@@ -38,7 +38,7 @@ class Checked:
         return whole
 
 
-def noted(paths: Iterable[Path], cache: Path) -> Noted:
+def vouched(paths: Iterable[Path], cache: Path) -> Vouched:
     """The files of the cache below `paths`, as their manifests have them."""
     found = dict[Path, dict[str, str]]()
     for path in paths:
@@ -49,7 +49,7 @@ def noted(paths: Iterable[Path], cache: Path) -> Noted:
     return found
 
 
-def confirm(known: Noted) -> None:
+def confirm(known: Vouched) -> None:
     """After a process has read those files. Raises CacheChanged where one is not what its manifest had."""
     for entry, files in known.items():
         if name := entries.first_other(entry, files):

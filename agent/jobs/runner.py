@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from agent.cache import entries
 from agent.config import EMBEDDED, Settings
 from agent.errors import CacheChanged, DataError, Interrupted, OutOfTime, TrainingError
-from agent.jobs.checked import Noted, confirm, noted
+from agent.jobs.checked import Vouched, confirm, vouched
 from agent.jobs.job_files import JobFile
 from agent.jobs.machine import abreast, has_card
 from agent.jobs.outputs import ERROR
@@ -39,7 +39,7 @@ from sandbox.isolation.supervisor import Outcome
 T = TypeVar("T")
 R = TypeVar("R")
 MOST_TRIES = 3
-"""How often a process is started that somebody else kills."""
+"""How often work is begun that the machine spoils: a process that is killed, an entry of the cache that changes."""
 ProcessName = Literal["prepare", "pace", "teacher", "trial", "probe", "predict"]
 
 
@@ -85,12 +85,11 @@ class Runner:
         """
         place = self.paths.jobs / asked.name
         job = self._job(asked, place, self._write_jobs(asked, place))
-        known = noted(asked.read, self.settings.cache)
-        outcome = self._supervised(asked, job)
-        for _ in range(1, MOST_TRIES if asked.must_work and asked.track else 1):
-            if outcome.killed:
-                self.progress.say(f"{asked.name} was killed from outside ({outcome.returncode}) and is started again")
-                outcome = self._supervised(asked, job)
+        known = vouched(asked.read, self.settings.cache)
+        outcome, tries = self._supervised(asked, job), MOST_TRIES if asked.must_work and asked.track else 1
+        while outcome.killed and (tries := tries - 1):
+            self.progress.say(f"{asked.name} was killed from outside ({outcome.returncode}) and is started again")
+            outcome = self._supervised(asked, job)
         self._confirm(asked, known, outcome)
         if asked.must_work and outcome.status == "cancelled":
             raise Interrupted(f"stopped while {asked.process} was running")
@@ -104,7 +103,7 @@ class Runner:
         self._note(asked, outcome)
         return outcome
 
-    def _confirm(self, asked: Request, known: Noted, outcome: Outcome) -> None:
+    def _confirm(self, asked: Request, known: Vouched, outcome: Outcome) -> None:
         """What came from an entry of the cache that was changed goes, also where the process was stopped: it may have
         left a checkpoint."""
         try:

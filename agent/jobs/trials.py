@@ -118,7 +118,7 @@ class Trials:
 
     def _train(self, name: str, shards: list[Shard], inputs: Inputs) -> None:
         """Trials that ran out of memory are trained again in smaller micro-batches: same batch, same steps. Those that
-        somebody else killed are trained again as they were."""
+        somebody else killed go on from their checkpoint, where they have one."""
         if all(arm.ours for shard in shards for arm, _ in shard.work):
             self.runner.check_time()
         out = self.runner.paths.scratch / name
@@ -137,7 +137,8 @@ class Trials:
         again = [shard for left in taken for shard in left]
         if outcome.status == "cancelled":
             raise Interrupted("stopped while training; finished trials are kept")
-        remove(out)
+        if not again or any(shard.micro > 1 for shard in again):  # what was killed goes on from its checkpoint
+            remove(out)
         if again:
             self._train(name, again, inputs)
 

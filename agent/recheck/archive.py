@@ -36,7 +36,7 @@ from agent.recheck import readable
 from agent.recheck.bundle import Bundled
 from agent.record import runs
 from agent.record.events import EventLog, now
-from agent.record.files import file_hash
+from agent.record.files import file_hash, first_problem
 from agent.record.paths import STEP, RunPaths
 from agent.record.prepared import Prepared, read_facts
 from sandbox.errors import WorkspaceError
@@ -230,8 +230,7 @@ def _read_manifest(stream: GzipFile, folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise DataError(f"manifest: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        raise DataError(f"manifest: {first_problem(error)}") from error
     if first.name != f"{manifest.run}/{MANIFEST}":
         raise DataError(f"its folder is {first.name.split('/')[0]}, its manifest names {manifest.run}")
     _check_names(list(manifest.files), "the manifest")

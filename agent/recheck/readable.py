@@ -22,7 +22,7 @@ from agent.plan.read import plan_of
 from agent.plan.table import plan_table
 from agent.record import hashes, runs, shapes
 from agent.record.events import EventLog
-from agent.record.files import parsed
+from agent.record.files import first_problem, parsed
 from agent.record.paths import RunPaths, step
 from agent.record.prepared import read_facts
 from agent.results import review
@@ -72,7 +72,7 @@ def _reading(paths: RunPaths, name: str) -> Iterator[None]:
     except KdagentError as error:
         raise DataError(f"its {name} cannot be used: {_inside(paths, error.message)}", error.hint) from error
     except ValidationError as error:
-        raise DataError(f"its {name} cannot be used: {_first(error)}") from error
+        raise DataError(f"its {name} cannot be used: {first_problem(error)}") from error
     except Exception as error:
         problem = f"{type(error).__name__}: {_inside(paths, str(error))}"
         raise DataError(f"its {name} cannot be used: {problem:.300}") from error
@@ -190,8 +190,3 @@ def _finite(value: Any) -> None:  # any: JSON
         raise DataError(f"it has the number {value}")
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _finite(each)
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

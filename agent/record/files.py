@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.errors import DataError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from agent.frozen import Record
 
 T = TypeVar("T", bound="Record")
@@ -22,9 +24,13 @@ def parsed(path: Path, kind: type[T]) -> T | None:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} cannot be read: {where}: {first['msg']}", "restore the file") from error
+        raise DataError(f"{path} cannot be read: {first_problem(error)}", "restore the file") from error
+
+
+def first_problem(error: "ValidationError") -> str:
+    """Where in a record, and what is wrong there."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def write_whole(path: Path, text: str) -> None:

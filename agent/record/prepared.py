@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from agent.errors import DataError
 from agent.frozen import Record
+from agent.record.files import first_problem
 from agent.record.pace import Pace
 
 if TYPE_CHECKING:
@@ -133,9 +134,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} cannot be read: {where}: {first['msg']}", "restore the file") from error
+        raise DataError(f"{path} cannot be read: {first_problem(error)}", "restore the file") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing", "restore the file") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

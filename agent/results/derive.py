@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.config import ROOT
+from agent.figures import count
 from agent.frozen import Known
 from agent.llm.conversation import Conversation, Exchange
 from agent.plan.compiling import told
@@ -109,7 +110,8 @@ def deviations(record: RunRecord) -> tuple[str, ...]:
         if step := report.get("continued"):
             found.append(f"{track}: {arm} seed {seed} was cut off and continued from its checkpoint at step {step}")
         if (tried := report.get("tried", 1)) > 1:
-            found.append(f"{track}: {arm} seed {seed} was killed from outside and trained again, {tried - 1} times")
+            times = count(tried - 1, "time")
+            found.append(f"{track}: {arm} seed {seed} was killed from outside {times} and started again")
         if (micro := report.get("micro", 1)) > 1:
             size = record.plan.track(track).training.batch_size
             split = f"{micro} micro-batches of {size // micro} rows"

@@ -72,7 +72,8 @@ class Assistant(Record):
 
 SCHEMA: Literal[3] = 3
 """Of results.json. In 1 the executed cell of a method's setting was the plan's own value wherever train.py had read it;
-in 2 it lists the seeds at which it was read. The sentences of 1 are in wording.py, its report in report-1.md.j2."""
+since 2 it lists the seeds at which it was read. The sentences of 1 are in wording.py, its report in report-1.md.j2.
+Since 3 rows that were shown too often deviate, and a claim names the checks that rest on the training's own word."""
 
 
 class FieldRow(Record):

@@ -53,11 +53,16 @@ def run(job: dict, unit: dict, seed: int, folder: Path) -> str:
     code = apart(lambda trace: _run(job, unit, seed, folder, trace), folder / "trace.jsonl")
     if not (folder / "trial.json").exists():
         what = f"signal {-code}" if code < 0 else f"exit code {code}"
-        why = "killed" if -code in KILLERS else "crash"
-        error = {"status": "failed", "kind": why, "error": f"the trial's process ended with {what}"}
-        _write(folder, {"schema": 1, "arm": unit["arm"], "seed": seed, "seconds": 0.0, "traceback": ""} | error)
-    shutil.rmtree(folder / "trainer", ignore_errors=True)
-    return json.loads((folder / "trial.json").read_text()).get("kind", "")
+        ended = {"kind": "killed" if -code in KILLERS else "crash", "error": f"the trial's process ended with {what}"}
+        _write(
+            folder,
+            {"schema": 1, "arm": unit["arm"], "seed": seed, "status": "failed", "seconds": 0.0, "traceback": ""}
+            | ended,
+        )
+    why = json.loads((folder / "trial.json").read_text()).get("kind", "")
+    if why != "killed":  # else it goes on from its checkpoint
+        shutil.rmtree(folder / "trainer", ignore_errors=True)
+    return why
 
 
 def _finished(folder: Path) -> bool:

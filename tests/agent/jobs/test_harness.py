@@ -168,8 +168,11 @@ def test_a_trial_that_somebody_kills_is_trained_again_and_that_is_on_record(tmp_
         1: ("ok", None),
         2: ("ok", 2),
     }
-    said = "own: kd seed 2 was killed from outside and trained again, 1 times"
-    assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == (said,)
+    said = (
+        "own: kd seed 2 was cut off and continued from its checkpoint at step 6",
+        "own: kd seed 2 was killed from outside 1 time and started again",
+    )
+    assert deviations(RunRecord(place.paths, place.plan, {}, (), ())) == said
 
 
 def test_nothing_counts_that_came_from_an_entry_which_changed_while_it_was_read(tmp_path: Path) -> None:
