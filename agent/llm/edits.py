@@ -23,11 +23,11 @@ class Edit:
 
 
 def apply(reply_text: str, source: str) -> str:
-    """The source of train.py after the edits in a reply.
+    """The source of train.py after the edits in a reply, whose line ends become those of the file.
 
     Raises EditError, which tells what to write instead, and NoFurtherEdit where the model offers none.
     """
-    text = without_thoughts(reply_text)
+    text = without_thoughts(reply_text.replace("\r\n", "\n"))
     edits = _edits(text)
     edited = _patched(edits, source) if edits else _whole_file(text)
     if edited == source:

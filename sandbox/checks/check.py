@@ -18,7 +18,7 @@ def check(source: str, before: str) -> tuple[Violation, ...]:
     """The changes that `source`, an edit of `before`, needs before it may run; empty when none."""
     try:
         parsed = Source(source)
-        findings = {found for rule in _CHECKS for found in rule(parsed)} | {*_names(source)}
+        findings = {found for rule in _CHECKS for found in rule(parsed)} | {*_names(source), *_unseen(source)}
         if _same(source, before):
             findings.add(finding(1, "no_change", "only comments, docstrings or layout differ", "change what it does"))
     except SyntaxError as error:
@@ -27,6 +27,15 @@ def check(source: str, before: str) -> tuple[Violation, ...]:
     except (ValueError, RecursionError, MemoryError) as error:  # a NUL character; hundreds of nested brackets
         return (finding(1, "syntax", f"it cannot be parsed: {error}", "send simpler code"),)
     return tuple(sorted(findings))
+
+
+def _unseen(source: str) -> Iterator[Violation]:
+    """What a reader of the diff and the next author would not see, or would see as something else."""
+    for number, line in enumerate(source.split("\n"), 1):
+        if wrong := next((sign for sign in line if not sign.isprintable() and sign != "\t"), ""):
+            written = wrong.encode("unicode_escape").decode()
+            instead = f"write `{written}` or leave it out"
+            yield finding(number, "unseen", f"it contains {written}, which is not seen", instead)
 
 
 def _names(source: str) -> Iterator[Violation]:

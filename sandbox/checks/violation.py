@@ -9,6 +9,7 @@ from sandbox.checks.source import Source
 
 Rule = Literal[
     "syntax",
+    "unseen",
     "entry",
     "no_change",
     "name",

@@ -130,3 +130,9 @@ def test_no_further_edit_is_a_value_of_its_own():
 
 def test_windows_line_ends_apply():
     assert "math" in apply(block("import torch\n", "import math\n").replace("\n", "\r\n"), SOURCE)
+
+
+def test_line_ends_of_a_reply_become_those_of_the_file() -> None:
+    edit = "train.py\n<<<<<<< SEARCH\n    a = 1\n=======\n    a = 2\n>>>>>>> REPLACE\n"
+    source = "def train(experiment):\n    a = 1\n"
+    assert apply(edit.replace("\n", "\r\n"), source) == apply(edit, source) == source.replace("1", "2")

@@ -172,6 +172,15 @@ def test_undefined_names_are_rejected() -> None:
     assert finding.message.endswith(": `nn` is not defined; define or import it")
 
 
+@pytest.mark.parametrize("sign", ["\u202e", "\u200b", "\xa0", "\x1b", "\x0c"])
+def test_what_is_not_seen_is_rejected_and_its_escape_passes(sign: str) -> None:
+    """A prompt and a report show such a sign as its escape, which is another file than the one that runs."""
+    escaped = sign.encode("unicode_escape").decode()
+    for text, found in ((sign, {"unseen"}), (escaped, set()), ("\t", set()), ("é, α, 蒸", set())):
+        source = BEFORE.replace("    trainer.train()\n", f"    seen = 'a{text}b'\n    trainer.train()\n")
+        assert rules(source) == found
+
+
 def test_finding_says_line_and_what_to_do() -> None:
     [finding] = check(BEFORE.replace("trainer = Trainer", "temperature = 4.0\n    trainer = Trainer"), BEFORE)
     assert (finding.line, finding.rule) == (6, "hyperparameter")
